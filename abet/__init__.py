@@ -1,0 +1,33 @@
+"""abet: train, evaluate and operate AbeT, a pixel-level out-of-distribution detector for road scenes.
+
+import abet
+detector = abet.load("weights/abet-cityscapes")
+heat = detector.score("street.jpg")          # (H, W) float32, higher = more out-of-distribution
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from abet.version import __version__
+
+if TYPE_CHECKING:
+    from abet.detector import Detector
+
+__all__ = ["__version__", "load"]
+
+
+def load(checkpoint: str | Path, *, device: str = "auto", model: str = "wideresnet38") -> "Detector":
+    """A detector from a checkpoint folder or a published ``.pth`` file.
+
+    Args:
+        checkpoint: folder made by ``abet checkpoint import``, or a reference ``.pth``.
+        device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        model: recipe with the trunk's widths and depths; only a ``.pth``, which does not say, needs it.
+
+    Raises:
+        CheckpointError: missing, damaged, hostile or not a whole segmentation network.
+        UsageError: unknown device or recipe.
+    """
+    from abet.detector import load_detector
+
+    return load_detector(Path(checkpoint), device=device, model=model)

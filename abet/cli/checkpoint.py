@@ -1,0 +1,76 @@
+"""abet checkpoint import | ls | promote"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from abet.cli.options import ModelOption, say
+
+app = typer.Typer(help="Import, list and promote checkpoints.", no_args_is_help=True)
+
+
+@app.command(name="import")
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="REF.pth", help="Published reference checkpoint.")],
+    output: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
+    allow_partial: Annotated[
+        list[str] | None,
+        typer.Option(help="Tensor name or pattern that may be missing or misshapen; repeat for more."),
+    ] = None,
+    model: ModelOption = "wideresnet38",
+) -> None:
+    """Read a published .pth, without executing anything in it, and write a verified safetensors checkpoint."""
+    from abet.checkpoint import save
+    from abet.config import load_recipe
+    from abet.errors import UsageError
+    from abet.published import read_published
+
+    if output.exists():
+        raise UsageError(f"{output} exists already; a checkpoint is never overwritten: choose another --output")
+    weights, report = read_published(source, base=load_recipe(model).model, allow_partial=allow_partial or [])
+    assert weights.source is not None
+    say(f"{source.name}: {report.layout}, sha256 {weights.sha256}", f"  matched      {report.matched} tensors")
+    for title, names in (("not used", report.unused), ("initialised", weights.source.initialised)):
+        if names:
+            say(f"  {title:<12} {len(names)}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}")
+    manifest = save(weights, output)
+    say(f"wrote {output} ({manifest.files[0].bytes / 1e6:.0f} MB, sha256 {manifest.sha256[:12]})")
+
+
+@app.command()
+def ls(
+    folder: Annotated[Path | None, typer.Argument(help="Folder to look in. Default: the site's weights.")] = None,
+) -> None:
+    """List the checkpoints and published files below a folder."""
+    from rich.table import Table
+
+    from abet.cli.tables import console
+    from abet.listing import list_checkpoints
+    from abet.promote import promotions
+    from abet.site import load_site
+
+    site = load_site()
+    promoted = {promotion.sha256 for promotion in promotions(site.artifacts)}
+    table = Table("checkpoint", "kind", "head", "classes", "size MB", "sha256", "promoted", "source")
+    for row in list_checkpoints(folder or site.weights):
+        mark = "yes" if row.sha256 in promoted else ""
+        size = f"{row.bytes / 1e6:.1f}"
+        table.add_row(row.name, row.kind, row.head, str(row.classes or ""), size, row.sha256[:12], mark, row.source)
+    console().print(table)
+
+
+@app.command()
+def promote(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or published .pth.")]) -> None:
+    """Make a checkpoint the one that jobs use when none is named."""
+    from abet.errors import CheckpointError
+    from abet.listing import describe
+    from abet.promote import promote as record
+    from abet.site import load_site
+
+    site = load_site()
+    found = describe(checkpoint)
+    if not found.kind.endswith("model"):
+        raise CheckpointError(f"{checkpoint}: a {found.kind} has no segmentation head; promote a model")
+    path = record(checkpoint, found.sha256, site.artifacts)
+    say(f"promoted {checkpoint} ({path})")

@@ -1,0 +1,143 @@
+"""abet evaluate | merge | scores | show-config"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from abet.cli.options import (
+    CheckpointOption,
+    DataRootOption,
+    DatasetOption,
+    DeviceOption,
+    ModelOption,
+    ScoresOption,
+    choose_checkpoint,
+    choose_scores,
+    load,
+    open_data,
+    parse_shard,
+    say,
+    split_names,
+)
+from abet.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from abet.data.index import OodDataset
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to ``app``."""
+    for command in (evaluate, merge, scores):
+        app.command()(command)
+    app.command(name="show-config")(show_config)
+
+
+def evaluate(
+    dataset: DatasetOption,
+    output: Annotated[
+        Path | None, typer.Option(help="Run directory. Default: <artifacts>/<checkpoint name> of the site file.")
+    ] = None,
+    checkpoint: CheckpointOption = None,
+    data_root: DataRootOption = None,
+    split: Annotated[str | None, typer.Option(help="Split of the data set. Default: test.")] = None,
+    scores: ScoresOption = "all",
+    shard: Annotated[str, typer.Option(help="Evaluate every N-th image from the I-th on: I/N.")] = "1/1",
+    images: Annotated[
+        str | None, typer.Option(help="Only these images: names separated by commas, or @FILE with one per line.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Images that keep their maps for the report.")] = 6,
+    device: DeviceOption = "auto",
+    model: ModelOption = "wideresnet38",
+) -> None:
+    """Evaluate a checkpoint on an OOD data set: all scores in one pass, at full resolution."""
+    number, shards = parse_shard(shard)
+    keys = choose_scores(scores)
+    from abet.evaluate import Evaluation, estimate_seconds, shard_of
+    from abet.progress import format_seconds
+    from abet.site import load_site
+
+    site = load_site()
+    data = open_data(dataset, data_root, split, site).select(images=split_names(images) if images else None, limit=limit)
+    pairs = shard_of(data.pairs, number, shards)
+    say(*(f"note: {note}" for note in data.notes))
+    path = choose_checkpoint(checkpoint, site)
+    run = output or site.artifacts / path.resolve().name.removesuffix(".pth")
+    pixels = verified_pixels(replace(data, pairs=pairs))
+    detector = load(path, device, model)
+    seconds = estimate_seconds(detector, pixels)
+    say(
+        f"{dataset} {data.split} {number}/{shards}: {len(pairs)} images, {pixels / 1e6:.1f} Mpixel, {len(keys)} scores "
+        f"on {detector.device}: about {format_seconds(seconds)}"
+    )
+    evaluation = Evaluation(detector=detector, dataset=data, scores=keys, shards=shards, samples=samples)
+    written = evaluation.run_shard(run, number)
+    say(f"wrote {written}")
+    if shards == 1:
+        _merge_and_print(run, dataset)
+    else:
+        say(f"when all {shards} shards are there: abet merge {run} --dataset {dataset}")
+
+
+def verified_pixels(data: "OodDataset") -> int:
+    """Decode every file, which costs little beside a network's pass, so that none fails hours into the evaluation.
+
+    Returns the pixels in all. Raises DataError with every fault.
+    """
+    from abet.data.check import check_dataset
+    from abet.progress import progress
+
+    with progress("check files", len(data.pairs)) as advance:
+        report = check_dataset(data, progress=lambda _done, _all: advance(1))
+    if report.faults:
+        faults = "\n  ".join(str(fault) for fault in report.faults)
+        raise DataError(f"{data.root}: {len(report.faults)} faults, nothing was evaluated:\n  {faults}")
+    return report.pixels.id + report.pixels.ood + report.pixels.void
+
+
+def merge(
+    run: Annotated[Path, typer.Argument(help="Run directory that the shards were evaluated into.")],
+    dataset: DatasetOption,
+) -> None:
+    """Add up the shards of an evaluation into metrics.json."""
+    from abet.cli.options import check_names
+    from abet.data.index import DATASETS
+
+    check_names("dataset", [dataset], DATASETS)
+    _merge_and_print(run, dataset)
+
+
+def _merge_and_print(run: Path, dataset: str) -> None:
+    from abet.cli.tables import print_metrics
+    from abet.merge import merge as merge_shards
+    from abet.run import evaluation_dir
+
+    metrics = merge_shards(run, dataset)
+    print_metrics(metrics)
+    say(f"wrote {evaluation_dir(run, dataset) / 'metrics.json'}", f"next: abet report {run} --output report.html")
+
+
+def scores() -> None:
+    """List the scores: key, formula, source and what each needs of the head."""
+    from rich.table import Table
+
+    from abet.cli.tables import console
+    from abet.scores import SCORES
+
+    table = Table("key", "formula", "source", "needs")
+    for score in SCORES.values():
+        table.add_row(score.key, score.formula, score.source, ", ".join(score.needs))
+    console().print(table)
+
+
+def show_config(recipe: Annotated[str, typer.Argument(help="Shipped recipe, or path of a .yaml file.")]) -> None:
+    """Print a recipe, validated and complete."""
+    import yaml
+
+    from abet.config import load_recipe
+
+    if not recipe:
+        raise UsageError("show-config needs the name of a recipe")
+    typer.echo(yaml.safe_dump(load_recipe(recipe).model_dump(mode="json"), sort_keys=False).rstrip())

@@ -1,0 +1,48 @@
+"""Results as tables for a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+LOG_WIDTH_COLUMNS = 160
+
+
+def console() -> Console:
+    """Stdout, wide enough for whole tables when it is a file or a pipe."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=LOG_WIDTH_COLUMNS)
+
+
+def print_metrics(metrics: Mapping[str, Any]) -> None:
+    """The content of a metrics.json: figures in percent with half the width of their bracket."""
+    pixels = metrics["pixels"]
+    title = (
+        f"{metrics['dataset']} ({metrics['split']}, {metrics['images']} images; pixels: {pixels['id']:,} ID, "
+        f"{pixels['ood']:,} OOD, {pixels['void']:,} void), in percent"
+    )
+    table = Table("score", "AUROC", "AP", "FPR95", "threshold", "reference: AUROC", "AUPRC", "FPR95", title=title)
+    notes = []
+    for key, entry in metrics["scores"].items():
+        reference = entry["reference_protocol"] or {}
+        shown = [_percent(entry[name]) for name in ("auroc", "ap", "fpr95")]
+        threshold = (entry["fpr95"] or {}).get("threshold")
+        paper = [_plain(reference.get(name)) for name in ("auroc", "auprc", "fpr95")]
+        table.add_row(key, *shown, "" if threshold is None else f"{threshold:.6g}", *paper)
+        if entry.get("reason"):
+            notes.append(f"{key}: {entry['reason']}")
+    console().print(table)
+    for note in notes:
+        console().print(note, markup=False)
+
+
+def _plain(value: float | None) -> str:
+    return "n/a" if value is None else f"{100 * value:.2f}"
+
+
+def _percent(figure: Mapping[str, float] | None) -> str:
+    if figure is None or figure["value"] is None:
+        return "n/a"
+    half = 50 * (figure["high"] - figure["low"])
+    return f"{100 * figure['value']:.2f}" + (f" ± {half:.1g}" if half >= 0.005 else "")

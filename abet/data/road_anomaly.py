@@ -1,0 +1,93 @@
+"""RoadAnomaly (Lis et al., ICCV 2019, arXiv 1904.07595): 60 web images of animals, rocks and cargo on roads.
+
+Two trees are in use: SynBoost's processed archive, which the AbeT paper evaluates, and EPFL's original.
+"""
+
+import json
+from pathlib import Path
+from typing import Final
+
+from abet.data.images import is_image_name
+from abet.data.layout import DatasetSpec, LabelTable, Layout, PairUp, Scan, files_in
+
+SYNBOOST_LABELS: Final = LabelTable(
+    title="SynBoost's RoadAnomaly labels", id=frozenset({0}), ood=frozenset({1}), void=frozenset({255})
+)
+EPFL_LABELS: Final = LabelTable(
+    title="EPFL's RoadAnomaly labels", id=frozenset({0, 1}), ood=frozenset({2}), void=frozenset({255})
+)
+"""0 is background and 1 road where it was drawn; both are in-distribution."""
+
+
+def _scan_synboost(root: Path, _split: str) -> Scan:
+    labels = {path.stem: path for path in files_in(root / "labels") if path.suffix.lower() == ".png"}
+    result = PairUp(root)
+    for image in files_in(root / "original"):
+        if is_image_name(image.name):
+            label = labels.get(image.stem)
+            result.add(image.stem, image, label or root / "labels" / f"{image.stem}.png", present=label is not None)
+    result.orphans(labels.values())
+    return result.scan(SYNBOOST_LABELS)
+
+
+def _scan_epfl(root: Path, _split: str) -> Scan:
+    frames = root / "frames"
+    result = PairUp(root)
+    stems = set()
+    for image in files_in(frames):
+        if is_image_name(image.name):
+            stems.add(image.stem)
+            label = frames / f"{image.stem}.labels" / "labels_semantic.png"
+            result.add(image.stem, image, label, present=label.is_file())
+    every_file = files_in(frames, recursive=True)  # siblings such as labels_semantic_color.png are not labels
+    result.orphans(path for path in every_file if path.name == "labels_semantic.png")
+    notes = _compare_with_list(root, stems, result)
+    return result.scan(EPFL_LABELS, notes=notes)
+
+
+def _compare_with_list(root: Path, stems: set[str], result: PairUp) -> list[str]:
+    """Hold the frames against EPFL's own list, by stem, since frames may have been converted to another format."""
+    path = root / "frame_list.json"
+    if not path.is_file():
+        return []
+    try:
+        listed = [str(name) for name in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        result.fault("frame list", path, f"not a JSON list of file names: {error}")
+        return []
+    for name in sorted(listed):
+        if Path(name).stem not in stems:
+            result.fault("listed but missing", root / "frames" / name, "named in frame_list.json: half unpacked?")
+    extra = stems - {Path(name).stem for name in listed}
+    return [f"{len(extra)} images are not in frame_list.json, e.g. {min(extra)}: read as well"] if extra else []
+
+
+ROAD_ANOMALY: Final = DatasetSpec(
+    title="RoadAnomaly",
+    citation="Lis, Nakka, Fua, Salzmann: Detecting the Unexpected via Image Resynthesis. ICCV 2019, arXiv 1904.07595",
+    page="https://www.epfl.ch/labs/cvlab/data/road-anomaly/",
+    downloads=(
+        "http://robotics.ethz.ch/~asl-datasets/Dissimilarity/data_processed.tar",
+        "https://www.epfl.ch/labs/cvlab/data/road-anomaly/",
+    ),
+    licence="images for research purposes, owned by third parties (see credits.txt in EPFL's archive); check the page",
+    splits=("test",),
+    default_split="test",
+    published_images={"test": 60},
+    layouts=(
+        Layout(
+            name="synboost",
+            origin="SynBoost's processed archive",
+            tree=("original/NAME.<any image suffix>", "labels/NAME.png"),
+            folders=("original", "labels"),
+            scan=_scan_synboost,
+        ),
+        Layout(
+            name="epfl",
+            origin="EPFL's archive",
+            tree=("frames/NAME.<any image suffix>", "frames/NAME.labels/labels_semantic.png"),
+            folders=("frames",),
+            scan=_scan_epfl,
+        ),
+    ),
+)

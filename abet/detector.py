@@ -1,0 +1,160 @@
+"""A trained network with its normalisation: photographs in, class and OOD score maps out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from abet import checkpoint
+from abet.config import ModelConfig, load_recipe
+from abet.data.images import read_image
+from abet.errors import CheckpointError, DataError, UsageError, unknown_name
+from abet.models.build import build_model
+from abet.models.head import Output
+from abet.scores import SCORES, missing
+
+Image = NDArray[np.uint8]
+Map = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the detector says of one image of H x W pixels."""
+
+    classes: NDArray[np.uint8]
+    """(H, W) train ids: the arg-max of the logits."""
+    scores: dict[str, Map]
+    """Score key -> (H, W) float32 in raw score units, higher = more out-of-distribution."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detector:
+    """A network in evaluation mode on one device. `abet.load` makes it."""
+
+    network: nn.Module
+    config: ModelConfig
+    normalisation: checkpoint.Normalisation
+    device: torch.device
+    uri: str
+    sha256: str
+
+    def output(self, image: Image) -> Output:
+        """The head's output at full size for one (H, W, 3) uint8 RGB image, as batch of one on the device.
+
+        Deterministic kernels and full float32 (no TF32): the same image gives the same bits on the same machine.
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise DataError(f"image is {image.dtype} {image.shape}; expected uint8 RGB of shape (H, W, 3)")
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        mean = torch.tensor(self.normalisation.mean, device=self.device)
+        std = torch.tensor(self.normalisation.std, device=self.device)
+        batch = ((pixels.float() / 255.0 - mean) / std).permute(2, 0, 1).unsqueeze(0)
+        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+        with torch.inference_mode(), exact:
+            result: Output = self.network(batch.contiguous(memory_format=torch.channels_last))
+        return result
+
+    def available_scores(self) -> tuple[str, ...]:
+        """Keys of the scores that this network's head defines, in table order."""
+        return tuple(key for key in SCORES if self.why_missing(key) is None)
+
+    def why_missing(self, key: str) -> str | None:
+        """Why this head does not define score ``key``; None when it does. Raises UsageError for an unknown key."""
+        if key not in SCORES:
+            raise unknown_name(kind="score", name=key, choices=SCORES)
+        return missing(SCORES[key], self.config.temperature_model)
+
+    def score(self, image: Image | str | Path, key: str = "abet") -> Map:
+        """One score map, (H, W) float32 in raw units, of an image file or a (H, W, 3) uint8 RGB array."""
+        return self.predict(image, scores=(key,)).scores[key]
+
+    def predict(self, image: Image | str | Path, *, scores: Sequence[str] | None = None) -> Prediction:
+        """Classes and score maps (default: every score that the head defines) in one pass.
+
+        Raises:
+            UsageError: a score is unknown or this head does not define it.
+            DataError: the image cannot be read.
+        """
+        keys = self.available_scores() if scores is None else tuple(scores)
+        for key in keys:
+            reason = self.why_missing(key)
+            if reason is not None:
+                raise UsageError(f"{self.uri}: score {key!r} is not defined here: {reason}")
+        pixels = image if isinstance(image, np.ndarray) else read_image(Path(image))
+        output = self.output(pixels)
+        return Prediction(classes=class_map(output), scores={key: score_map(key, output) for key in keys})
+
+
+def class_map(output: Output) -> NDArray[np.uint8]:
+    """(H, W) uint8 train ids of a batch of one."""
+    assert output.logits.shape[1] <= 256
+    return output.logits[0].argmax(0).to(torch.uint8).cpu().numpy()
+
+
+def score_map(key: str, output: Output) -> Map:
+    """(H, W) float32 raw score of a batch of one."""
+    with torch.inference_mode():
+        return SCORES[key].function(output.logits, output.cosine, output.temperature)[0].cpu().numpy()
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is CUDA when there is one. Raises UsageError for a device that is not here."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is not supported: use auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {name!r} is not here ({torch.cuda.device_count()} CUDA devices): use --device cpu")
+    return device
+
+
+def read_weights(path: Path, *, model: str | ModelConfig) -> checkpoint.Weights:
+    """Weights of a checkpoint folder or a published ``.pth``; see `abet.load`."""
+    if path.is_dir():
+        return checkpoint.read(path)
+    from abet.published import read_published
+
+    base = load_recipe(model).model if isinstance(model, str) else model
+    weights, _ = read_published(path, base=base)
+    return weights
+
+
+def load_detector(path: Path, *, device: str = "auto", model: str | ModelConfig = "wideresnet38") -> Detector:
+    """See `abet.load`; ``model`` may also be the configuration itself."""
+    target = choose_device(device)
+    weights = read_weights(path, model=model)
+    if weights.contents != "model":
+        raise CheckpointError(
+            f"{path}: holds the {weights.contents} alone, without a segmentation head: a start for training, not a "
+            "detector; docs/weights.md lists the models that evaluate"
+        )
+    # On the meta device nothing is initialised only to be overwritten
+    with torch.device("meta"):
+        network = build_model(weights.model)
+    wanted = network.state_dict()
+    wrong = [name for name, value in wanted.items() if getattr(weights.tensors.get(name), "shape", None) != value.shape]
+    if wrong or len(weights.tensors) != len(wanted):
+        raise CheckpointError(
+            f"{path}: its tensors do not fit its own configuration ({len(weights.tensors)} tensors for {len(wanted)}; "
+            f"first difference: {wrong[0] if wrong else 'an unknown name'}); import the checkpoint again"
+        )
+    network.load_state_dict(dict(weights.tensors), assign=True)
+    # channels_last convolutions are about a tenth faster on a CPU, and the format of tensor cores
+    network.eval().to(target)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Detector(
+        network=network,
+        config=weights.model,
+        normalisation=weights.normalisation,
+        device=target,
+        uri=path.as_posix(),
+        sha256=weights.sha256,
+    )

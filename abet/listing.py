@@ -1,0 +1,86 @@
+"""What checkpoints a folder holds, ours and published files alike."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from abet.checkpoint import MANIFEST, read_manifest, verify
+from abet.errors import CheckpointError, DataError
+
+PUBLISHED_SUFFIXES = (".pth", ".pt", ".tar")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One row of ``abet checkpoint ls``."""
+
+    name: str
+    kind: str
+    """``model``, ``trunk``, ``published model``, ``published trunk``, or ``unreadable``."""
+    head: str
+    classes: int | None
+    bytes: int
+    sha256: str
+    source: str
+    """Where the weights came from, or why they cannot be used."""
+
+
+def describe(path: Path, *, name: str | None = None) -> Listed:
+    """Identify and verify a checkpoint folder or a published file. Raises CheckpointError when it is neither."""
+    label = name or path.name
+    if not path.is_dir():
+        return _describe_published(path, label)
+    manifest = read_manifest(path)
+    verify(path, manifest)
+    source = f"{manifest.source.layout} ({manifest.source.file})" if manifest.source else "abet"
+    is_model = manifest.contents == "model"
+    return Listed(
+        name=label,
+        kind=manifest.contents,
+        head=manifest.model.temperature_model if is_model else "",
+        classes=manifest.model.num_classes if is_model else None,
+        bytes=sum(entry.bytes for entry in manifest.files),
+        sha256=manifest.sha256,
+        source=source,
+    )
+
+
+def _describe_published(path: Path, label: str) -> Listed:
+    from abet.files import sha256_of
+    from abet.published import identify
+
+    layout, contents, head, classes = identify(path)
+    is_model = contents == "model"
+    return Listed(
+        name=label,
+        kind=f"published {contents}",
+        head=head if is_model else "",
+        classes=classes if is_model else None,
+        bytes=path.stat().st_size,
+        sha256=sha256_of(path),
+        source=layout,
+    )
+
+
+def list_checkpoints(folder: Path) -> list[Listed]:
+    """Every checkpoint folder and published file below ``folder``, sorted by relative path; damaged ones say why.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; docs/weights.md says what belongs there")
+    found = {path.parent for path in folder.rglob(MANIFEST)}
+    found |= {path for path in folder.rglob("*") if path.is_file() and path.suffix in PUBLISHED_SUFFIXES}
+    return [_row(folder, path) for path in sorted(found) if not _hidden(path.relative_to(folder))]
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _row(folder: Path, path: Path) -> Listed:
+    name = path.relative_to(folder).as_posix()
+    try:
+        return describe(path, name=name)
+    except CheckpointError as error:
+        return Listed(name, "unreadable", "", None, 0, "", str(error).removeprefix(f"{path}: "))

@@ -1,0 +1,72 @@
+"""Progress for people and for log files: a live bar on a terminal, else a line now and then. All on stderr."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LOG_INTERVAL_SECONDS = 30.0
+
+Advance = Callable[[int], None]
+"""Call it with the units done since the last call."""
+
+
+def format_seconds(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``1 h 40 min``, ``42 h``: as precise as an estimate deserves."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours < 10 and minutes else f"{seconds / 3600:.0f} h"
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Advance]:
+    """Show how far ``total`` units of work have come, with the time that remains."""
+    console = Console(stderr=True)
+    shown = _bar(console, description, total) if console.is_terminal else _log(console, description, total)
+    with shown as advance:
+        yield advance
+
+
+@contextmanager
+def unsized_progress(description: str) -> Iterator[Callable[[int, int], None]]:
+    """The same for work whose size is known only once it runs: call the result with (done, total)."""
+    with ExitStack() as stack:
+        advance: Advance | None = None
+
+        def show(_done: int, total: int) -> None:
+            nonlocal advance
+            if advance is None:
+                advance = stack.enter_context(progress(description, total))
+            advance(1)
+
+        yield show
+
+
+@contextmanager
+def _bar(console: Console, description: str, total: int) -> Iterator[Advance]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("ETA"), TimeRemainingColumn(), console=console) as bars:
+        task = bars.add_task(description, total=total)
+        yield lambda units: bars.advance(task, units)
+
+
+@contextmanager
+def _log(console: Console, description: str, total: int) -> Iterator[Advance]:
+    start = last = time.monotonic()
+    done = 0
+
+    def advance(units: int) -> None:
+        nonlocal done, last
+        done += units
+        now = time.monotonic()
+        if done == total or now - last >= LOG_INTERVAL_SECONDS:
+            last = now
+            remaining = (now - start) / max(done, 1) * (total - done)
+            console.print(f"{description}: {done}/{total}, {format_seconds(remaining)} left", highlight=False)
+
+    yield advance

@@ -1,0 +1,98 @@
+"""The run directory: which checkpoint it belongs to, what started it, and where its evaluation files stand."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from abet.errors import DataError, UsageError
+from abet.files import write_bytes, write_json
+from abet.version import __version__
+
+CONFIG = "config.yaml"
+PACKAGES = ("torch", "numpy", "pillow", "scipy", "safetensors")
+SHARD_NAME = re.compile(r"shard-(\d+)-of-(\d+)\.npz")
+
+
+def evaluation_dir(run: Path, dataset: str) -> Path:
+    """Where the evaluation of ``dataset`` stands."""
+    return run / "evaluation" / dataset
+
+
+def shard_path(run: Path, dataset: str, shard: int, shards: int) -> Path:
+    """Path of shard ``shard`` (1-based) of ``shards``."""
+    return evaluation_dir(run, dataset) / f"shard-{shard:03d}-of-{shards:03d}.npz"
+
+
+def sample_path(run: Path, dataset: str, image_name: str) -> Path:
+    """Path of the maps kept for showing of one image."""
+    return evaluation_dir(run, dataset) / "samples" / (image_name.replace("/", "__") + ".npz")
+
+
+def open_run(run: Path, config: dict[str, Any]) -> None:
+    """Begin or rejoin a run directory that belongs to ``config["checkpoint"]["sha256"]``.
+
+    Raises:
+        UsageError: the folder belongs to another checkpoint, or holds files that no run wrote.
+    """
+    if (run / CONFIG).exists():
+        _same_checkpoint(run, config)
+        return
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise UsageError(f"{run} is not empty and not a run directory: choose another --output")
+    run.mkdir(parents=True, exist_ok=True)
+    write_json(run / "run.json", provenance())
+    write_bytes(run / CONFIG, yaml.safe_dump(config, sort_keys=False).encode())
+
+
+def _same_checkpoint(run: Path, config: dict[str, Any]) -> None:
+    found = read_config(run)["checkpoint"]
+    wanted = config["checkpoint"]
+    if found["sha256"] != wanted["sha256"]:
+        raise UsageError(
+            f"{run} holds the run of another checkpoint ({found['uri']}, sha256 {found['sha256'][:12]}; "
+            f"this one is {wanted['uri']}, {wanted['sha256'][:12]}): choose another --output"
+        )
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """``config.yaml`` of a run. Raises DataError when the folder is no run or the file is damaged."""
+    path = run / CONFIG
+    if not path.is_file():
+        raise DataError(f"{run}: no run directory ({CONFIG} is missing); `abet evaluate --output {run}` makes one")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        known = {"uri": config["checkpoint"]["uri"], "sha256": config["checkpoint"]["sha256"]}
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError):
+        raise DataError(f"{path}: damaged; evaluate into a new --output") from None
+    return {**config, "checkpoint": known}
+
+
+def provenance() -> dict[str, Any]:
+    """What started this process: versions, commit, arguments. No environment variable goes in."""
+    return {
+        "abet": __version__,
+        "git_sha": _git_sha(),
+        "image_digest": os.environ.get("ABET_IMAGE_DIGEST"),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "argv": sys.argv,
+    }
+
+
+def _git_sha() -> str | None:
+    """Commit of the checkout that this code runs from, ``-dirty`` when it was edited; None outside a checkout."""
+    here = Path(__file__).resolve().parents[1]
+    if not (here / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,63 @@
+"""Fixtures that several rooms share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from abet import checkpoint
+from abet.config import ModelConfig, TemperatureModel, load_recipe
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """The folder of reference values: ``$ABET_GOLDEN_DIR``, else ``../shared/golden`` beside the checkout."""
+    folder = Path(os.environ.get("ABET_GOLDEN_DIR", Path(__file__).parents[2] / "shared" / "golden"))
+    if not (folder / "model_golden.npz").is_file():
+        pytest.skip(f"reference values absent: {folder} (set ABET_GOLDEN_DIR)")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_site(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests see no site file of the person who runs them, and write relative paths into a folder of their own."""
+    monkeypatch.delenv("ABET_SITE", raising=False)
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+
+def small_config(head: TemperatureModel = "learned", num_classes: int = 19) -> ModelConfig:
+    """The small recipe with another head or class count."""
+    return load_recipe("small").model.model_copy(update={"temperature_model": head, "num_classes": num_classes})
+
+
+def random_weights(head: TemperatureModel = "learned", *, seed: int = 0, num_classes: int = 19) -> checkpoint.Weights:
+    """A small untrained network whose normalisation layers hold statistics, so that it tells images apart."""
+    import torch
+
+    from abet.models.build import build_model
+
+    config = small_config(head, num_classes)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build_model(config)
+        model.train()
+        with torch.no_grad():
+            for _ in range(3):
+                model(torch.randn(2, 3, 64, 96))
+    return checkpoint.Weights(contents="model", model=config, tensors=model.state_dict(), sha256="")
+
+
+@pytest.fixture(scope="session")
+def learned_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder: small network, AbeT head, untrained."""
+    folder = tmp_path_factory.mktemp("weights") / "learned"
+    checkpoint.save(random_weights("learned"), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def plain_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder: small network, plain head, untrained."""
+    folder = tmp_path_factory.mktemp("weights") / "plain"
+    checkpoint.save(random_weights("none"), folder)
+    return folder

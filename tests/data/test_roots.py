@@ -1,0 +1,182 @@
+"""Roots that are incomplete, ambiguous or one level off: what is refused, in which words, and what is seen through."""
+
+import json
+import shutil
+
+import pytest
+
+from abet.data.index import DATASETS, open_dataset, survey
+from abet.errors import DataError
+from tests.trees import make_lost_and_found, make_road_anomaly, make_sample, save
+
+
+def refusal(name, root, split=None):
+    with pytest.raises(DataError) as caught:
+        open_dataset(name, root, split)
+    return str(caught.value)
+
+
+# --- incomplete roots
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_missing_empty_or_packed_root_is_refused_with_the_trees_it_may_have(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "archive.zip").write_bytes(b"PK")
+    for folder, words in (("absent", "does not exist"), ("empty", "is empty"), ("archive.zip", "is a file")):
+        message = refusal(name, tmp_path / folder)
+        assert str(tmp_path / folder) in message
+        assert words in message
+        assert "docs/datasets.md" in message
+        for layout in DATASETS[name].layouts:
+            assert layout.tree[0].replace("SPLIT", "test") in message
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "lacks"),
+    [
+        ("lost_and_found", "leftImg8bit/test", "lacks gtCoarse/test"),
+        ("lost_and_found", "gtCoarse/test", "lacks leftImg8bit/test"),
+        ("road_anomaly", "original", "lacks labels"),
+        ("road_anomaly", "labels", "lacks original"),
+    ],
+)
+def test_a_half_unpacked_root_says_what_is_there_and_what_is_not(tmp_path, name, folder, lacks):
+    (tmp_path / folder).mkdir(parents=True)
+    message = refusal(name, tmp_path)
+    assert f"found: {folder.split('/', maxsplit=1)[0]}/" in message
+    assert f"{lacks} (half unpacked?)" in message
+
+
+def test_a_split_that_is_not_unpacked_points_to_the_one_that_is(tmp_path):
+    make_lost_and_found(tmp_path, split="train")
+    assert "split train is there" in refusal("lost_and_found", tmp_path)
+
+
+def test_folders_without_images_are_refused(tmp_path):
+    for folder in ("original", "labels"):
+        (tmp_path / folder).mkdir()
+    assert "no image found" in refusal("road_anomaly", tmp_path)
+
+
+def test_images_without_label_are_counted_and_the_first_named(tree):
+    name, root, samples = tree
+    for pair in open_dataset(name, root).pairs:
+        pair.label.unlink()
+        (pair.label.parent / "keep").touch()
+    message = refusal(name, root)
+    assert f"{len(samples)} x image without label: {min(samples)} (expected " in message
+    assert f"abet data check {name} {root}" in message
+
+
+def test_labels_without_image_are_counted_and_the_first_named(tree):
+    name, root, samples = tree
+    pairs = open_dataset(name, root).pairs
+    for pair in pairs[1:]:
+        pair.image.unlink()
+    message = refusal(name, root)
+    assert f"{len(samples) - 1} x label without image: {pairs[1].label.relative_to(root).as_posix()}" in message
+
+
+def test_long_lists_of_faults_are_cut_with_their_count(tmp_path):
+    make_road_anomaly(tmp_path, count=9)
+    shutil.rmtree(tmp_path / "labels")
+    (tmp_path / "labels").mkdir()
+    message = refusal("road_anomaly", tmp_path)
+    assert "9 x image without label" in message
+    assert message.count("expected labels/") == 3
+    assert "; ...\n" in message
+
+
+@pytest.mark.parametrize("layout", ["synboost", "epfl"])
+def test_two_images_of_one_stem_are_refused(tmp_path, layout):
+    samples = make_road_anomaly(tmp_path, layout=layout)
+    path = tmp_path / min(samples)
+    save(path.with_suffix(".jpg"), samples[min(samples)].image)
+    message = refusal("road_anomaly", tmp_path)
+    assert "1 x duplicate stem" in message
+    assert path.name in message
+    assert "keep one" in message
+
+
+def test_a_root_with_both_road_anomaly_trees_asks_for_one(tmp_path):
+    make_road_anomaly(tmp_path, layout="synboost")
+    make_road_anomaly(tmp_path, layout="epfl")
+    message = refusal("road_anomaly", tmp_path)
+    assert "SynBoost's processed archive (original, labels) and EPFL's archive (frames)" in message
+    assert "keep one" in message
+
+
+def test_frames_that_the_list_names_and_the_disk_lacks_are_reported(tmp_path):
+    make_road_anomaly(tmp_path, layout="epfl")
+    (tmp_path / "frame_list.json").write_text(json.dumps(["animal00.webp", "animal01.webp", "moose.webp"]))
+    message = refusal("road_anomaly", tmp_path)
+    assert "1 x listed but missing: frames/moose.webp (named in frame_list.json: half unpacked?)" in message
+    assert "1 images are not in frame_list.json, e.g. animal02" in " ".join(survey("road_anomaly", tmp_path).notes)
+
+
+@pytest.mark.parametrize("content", [b"{", b"7", b"\xff\xfe"])
+def test_a_damaged_frame_list_is_reported(tmp_path, content):
+    make_road_anomaly(tmp_path, layout="epfl")
+    (tmp_path / "frame_list.json").write_bytes(content)
+    assert "1 x frame list: frame_list.json (not a JSON list" in refusal("road_anomaly", tmp_path)
+
+
+def test_a_mixture_of_label_kinds_is_refused(tmp_path):
+    make_lost_and_found(tmp_path)
+    next(tmp_path.rglob("*_labelTrainIds.png")).unlink()
+    assert "1 x mixed label kinds" in refusal("lost_and_found", tmp_path)
+
+
+def test_an_image_named_otherwise_is_not_left_out_silently(tmp_path):
+    make_lost_and_found(tmp_path)
+    save(tmp_path / "leftImg8bit/test/02_Hanns_Klemm_Str_44/extra.png", make_sample().image)
+    assert "1 x unexpected name: leftImg8bit/test/02_Hanns_Klemm_Str_44/extra.png" in refusal(
+        "lost_and_found", tmp_path
+    )
+
+
+def test_a_name_that_is_not_utf8_is_refused_in_printable_words(tmp_path):
+    samples = make_road_anomaly(tmp_path)
+    image, label = tmp_path / min(samples), tmp_path / "labels/animal00.png"
+    try:
+        image.rename(image.with_name("caf\udce9.png"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    label.rename(label.with_name("caf\udce9.png"))
+    message = refusal("road_anomaly", tmp_path)
+    assert "1 x file name: 'original/caf\\udce9.png' (not UTF-8: rename it)" in message
+    message.encode("utf-8")
+
+
+def test_a_survey_keeps_the_sound_pairs_beside_the_faults(tree):
+    name, root, samples = tree
+    first = open_dataset(name, root).pairs[0]
+    first.label.unlink()
+    found = survey(name, root)
+    assert [pair.name for pair in found.dataset.pairs] == sorted(samples)[1:]
+    assert [(fault.kind, fault.file) for fault in found.faults] == [("image without label", first.name)]
+
+
+# --- roots one level off
+
+
+def test_a_folder_around_the_tree_is_seen_through_and_noted(tree):
+    name, root, samples = tree
+    dataset = open_dataset(name, root.parent)
+    assert dataset.root == root
+    assert [pair.name for pair in dataset.pairs] == sorted(samples)
+    assert any(f"{root} is read: {root.parent} itself holds no" in note for note in dataset.notes)
+
+
+def test_a_folder_of_the_tree_leads_to_its_root(tree):
+    name, root, samples = tree
+    inner = root / min(samples).split("/", maxsplit=1)[0]
+    assert open_dataset(name, inner).root == root
+
+
+def test_several_candidates_are_listed_and_none_is_taken(tmp_path):
+    make_road_anomaly(tmp_path / "fs_static")
+    make_road_anomaly(tmp_path / "road_anomaly")
+    message = refusal("road_anomaly", tmp_path)
+    assert f"{tmp_path / 'fs_static'}, {tmp_path / 'road_anomaly'}; name one of them" in message

@@ -1,0 +1,113 @@
+"""The checkpoint folder: complete or absent, and verified at every read."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from abet import checkpoint
+from abet.errors import CheckpointError, UsageError
+from tests.conftest import random_weights
+
+
+def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
+    weights = random_weights()
+    manifest = checkpoint.save(weights, tmp_path / "c")
+    again = checkpoint.read(tmp_path / "c")
+    assert again.model == weights.model
+    assert again.sha256 == manifest.sha256
+    assert again.tensors.keys() == weights.tensors.keys()
+    assert all(torch.equal(again.tensors[name], weights.tensors[name]) for name in weights.tensors)
+
+
+def test_the_manifest_describes_the_file_beside_it(tmp_path: Path) -> None:
+    import hashlib
+
+    checkpoint.save(random_weights(), tmp_path / "c")
+    manifest = json.loads((tmp_path / "c" / "manifest.json").read_text())
+    content = (tmp_path / "c" / "model.safetensors").read_bytes()
+    assert manifest["files"] == [
+        {"name": "model.safetensors", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    ]
+
+
+def test_saving_the_same_weights_twice_gives_the_same_identity(tmp_path: Path) -> None:
+    first = checkpoint.save(random_weights(), tmp_path / "a")
+    assert checkpoint.save(random_weights(), tmp_path / "b").sha256 == first.sha256
+    assert checkpoint.save(random_weights(seed=1), tmp_path / "c").sha256 != first.sha256
+
+
+def test_a_checkpoint_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    with pytest.raises(UsageError, match="choose another --output"):
+        checkpoint.save(random_weights(), tmp_path / "c")
+
+
+def saved(tmp_path: Path) -> Path:
+    checkpoint.save(random_weights(), tmp_path / "c")
+    return tmp_path / "c"
+
+
+def test_a_folder_without_manifest_is_no_checkpoint(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(CheckpointError, match=r"manifest\.json is missing"):
+        checkpoint.read(folder)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"abet_checkpoint": 2}', '{"abet_checkpoint": 1, "surprise": 1}'])
+def test_a_damaged_or_foreign_manifest_is_refused(tmp_path: Path, content: str) -> None:
+    folder = saved(tmp_path)
+    (folder / "manifest.json").write_text(content)
+    with pytest.raises(ValueError, match=r"manifest\.json"):
+        checkpoint.read(folder)
+
+
+def test_truncated_weights_are_refused_with_both_sizes(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[:-7])
+    with pytest.raises(CheckpointError, match=f"holds {len(content) - 7} bytes; the manifest says {len(content)}"):
+        checkpoint.read(folder)
+
+
+def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        checkpoint.read(folder)
+
+
+def test_missing_weights_are_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="is missing"):
+        checkpoint.read(folder)
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    # A file size limit stands in for the full disk: the kernel refuses the write in the same place.
+    code = """
+import errno, resource, sys
+from pathlib import Path
+from tests.conftest import random_weights
+from abet import checkpoint
+weights = random_weights()
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    checkpoint.save(weights, Path(sys.argv[1]) / "c")
+except OSError as error:
+    assert error.errno in (errno.ENOSPC, errno.EFBIG), error
+    print("refused")
+"""
+    root = Path(__file__).parents[1]
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "refused\n"
+    assert list(tmp_path.iterdir()) == []

@@ -1,11 +1,15 @@
 """Fixtures that several rooms share."""
 
 import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from abet import checkpoint
+from abet.cli import main
 from abet.config import ModelConfig, TemperatureModel, load_recipe
 
 
@@ -61,3 +65,35 @@ def plain_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights") / "plain"
     checkpoint.save(random_weights("none"), folder)
     return folder
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Finished]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs ``abet ARGS...`` in this process: ``cli("scores").code``."""
+
+    def run(*arguments: object) -> Finished:
+        monkeypatch.setattr("sys.argv", ["abet", *map(str, arguments)])
+        monkeypatch.setattr("warnings.showwarning", warnings.showwarning)
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            assert isinstance(stop.code, int) or stop.code is None
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return Finished(code, captured.out, captured.err)
+
+    return run

@@ -21,7 +21,8 @@ from abet.cli.options import (
     say,
     split_names,
 )
-from abet.errors import DataError, UsageError
+from abet.errors import CheckpointError, DataError, UsageError
+from abet.labels import CITYSCAPES
 
 if TYPE_CHECKING:
     from abet.data.index import OodDataset
@@ -49,6 +50,9 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
     samples: Annotated[int, typer.Option(min=0, help="Images that keep their maps for the report.")] = 6,
+    num_classes: Annotated[
+        int, typer.Option(min=1, help="Classes that the checkpoint should have; OOD is what lies outside them.")
+    ] = len(CITYSCAPES),
     device: DeviceOption = "auto",
     model: ModelOption = "wideresnet38",
 ) -> None:
@@ -60,13 +64,20 @@ def evaluate(
     from abet.site import load_site
 
     site = load_site()
-    data = open_data(dataset, data_root, split, site).select(images=split_names(images) if images else None, limit=limit)
+    whole = open_data(dataset, data_root, split, site)
+    data = whole.select(images=split_names(images) if images else None, limit=limit)
     pairs = shard_of(data.pairs, number, shards)
     say(*(f"note: {note}" for note in data.notes))
     path = choose_checkpoint(checkpoint, site)
     run = output or site.artifacts / path.resolve().name.removesuffix(".pth")
     pixels = verified_pixels(replace(data, pairs=pairs))
     detector = load(path, device, model)
+    if detector.config.num_classes != num_classes:
+        raise CheckpointError(
+            f"{path}: tells {detector.config.num_classes} classes apart, expected {num_classes} (OOD in these sets is "
+            f"what Cityscapes' {len(CITYSCAPES)} classes do not cover): fine-tune it first, or say that you mean it "
+            f"with --num-classes {detector.config.num_classes}"
+        )
     seconds = estimate_seconds(detector, pixels)
     say(
         f"{dataset} {data.split} {number}/{shards}: {len(pairs)} images, {pixels / 1e6:.1f} Mpixel, {len(keys)} scores "

@@ -1,0 +1,51 @@
+"""The figures by definition: every threshold, every pair, in fractions. Slow and obvious, and nothing of ours in it."""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+ID, OOD, VOID = 0, 1, 255
+
+
+def place(score: float) -> tuple[int, float]:
+    """What scores are compared by: NaN above everything, -0 equal to 0."""
+    return (1, 0.0) if math.isnan(score) else (0, score)
+
+
+def split(scores: np.ndarray, labels: np.ndarray) -> tuple[list, list]:
+    """(ID places, OOD places)."""
+    pairs = list(zip(np.ravel(scores).tolist(), np.ravel(labels).tolist(), strict=True))
+    negatives, positives = ([place(score) for score, label in pairs if label == kind] for kind in (ID, OOD))
+    return negatives, positives
+
+
+def auroc(negatives: Sequence, positives: Sequence) -> Fraction:
+    """The share of (OOD, ID) pairs in the right order, ties counting half."""
+    doubled = sum(2 * (p > n) + (p == n) for p in positives for n in negatives)
+    return Fraction(doubled, 2 * len(positives) * len(negatives))
+
+
+def operating_points(negatives: Sequence, positives: Sequence) -> list[tuple]:
+    """(threshold place, TP, FP) for each distinct score, highest first."""
+    thresholds = sorted({*negatives, *positives}, reverse=True)
+    return [(t, sum(p >= t for p in positives), sum(n >= t for n in negatives)) for t in thresholds]
+
+
+def average_precision(negatives: Sequence, positives: Sequence) -> Fraction:
+    """Sum over thresholds of the gain in recall times the precision."""
+    total, before = Fraction(0), 0
+    for _, tp, fp in operating_points(negatives, positives):
+        if tp > before:
+            total += Fraction(tp - before, len(positives)) * Fraction(tp, tp + fp)
+        before = tp
+    return total
+
+
+def fpr95(negatives: Sequence, positives: Sequence) -> Fraction:
+    """FPR at the highest threshold with a TPR of at least 95/100."""
+    for _, tp, fp in operating_points(negatives, positives):
+        if Fraction(tp, len(positives)) >= Fraction(95, 100):
+            return Fraction(fp, len(negatives))
+    raise AssertionError("the lowest threshold flags everything")

@@ -1,0 +1,82 @@
+"""`abet.load`: the detector in Python."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import abet
+from abet.errors import CheckpointError, DataError, UsageError
+
+
+def image(height: int = 40, width: int = 56) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    return np.random.default_rng(3).integers(0, 255, (height, width, 3), dtype=np.uint8)
+
+
+def test_a_score_map_has_the_images_size(learned_checkpoint: Path) -> None:
+    detector = abet.load(learned_checkpoint, device="cpu")
+    for height, width in [(40, 56), (41, 57), (33, 17)]:
+        score = detector.score(image(height, width))
+        assert score.shape == (height, width)
+        assert score.dtype == np.float32
+
+
+def test_the_network_sees_the_normalised_image(learned_checkpoint: Path) -> None:
+    detector = abet.load(learned_checkpoint, device="cpu")
+    pixels = image()
+    scaled = (pixels / 255.0 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    batch = torch.from_numpy(scaled.astype(np.float32)).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        direct = detector.network(batch).logits
+    assert torch.allclose(detector.output(pixels).logits, direct, atol=1e-3)
+
+
+def test_a_path_and_its_pixels_score_alike(learned_checkpoint: Path, tmp_path: Path) -> None:
+    Image.fromarray(image()).save(tmp_path / "a.png")
+    detector = abet.load(str(learned_checkpoint), device="cpu")
+    assert np.array_equal(detector.score(tmp_path / "a.png", "msp"), detector.score(image(), "msp"))
+
+
+def test_prediction_holds_classes_and_every_defined_score(learned_checkpoint: Path, plain_checkpoint: Path) -> None:
+    prediction = abet.load(learned_checkpoint, device="cpu").predict(image())
+    assert prediction.classes.dtype == np.uint8
+    assert prediction.classes.max() < 19
+    assert list(prediction.scores) == ["abet", "energy", "entropy", "msp", "max_logit", "godin", "max_cosine"]
+    plain = abet.load(plain_checkpoint, device="cpu").predict(image())
+    assert list(plain.scores) == ["energy", "entropy", "msp", "max_logit"]
+
+
+def test_scores_that_are_not_there_are_refused(plain_checkpoint: Path) -> None:
+    detector = abet.load(plain_checkpoint, device="cpu")
+    with pytest.raises(UsageError, match="learned head"):
+        detector.score(image(), "abet")
+    with pytest.raises(UsageError, match="did you mean 'entropy'"):
+        detector.score(image(), "entropyy")
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
+def test_other_arrays_are_refused(learned_checkpoint: Path, wrong: "np.ndarray[tuple[int, ...], np.dtype]") -> None:
+    with pytest.raises(DataError, match="expected uint8 RGB"):
+        abet.load(learned_checkpoint, device="cpu").score(wrong)
+
+
+def test_an_unknown_device_and_recipe_are_refused(learned_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown device"):
+        abet.load(learned_checkpoint, device="quantum")
+    with pytest.raises(UsageError, match="is not here"):
+        abet.load(learned_checkpoint, device="cuda:99")
+    with pytest.raises(UsageError, match="unknown recipe"):
+        abet.load(tmp_path / "x.pth", model="smal")
+
+
+def test_tensors_that_contradict_the_manifest_are_refused(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from abet import checkpoint
+    from tests.conftest import random_weights, small_config
+
+    checkpoint.save(replace(random_weights(), model=small_config(num_classes=20)), tmp_path / "c")
+    with pytest.raises(CheckpointError, match=r"do not fit its own configuration.*h\.h\.weight"):
+        abet.load(tmp_path / "c")

@@ -1,0 +1,261 @@
+"""One pass over a data set: right figures, and the same bytes however the work is split."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from abet.data.index import OodDataset, open_dataset
+from abet.detector import Detector, load_detector
+from abet.errors import DataError, UsageError
+from abet.evaluate import Evaluation, make_sample, read_shard, sample_names, shard_of
+from abet.labels import ID, OOD, VOID
+from abet.merge import merge
+from abet.run import evaluation_dir, shard_path
+from tests.trees import make_lost_and_found, make_road_anomaly
+
+
+@pytest.fixture(scope="module")
+def learned(learned_checkpoint: Path) -> Detector:
+    return load_detector(learned_checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def plain(plain_checkpoint: Path) -> Detector:
+    return load_detector(plain_checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def mixed_sizes(tmp_path_factory: pytest.TempPathFactory) -> OodDataset:
+    """Five images of two sizes."""
+    root = tmp_path_factory.mktemp("road_anomaly")
+    make_road_anomaly(root, count=2, size=(40, 56), seed=1)
+    for path in [*root.glob("original/*"), *root.glob("labels/*")]:
+        path.rename(path.with_stem(f"odd_{path.stem}"))
+    make_road_anomaly(root, count=3, size=(48, 64), seed=2)
+    return open_dataset("road_anomaly", root)
+
+
+ALL = ("abet", "energy", "entropy", "msp", "max_logit", "godin", "max_cosine")
+
+
+def evaluate(detector: Detector, dataset: OodDataset, run: Path, *, shards: int = 1, **options: Any) -> dict[str, Any]:
+    evaluation = Evaluation(detector=detector, dataset=dataset, scores=ALL, shards=shards, **options)
+    for shard in reversed(range(1, shards + 1)):
+        evaluation.run_shard(run, shard)
+    return merge(run, dataset.name)
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_figures_are_those_of_all_valid_pixels_together(
+    learned: Detector, mixed_sizes: OodDataset, tmp_path: Path, key: str
+) -> None:
+    metrics = evaluate(learned, mixed_sizes, tmp_path / "run")
+    scores, truth = [], []
+    for pair in mixed_sizes.pairs:
+        image, label = mixed_sizes.read(pair)
+        valid = label != VOID
+        scores.append(learned.score(image, key)[valid])
+        truth.append(label[valid] == OOD)
+    entry = metrics["scores"][key]
+    auroc = roc_auc_score(np.concatenate(truth), np.concatenate(scores))
+    ap = average_precision_score(np.concatenate(truth), np.concatenate(scores))
+    assert entry["auroc"]["low"] - 1e-9 <= auroc <= entry["auroc"]["high"] + 1e-9
+    assert entry["ap"]["low"] - 1e-9 <= ap <= entry["ap"]["high"] + 1e-9
+
+
+def test_every_sharding_gives_the_same_bytes(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+    contents = set()
+    for shards in (1, 2, 3, 5):
+        run = tmp_path / str(shards)
+        evaluate(learned, mixed_sizes, run, shards=shards)
+        folder = evaluation_dir(run, "road_anomaly")
+        contents.add((folder / "metrics.json").read_bytes() + (folder / "curves.json").read_bytes())
+    assert len(contents) == 1
+
+
+def test_shards_partition_the_images(mixed_sizes: OodDataset) -> None:
+    for shards in range(1, 6):
+        parts = [shard_of(mixed_sizes.pairs, shard, shards) for shard in range(1, shards + 1)]
+        assert sorted(pair.name for part in parts for pair in part) == [pair.name for pair in mixed_sizes.pairs]
+
+
+@pytest.mark.parametrize(("shard", "shards"), [(0, 2), (3, 2), (1, 6)])
+def test_an_impossible_shard_is_refused(mixed_sizes: OodDataset, shard: int, shards: int) -> None:
+    with pytest.raises(UsageError, match=f"shard {shard}/{shards}"):
+        shard_of(mixed_sizes.pairs, shard, shards)
+
+
+def test_metrics_json_holds_the_contract(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+    evaluate(learned, mixed_sizes, tmp_path / "run")
+    text = (evaluation_dir(tmp_path / "run", "road_anomaly") / "metrics.json").read_text()
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not strict JSON")
+
+    metrics = json.loads(text, parse_constant=refuse)
+    labels = [mixed_sizes.read(pair)[1] for pair in mixed_sizes.pairs]
+    counted = {name: sum(int((label == value).sum()) for label in labels) for name, value in WORDS.items()}
+    assert metrics["pixels"] == counted
+    assert {key: metrics[key] for key in ("schema", "dataset", "split", "images")} == {
+        "schema": 1,
+        "dataset": "road_anomaly",
+        "split": "test",
+        "images": 5,
+    }
+    assert metrics["checkpoint"] == {"uri": learned.uri, "sha256": learned.sha256}
+    entry = metrics["scores"]["abet"]
+    assert {"value", "low", "high"} <= entry["auroc"].keys() & entry["ap"].keys()
+    assert {"value", "low", "high", "tpr", "threshold"} <= entry["fpr95"].keys()
+    assert entry["non_finite"] == {"id": 0, "ood": 0}
+    assert {"auroc", "auprc", "fpr95", "tpr", "threshold", "dropped"} <= entry["reference_protocol"].keys()
+    assert metrics["scores"]["energy"]["reference_protocol"] is None
+    assert metrics["scores"]["energy"]["reference_protocol_reason"]
+
+
+WORDS = {"id": ID, "ood": OOD, "void": VOID}
+
+
+def test_a_score_that_the_head_does_not_define_is_null_with_a_reason(
+    plain: Detector, mixed_sizes: OodDataset, tmp_path: Path
+) -> None:
+    scores = evaluate(plain, mixed_sizes, tmp_path / "run")["scores"]
+    for key in ("abet", "godin", "max_cosine"):
+        assert scores[key]["auroc"] is scores[key]["ap"] is scores[key]["fpr95"] is None
+        assert "learned head" in scores[key]["reason"]
+    assert scores["energy"]["auroc"]["value"] is not None
+
+
+@pytest.mark.parametrize(("kept", "word"), [(ID, "OOD"), (OOD, "ID")])
+def test_a_set_of_one_kind_gives_null_figures_with_a_reason(
+    learned: Detector, tmp_path: Path, kept: int, word: str
+) -> None:
+    from PIL import Image
+
+    make_road_anomaly(tmp_path / "ra", count=1)
+    for path in (tmp_path / "ra" / "labels").iterdir():
+        label = np.asarray(Image.open(path)).copy()
+        label[:] = kept
+        Image.fromarray(label).save(path)
+    metrics = evaluate(learned, open_dataset("road_anomaly", tmp_path / "ra"), tmp_path / "run")
+    entry = metrics["scores"]["abet"]
+    assert entry["auroc"] is entry["ap"] is entry["fpr95"] is None
+    assert word in entry["reason"]
+    assert entry["reference_protocol"] is None or entry["reference_protocol"]["auroc"] is None
+
+
+def test_lost_and_found_is_read_by_its_own_table(learned: Detector, tmp_path: Path) -> None:
+    made = make_lost_and_found(tmp_path / "laf", count=2)
+    metrics = evaluate(learned, open_dataset("lost_and_found", tmp_path / "laf"), tmp_path / "run")
+    assert metrics["pixels"]["ood"] == sum(int((sample.label == OOD).sum()) for sample in made.values())
+
+
+# --- what may stand in the output folder
+
+
+def test_a_finished_shard_is_kept(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+    evaluate(learned, mixed_sizes, tmp_path / "run")
+    path = shard_path(tmp_path / "run", "road_anomaly", 1, 1)
+    before = path.stat().st_mtime_ns
+    evaluate(learned, mixed_sizes, tmp_path / "run")
+    assert path.stat().st_mtime_ns == before
+
+
+def test_an_output_of_another_checkpoint_is_refused(
+    learned: Detector, plain: Detector, mixed_sizes: OodDataset, tmp_path: Path
+) -> None:
+    evaluate(learned, mixed_sizes, tmp_path / "run")
+    with pytest.raises(UsageError, match=r"holds the run of another checkpoint.*choose another --output"):
+        evaluate(plain, mixed_sizes, tmp_path / "run")
+
+
+def test_an_output_of_another_selection_is_refused(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+    evaluate(learned, mixed_sizes, tmp_path / "run")
+    with pytest.raises(UsageError, match=r"another evaluation of road_anomaly \(different: images 5 there, 2 here"):
+        evaluate(learned, mixed_sizes.select(limit=2), tmp_path / "run")
+
+
+def test_a_folder_of_other_files_is_refused_and_untouched(
+    learned: Detector, mixed_sizes: OodDataset, tmp_path: Path
+) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(UsageError, match="not empty and not a run directory"):
+        evaluate(learned, mixed_sizes, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+# --- merging
+
+
+def test_missing_shards_are_named(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+    Evaluation(detector=learned, dataset=mixed_sizes, scores=ALL, shards=3).run_shard(tmp_path / "run", 2)
+    with pytest.raises(DataError, match=r"2 of 3 shards missing: 1/3, 3/3"):
+        merge(tmp_path / "run", "road_anomaly")
+
+
+def test_no_shard_at_all_says_what_to_run(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+    evaluate(learned, mixed_sizes, tmp_path / "run")
+    with pytest.raises(DataError, match="no shards; run `abet evaluate --dataset lost_and_found"):
+        merge(tmp_path / "run", "lost_and_found")
+    with pytest.raises(DataError, match="no run directory"):
+        merge(tmp_path / "absent", "road_anomaly")
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
+def test_a_truncated_shard_is_named(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path, keep: float) -> None:
+    evaluate(learned, mixed_sizes, tmp_path / "run")
+    path = shard_path(tmp_path / "run", "road_anomaly", 1, 1)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(DataError, match=r"shard-001-of-001\.npz: damaged shard"):
+        merge(tmp_path / "run", "road_anomaly")
+
+
+def test_shards_of_two_partitions_are_refused(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+    evaluate(learned, mixed_sizes, tmp_path / "run")
+    path = shard_path(tmp_path / "run", "road_anomaly", 1, 1)
+    path.with_name("shard-001-of-002.npz").write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match="shards of 1 and of 2"):
+        merge(tmp_path / "run", "road_anomaly")
+
+
+def test_shards_of_two_models_are_refused(
+    learned: Detector, plain: Detector, mixed_sizes: OodDataset, tmp_path: Path
+) -> None:
+    evaluate(learned, mixed_sizes, tmp_path / "a", shards=2)
+    evaluate(plain, mixed_sizes, tmp_path / "b", shards=2)
+    foreign = shard_path(tmp_path / "b", "road_anomaly", 2, 2)
+    shard_path(tmp_path / "a", "road_anomaly", 2, 2).write_bytes(foreign.read_bytes())
+    with pytest.raises(DataError, match="different evaluations.*checkpoint_sha256"):
+        merge(tmp_path / "a", "road_anomaly")
+
+
+def test_a_shard_survives_its_file(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+    evaluate(learned, mixed_sizes, tmp_path / "run", shards=2)
+    shard = read_shard(shard_path(tmp_path / "run", "road_anomaly", 1, 2))
+    assert (shard.shard, shard.images) == (1, 3)
+    assert set(shard.pixel) == set(ALL)
+    assert set(shard.reference) == {"abet", "entropy", "msp", "max_logit", "godin"}
+
+
+# --- samples
+
+
+def test_samples_are_spread_over_the_set_and_independent_of_sharding(mixed_sizes: OodDataset, tmp_path: Path) -> None:
+    names = [pair.name for pair in mixed_sizes.pairs]
+    assert sample_names(mixed_sizes.pairs, 0) == set()
+    assert sample_names(mixed_sizes.pairs, 2) == {names[0], names[-1]}
+    assert sample_names(mixed_sizes.pairs, 99) == set(names)
+
+
+def test_a_sample_is_at_most_1024_wide_and_its_maps_agree() -> None:
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, (30, 2100)).astype(np.uint8)
+    score = label.astype(np.float32)
+    sample = make_sample("a/b.png", np.zeros((30, 2100, 3), np.uint8), label, label, {"abet": score})
+    assert sample["label"].shape == sample["prediction"].shape == sample["score_abet"].shape == (10, 700)
+    assert sample["image"].shape == (10, 700, 3)
+    assert np.array_equal(sample["label"], sample["score_abet"])

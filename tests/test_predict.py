@@ -1,0 +1,132 @@
+"""Predictions on photographs: every output can be read back, and no bad file stops the others."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import abet
+from abet.report.render import read_score_png
+from tests.conftest import Cli
+
+
+def photograph(path: Path, seed: int = 0, size: tuple[int, int] = (40, 56)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def predict(cli: Cli, checkpoint: Path, source: Path, output: Path, *more: object) -> int:
+    finished = cli("predict", "--checkpoint", checkpoint, "--input", source, "--output", output, *more)
+    assert "Traceback" not in finished.err
+    return finished.code
+
+
+def test_one_image_gives_overlay_heat_map_score_and_mask(cli: Cli, learned_checkpoint: Path, tmp_path: Path) -> None:
+    source = photograph(tmp_path / "street.png")
+    score = abet.load(learned_checkpoint, device="cpu").score(source)
+    threshold = float(np.median(score))
+
+    assert predict(cli, learned_checkpoint, source, tmp_path / "out", "--threshold", threshold) == 0
+
+    out = tmp_path / "out"
+    assert Image.open(out / "street.classes.png").size == (56, 40)
+    assert Image.open(out / "street.heat.png").size == (56, 40)
+    half_step = (score.max() - score.min()) / 65535
+    assert np.abs(read_score_png(out / "street.score.png") - score).max() <= half_step
+    mask = np.asarray(Image.open(out / "street.mask.png"))
+    assert np.array_equal(mask == 255, score >= threshold)
+    summary = json.loads((out / "predictions.json").read_text())
+    assert summary["images"][0]["ood_fraction"] == pytest.approx((score >= threshold).mean())
+
+
+def test_a_folder_keeps_its_structure_and_a_bad_file_stops_nothing(
+    cli: Cli, learned_checkpoint: Path, tmp_path: Path
+) -> None:
+    photograph(tmp_path / "in" / "a.jpg")
+    photograph(tmp_path / "in" / "deep" / "b c.webp", seed=1)
+    (tmp_path / "in" / "broken.png").write_bytes((photograph(tmp_path / "x.png")).read_bytes()[:200])
+    (tmp_path / "in" / "notes.txt").touch()
+    assert predict(cli, learned_checkpoint, tmp_path / "in", tmp_path / "out") == 3
+    found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.heat.png"))
+    assert found == ["a.heat.png", "deep/b c.heat.png"]
+    summary = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert len(summary["unreadable"]) == 1
+    assert "broken.png" in summary["unreadable"][0]
+    assert not list((tmp_path / "out").rglob("*.mask.png"))  # no threshold, no mask
+
+
+def test_the_threshold_of_an_evaluation_is_taken_and_belongs_to_its_checkpoint(
+    cli: Cli, learned_checkpoint: Path, plain_checkpoint: Path, tmp_path: Path
+) -> None:
+    from tests.trees import make_road_anomaly
+
+    make_road_anomaly(tmp_path / "ra", count=1)
+    source = photograph(tmp_path / "street.png")
+    run = ("--dataset", "road_anomaly", "--data-root", tmp_path / "ra", "--output", tmp_path / "run")
+    assert cli("evaluate", "--checkpoint", learned_checkpoint, *run).code == 0
+    metrics = tmp_path / "run" / "evaluation" / "road_anomaly" / "metrics.json"
+    assert predict(cli, learned_checkpoint, source, tmp_path / "out", "--threshold-from", metrics) == 0
+    wanted = json.loads(metrics.read_text())["scores"]["abet"]["fpr95"]["threshold"]
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text())["threshold"] == wanted
+    other = ("--score", "entropy", "--threshold-from", metrics)
+    assert predict(cli, plain_checkpoint, source, tmp_path / "out2", *other) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--score", "entropi"), "did you mean 'entropy'"),
+        (("--threshold", 1, "--threshold-from", "x"), "give one"),
+    ],
+)
+def test_bad_usage_exits_2(
+    cli: Cli, learned_checkpoint: Path, tmp_path: Path, more: tuple[object, ...], said: str
+) -> None:
+    source = photograph(tmp_path / "street.png")
+    finished = cli("predict", "--checkpoint", learned_checkpoint, "--input", source, "--output", tmp_path / "o", *more)
+    assert finished.code == 2
+    assert said in finished.err
+
+
+def test_a_score_that_the_head_lacks_is_refused_with_another(cli: Cli, plain_checkpoint: Path, tmp_path: Path) -> None:
+    source = photograph(tmp_path / "street.png")
+    finished = cli("predict", "--checkpoint", plain_checkpoint, "--input", source, "--output", tmp_path / "o")
+    assert finished.code == 2
+    assert "--score energy" in finished.err
+
+
+def test_inputs_that_cannot_be_meant(cli: Cli, learned_checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert predict(cli, learned_checkpoint, tmp_path / "absent.png", tmp_path / "o") == 3
+    assert predict(cli, learned_checkpoint, tmp_path / "empty", tmp_path / "o") == 3
+    photograph(tmp_path / "twins" / "a.jpg")
+    photograph(tmp_path / "twins" / "a.png")
+    assert predict(cli, learned_checkpoint, tmp_path / "twins", tmp_path / "o") == 2
+
+
+def test_an_output_of_other_settings_is_refused(cli: Cli, learned_checkpoint: Path, tmp_path: Path) -> None:
+    source = photograph(tmp_path / "street.png")
+    assert predict(cli, learned_checkpoint, source, tmp_path / "o") == 0
+    assert predict(cli, learned_checkpoint, source, tmp_path / "o") == 0
+    assert predict(cli, learned_checkpoint, source, tmp_path / "o", "--score", "entropy") == 2
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
+def test_other_8_bit_photographs_are_converted_and_named(
+    cli: Cli, learned_checkpoint: Path, tmp_path: Path, mode: str
+) -> None:
+    suffix = ".jpg" if mode == "CMYK" else ".png"
+    Image.open(photograph(tmp_path / "x.png")).convert(mode).save(tmp_path / f"photo{suffix}")
+    source = tmp_path / f"photo{suffix}"
+    finished = cli("predict", "--checkpoint", learned_checkpoint, "--input", source, "--output", tmp_path / "o")
+    assert finished.code == 0, finished.err
+    assert f"photo{suffix}" in finished.err
+
+
+def test_a_16_bit_photograph_is_refused(cli: Cli, learned_checkpoint: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((20, 20), np.uint16)).save(tmp_path / "deep.png")
+    assert predict(cli, learned_checkpoint, tmp_path / "deep.png", tmp_path / "o") == 3

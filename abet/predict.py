@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from abet.data.images import is_image_name, read_image
 from abet.detector import Detector
 from abet.errors import DataError, UsageError
 from abet.files import read_json, write_json
 from abet.progress import progress
-from abet.report.render import heat_map, overlay_classes, write_png, write_score_png
+from abet.report.render import above, heat_map, mask_picture, overlay_classes, write_png, write_score_png
 
 SUMMARY = "predictions.json"
 
@@ -101,8 +99,8 @@ def _predict_one(job: PredictionJob, name: str, path: Path, output: Path) -> dic
     write_score_png(output / f"{name}.score.png", score)
     row: dict[str, Any] = {"image": path.as_posix(), "name": name, "height": image.shape[0], "width": image.shape[1]}
     if job.threshold is not None:
-        mask = score >= job.threshold
-        write_png(output / f"{name}.mask.png", np.where(mask, 255, 0).astype(np.uint8))
+        mask = above(score, job.threshold)
+        write_png(output / f"{name}.mask.png", mask_picture(mask))
         row["ood_fraction"] = float(mask.mean())
     return row
 

@@ -91,8 +91,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         try:
             main()
         except SystemExit as stop:
-            assert isinstance(stop.code, int) or stop.code is None
-            code = stop.code or 0
+            code = int(stop.code or 0)
         captured = capsys.readouterr()
         return Finished(code, captured.out, captured.err)
 

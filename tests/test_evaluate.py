@@ -229,7 +229,7 @@ def test_shards_of_two_models_are_refused(
     evaluate(plain, mixed_sizes, tmp_path / "b", shards=2)
     foreign = shard_path(tmp_path / "b", "road_anomaly", 2, 2)
     shard_path(tmp_path / "a", "road_anomaly", 2, 2).write_bytes(foreign.read_bytes())
-    with pytest.raises(DataError, match="different evaluations.*checkpoint_sha256"):
+    with pytest.raises(DataError, match=r"different evaluations.*checkpoint_sha256"):
         merge(tmp_path / "a", "road_anomaly")
 
 

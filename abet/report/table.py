@@ -1,0 +1,188 @@
+"""The comparison table of one data set as text: values, brackets, which is best, and why something is missing."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from abet.report.records import Figure, PixelCounts, ScoreFigures
+from abet.report.runs import RunResults
+
+DECIMALS = 2
+"""Shown of a percentage: 0.01 percentage points."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A figure: its heading, what it means and which end of the scale is good (+1 high, -1 low)."""
+
+    title: str
+    meaning: str
+    better: int
+
+
+COLUMNS = (
+    Column(title="AUROC", meaning="Area under the ROC curve", better=+1),
+    Column(title="AP", meaning="Average precision: area under the precision-recall curve", better=+1),
+    Column(title="FPR95", meaning="Share of ID pixels flagged when 95 % of the OOD pixels are found", better=-1),
+    Column(title="AUROC", meaning="AUROC by the paper's 100-bin protocol", better=+1),
+    Column(title="AUPRC", meaning="Average precision by the paper's 100-bin protocol", better=+1),
+    Column(title="FPR95", meaning="FPR at the TPR nearest to 95 % by the paper's 100-bin protocol", better=-1),
+)
+UNEXPLAINED = "undefined; metrics.json gives no reason"
+MEASURED = 3
+"""The first so many columns are exact figures, the others the reference protocol's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One figure: percentage, the half-width of its bracket where that shows, full digits for the tooltip."""
+
+    value: float | None
+    text: str
+    spread: str = ""
+    detail: str = ""
+    note: int | None = None
+    """Number of the footnote that says why there is no value."""
+    best: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One score of one run."""
+
+    run: str
+    score: str
+    cells: Sequence[Cell]
+    threshold: Cell
+    """At 95% TPR, in raw score units."""
+    dropped: str
+    dropped_detail: str
+    notes: Sequence[int]
+    """Footnotes about the whole row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows in order of runs, then scores; footnotes are numbered from 1."""
+
+    rows: Sequence[Row]
+    notes: Sequence[str]
+
+
+@dataclass
+class _Notes:
+    texts: list[str] = field(default_factory=list)
+
+    def number(self, text: str) -> int:
+        if text not in self.texts:
+            self.texts.append(text)
+        return self.texts.index(text) + 1
+
+
+def comparison(runs: Sequence[RunResults], labels: Sequence[str], dataset: str) -> Table:
+    """The table of every (run, score) that was evaluated on ``dataset``."""
+    notes = _Notes()
+    rows = [
+        _row(label, score, figures, run.datasets[dataset].metrics.pixels, notes)
+        for run, label in zip(runs, labels, strict=True)
+        if dataset in run.datasets
+        for score, figures in run.datasets[dataset].metrics.scores.items()
+    ]
+    return Table(rows=_mark_best(rows), notes=notes.texts)
+
+
+def percent(fraction: float) -> str:
+    """A fraction as a percentage without its sign: 0.123456 -> 12.35."""
+    return f"{fraction * 100:.{DECIMALS}f}"
+
+
+def spread(value: float, low: float, high: float) -> str:
+    """The bracket as "±0.03", wide enough that the shown value ± this contains it; empty where rounding hides it."""
+    if max(value - low, high - value) * 100 < 0.5 * 10**-DECIMALS:
+        return ""
+    shown = float(percent(value))
+    half_width = max(shown - low * 100, high * 100 - shown)
+    # The subtraction leaves dust of 1e-14, which must not cost a digit
+    return f"±{math.ceil(half_width * 10**DECIMALS - 1e-9) / 10**DECIMALS:.{DECIMALS}f}"
+
+
+def _row(run: str, score: str, figures: ScoreFigures, pixels: PixelCounts, notes: _Notes) -> Row:
+    broken = figures.non_finite
+    found = []
+    if broken and (broken.id or broken.ood):
+        counted = "NaN ranks above every number, infinities at their ends"
+        found.append(notes.number(f"{broken.id:,} ID and {broken.ood:,} OOD pixels are not finite: {counted}."))
+    reference = figures.reference_protocol
+    dropped = reference.dropped if reference else None
+    measured = [_measured(figure, figures.reason, notes) for figure in (figures.auroc, figures.ap, figures.fpr95)]
+    return Row(
+        run=run,
+        score=score,
+        cells=[*measured, *_reference(figures, notes)],
+        threshold=_threshold(figures, notes),
+        dropped="" if dropped is None else f"{_share(dropped.id, pixels.id)} / {_share(dropped.ood, pixels.ood)}",
+        dropped_detail="" if dropped is None else f"{dropped.id:,} ID and {dropped.ood:,} OOD pixels outside [0, 1]",
+        notes=found,
+    )
+
+
+def _measured(figure: Figure | None, reason: str | None, notes: _Notes) -> Cell:
+    if figure is None or figure.value is None:
+        why = (figure.reason if figure else None) or reason or UNEXPLAINED
+        return _absent(why, notes)
+    low = figure.value if figure.low is None else figure.low
+    high = figure.value if figure.high is None else figure.high
+    operating_point = getattr(figure, "tpr", None)
+    detail = f"{figure.value!r} in [{low!r}, {high!r}]"
+    if operating_point is not None:
+        detail += f" at TPR {operating_point!r}"
+    return Cell(value=figure.value, text=percent(figure.value), spread=spread(figure.value, low, high), detail=detail)
+
+
+def _threshold(figures: ScoreFigures, notes: _Notes) -> Cell:
+    point = figures.fpr95
+    if point is None or point.threshold is None:
+        return _absent((point.reason if point else None) or figures.reason or UNEXPLAINED, notes)
+    return Cell(value=point.threshold, text=f"{point.threshold:.4g}", detail=repr(point.threshold))
+
+
+def _reference(figures: ScoreFigures, notes: _Notes) -> list[Cell]:
+    reference = figures.reference_protocol
+    own = reference.reason if reference else None
+    why = own or figures.reference_protocol_reason or figures.reason or UNEXPLAINED
+    values = (reference.auroc, reference.auprc, reference.fpr95) if reference else (None, None, None)
+    return [
+        _absent(why, notes) if value is None else Cell(value=value, text=percent(value), detail=repr(value))
+        for value in values
+    ]
+
+
+def _absent(reason: str, notes: _Notes) -> Cell:
+    return Cell(value=None, text="n/a", detail=reason, note=notes.number(reason))
+
+
+def _share(part: int, whole: int) -> str:
+    """Percentage with enough digits that a few lost pixels do not read as none."""
+    if part == 0 or whole == 0:
+        return "0"
+    share = 100 * part / whole
+    return f"{share:.1f}" if share >= 0.05 else "<0.1"
+
+
+def _mark_best(rows: Sequence[Row]) -> list[Row]:
+    """Mark the best value of each column, ties included; a single value is not the best of anything."""
+    best: list[float | None] = []
+    for index, column in enumerate(COLUMNS):
+        values = [cell.value for row in rows if (cell := row.cells[index]).value is not None]
+        choose: Callable[[list[float]], float] = max if column.better > 0 else min
+        best.append(choose([value for value in values if value is not None]) if len(values) > 1 else None)
+    return [
+        replace(
+            row,
+            cells=[
+                replace(cell, best=cell.value is not None and cell.value == wanted)
+                for cell, wanted in zip(row.cells, best, strict=True)
+            ],
+        )
+        for row in rows
+    ]

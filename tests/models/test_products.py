@@ -1,0 +1,60 @@
+import pytest
+import torch
+
+from abet.models import products
+from abet.models.products import neighbour_products, project
+
+
+@pytest.fixture(params=[1, 2 * 2 * 3 * 4, 1 << 24], ids=["one channel", "two channels", "all channels"])
+def per_pass(request, monkeypatch):
+    """However many channels one pass takes, the result is the same."""
+    monkeypatch.setattr(products, "CPU_CHUNK_ELEMENTS", request.param)
+
+
+def naive_grid(x):
+    """The definition, position by position."""
+    _, _, height, width = x.shape
+    grid = x.new_zeros(len(x), 1, 2 * height - 1, 2 * width - 1)
+    for i in range(height):
+        for j in range(width):
+            here, right, below = x[..., i, j], x[..., i, j + 1 : j + 2], x[..., i + 1 : i + 2, j]
+            grid[:, 0, 2 * i, 2 * j] = (here * here).sum(1)
+            if j + 1 < width:
+                grid[:, 0, 2 * i, 2 * j + 1] = (here * right[..., 0]).sum(1)
+            if i + 1 < height:
+                grid[:, 0, 2 * i + 1, 2 * j] = (here * below[..., 0]).sum(1)
+            if j + 1 < width and i + 1 < height:
+                falling, rising = here * x[..., i + 1, j + 1], x[..., i + 1, j] * x[..., i, j + 1]
+                grid[:, 0, 2 * i + 1, 2 * j + 1] = (falling + rising).sum(1) / 2
+    return grid
+
+
+@pytest.mark.usefixtures("per_pass")
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(2, 3, 3, 4), (1, 3, 1, 6), (1, 3, 6, 1), (1, 3, 1, 1)])
+def test_neighbour_products_are_what_they_say(shape, layout):
+    x = torch.randn(shape, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    torch.testing.assert_close(neighbour_products(x), naive_grid(x))
+    assert torch.autograd.gradcheck(neighbour_products, x)
+
+
+@pytest.mark.usefixtures("per_pass")
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_projection_is_a_1x1_convolution(layout):
+    x = torch.randn(2, 3, 3, 4, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    weight = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(project(x, weight), torch.einsum("bkij,ck->bcij", x, weight))
+    assert torch.autograd.gradcheck(project, (x, weight))
+
+
+def test_half_precision_features_are_computed_in_float32_and_their_gradient_has_their_type():
+    x = torch.randn(1, 64, 3, 4).bfloat16().requires_grad_()
+    weight = torch.randn(5, 64, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        grid, maps = neighbour_products(x), project(x, weight)
+    assert torch.equal(grid, neighbour_products(x.float()))
+    assert torch.equal(maps, project(x.float(), weight))
+    with torch.autocast("cpu", torch.bfloat16):
+        (grid.sum() + maps.sum()).backward()
+    assert x.grad.dtype == torch.bfloat16
+    assert weight.grad.dtype == torch.float32

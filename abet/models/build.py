@@ -1,0 +1,25 @@
+"""From a configuration to a network.
+
+model = build_model(load_recipe("wideresnet38").model).eval()
+output = model(image)
+"""
+
+from typing import Final
+
+from abet.config import ModelConfig, TemperatureModel
+from abet.models.deeplab import AbeTModel, BaselineModel, PlainModel, SegmentationModel
+
+NETWORKS: Final[dict[TemperatureModel, type[PlainModel] | type[BaselineModel] | type[AbeTModel]]] = {
+    "none": PlainModel,
+    "baseline": BaselineModel,
+    "learned": AbeTModel,
+}
+
+
+def build_model(config: ModelConfig) -> SegmentationModel:
+    """The network that ``config`` describes, freshly initialised, in training mode, on the default device.
+
+    Trunk, ASPP and 1x1 convolutions start as torch's layers do; the decoder's 3x3 convolutions, the plain classifier
+    and the class directions He-normal (reference behaviour).
+    """
+    return NETWORKS[config.temperature_model](config)

@@ -1,0 +1,150 @@
+"""DeepLabV3+ (Chen et al. 2018, arXiv 1802.02611) on a WiderResNet trunk, and the reference's three networks on it.
+
+Parameter names are the reference's: ``mod2.*`` .. ``final.*``, below ``underlying_model.`` wherever a head follows.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from abet.config import ModelConfig
+from abet.models.head import (
+    Classifier,
+    CosineClassifier,
+    LinearClassifier,
+    Output,
+    abet_output,
+    temperature_layers,
+)
+from abet.models.resample import resample
+from abet.models.wider_resnet import down_pool, stage, stem
+
+
+def _enlarge(maps: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=True)
+
+
+def _conv_norm_relu(in_channels: int, channels: int, *, dilation: int | None = None) -> list[nn.Module]:
+    """A 1x1 convolution, or with ``dilation`` a 3x3 one, with its batch normalisation and ReLU."""
+    if dilation is None:
+        convolution = nn.Conv2d(in_channels, channels, 1, bias=False)
+    else:
+        convolution = nn.Conv2d(in_channels, channels, 3, padding=dilation, dilation=dilation, bias=False)
+    return [convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+
+
+class Aspp(nn.Module):
+    """Atrous spatial pyramid pooling: (B, in, h, w) to (B, 5 * channels, h, w).
+
+    In order: the image's mean, a 1x1 convolution, three 3x3 convolutions at growing dilation.
+    """
+
+    def __init__(self, in_channels: int, channels: int, *, rates: Sequence[int]) -> None:
+        super().__init__()
+        branches = [None, *rates]
+        self.features = nn.ModuleList(
+            nn.Sequential(*_conv_norm_relu(in_channels, channels, dilation=rate)) for rate in branches
+        )
+        self.img_conv = nn.Sequential(*_conv_norm_relu(in_channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Concatenate the five branches."""
+        pooled = self.img_conv(x.mean((2, 3), keepdim=True))
+        return torch.cat([pooled.expand(-1, -1, *x.shape[2:]), *(branch(x) for branch in self.features)], dim=1)
+
+
+class SegmentationModel(nn.Module, ABC):
+    """A whole network: ``model(image) -> Output`` at the image's size."""
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Output:
+        """Classify every pixel.
+
+        Args:
+            image: (B, 3, H, W) float32, RGB, normalised with the ImageNet mean and standard deviation.
+
+        Returns:
+            `Output` of size (H, W).
+        """
+
+
+class _DeepLab(nn.Module):
+    """The layers that every network shares: trunk, ASPP and decoder."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        trunk, width = config.trunk, config.decoder_channels
+        self.mod1 = stem(trunk)
+        self.pool2, self.pool3 = down_pool(), down_pool()
+        self.mod2, self.mod3, self.mod4, self.mod5, self.mod6, self.mod7 = (stage(trunk, i) for i in range(6))
+        self.aspp = Aspp(trunk.channels[5][-1], config.aspp_channels, rates=config.aspp_rates)
+        self.bot_fine = nn.Conv2d(trunk.channels[0][-1], config.skip_channels, 1, bias=False)
+        self.bot_aspp = nn.Conv2d(5 * config.aspp_channels, width, 1, bias=False)
+        self.final = nn.Sequential(
+            *_conv_norm_relu(config.skip_channels + width, width, dilation=1),
+            *_conv_norm_relu(width, width, dilation=1),
+        )
+        for convolution in (self.final[0], self.final[3]):
+            assert isinstance(convolution, nn.Conv2d)
+            nn.init.kaiming_normal_(convolution.weight)
+
+    def features(self, image: Tensor) -> Tensor:
+        """What ``final`` makes of mod2's output and the enlarged ASPP, at half the image's size, rounded up."""
+        skip = self.mod2(self.pool2(self.mod1(image)))
+        deep = self.mod7(self.mod6(self.mod5(self.mod4(self.mod3(self.pool3(skip))))))
+        context = _enlarge(self.bot_aspp(self.aspp(deep)), like=skip)
+        result: Tensor = self.final(torch.cat([self.bot_fine(skip), context], dim=1))
+        return result
+
+
+class DeepLabV3Plus(_DeepLab):
+    """(B, 3, H, W) to the non-negative penultimate features (B, decoder_channels, ceil(H/2), ceil(W/2))."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The features that a head classifies."""
+        return self.features(image)
+
+
+class PlainModel(SegmentationModel, _DeepLab):
+    """``temperature_model: none``: a bias-free 1x1 classifier as ``final.6``, and no prefix in the names."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        classifier = Classifier(in_channels=config.decoder_channels, num_classes=config.num_classes, bias=False)
+        nn.init.kaiming_normal_(classifier.weight)
+        self.final.append(classifier)
+
+    def forward(self, image: Tensor) -> Output:
+        return Output(resample(self.features(image), _size(image)))
+
+
+class BaselineModel(SegmentationModel):
+    """``temperature_model: baseline``: a biased 1x1 classifier, temperature 1."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.underlying_model = DeepLabV3Plus(config)
+        self.h = LinearClassifier(in_channels=config.decoder_channels, num_classes=config.num_classes)
+
+    def forward(self, image: Tensor) -> Output:
+        return Output(resample(self.h(self.underlying_model(image)), _size(image)))
+
+
+class AbeTModel(SegmentationModel):
+    """``temperature_model: learned``: the AbeT head, cosine over learned temperature."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.underlying_model = DeepLabV3Plus(config)
+        self.h = CosineClassifier(in_channels=config.decoder_channels, num_classes=config.num_classes)
+        self.temperature = temperature_layers(config.decoder_channels)
+
+    def forward(self, image: Tensor) -> Output:
+        return abet_output(self.underlying_model(image), _size(image), self.h, self.temperature)
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    return image.shape[-2], image.shape[-1]

@@ -1,0 +1,107 @@
+"""Bilinear resampling (align_corners=True) as separable, banded matrix products from one source of coordinates.
+
+An output position between the samples low and low + 1, at the fraction a, takes
+    linear:     (1-a) x[low] + a x[low+1]
+    quadratic:  (1-a)^2 q[2 low] + 2a(1-a) q[2 low + 1] + a^2 q[2 low + 2]
+The quadratic form resamples a squared norm: if u = (1-a) x[low] + a x[low+1], then ||u||^2 is the second line with
+q[2i] = <x[i], x[i]> and q[2i+1] = <x[i], x[i+1]>. A numerator and a norm that come from the same fractions stay
+consistent where the norm is small; the fractions are exact quotients of integers, rounded once.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from abet.models.precision import full_precision
+
+BAND_ROWS = 64
+"""Output positions per matrix product: a band touches only the inputs that it needs, so that cost stays linear."""
+
+
+class Band(NamedTuple):
+    """``outputs = weights @ inputs`` for a run of neighbouring output positions of one axis."""
+
+    outputs: slice
+    inputs: slice
+    weights: Tensor
+
+
+def coordinates(inputs: int, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lower neighbour (int64) and fraction (float64, in [0, 1]) of every output position of an axis.
+
+    The first and last positions of both grids coincide; a single output position is the first input.
+    """
+    numerator = np.arange(outputs) * (inputs - 1)
+    denominator = max(outputs - 1, 1)
+    low = np.minimum(numerator // denominator, max(inputs - 2, 0))
+    return low, (numerator - low * denominator) / denominator
+
+
+@lru_cache(maxsize=64)  # a pure function of small arguments: data sets repeat a few image sizes
+def _axis(inputs: int, outputs: int, quadratic: bool, dtype: torch.dtype, device: torch.device) -> tuple[Band, ...]:
+    low, a = coordinates(inputs, outputs)
+    taps = np.stack([(1 - a) ** 2, 2 * a * (1 - a), a**2] if quadratic else [1 - a, a], axis=1)
+    first = low * (taps.shape[1] - 1)
+    if inputs == 1:  # the neighbour is absent, and has no weight
+        taps = taps[:, :1]
+    bands = []
+    for start in range(0, outputs, BAND_ROWS):
+        rows = slice(start, min(start + BAND_ROWS, outputs))
+        offset = first[rows] - first[start]
+        weights = np.zeros((len(offset), offset[-1] + taps.shape[1]))
+        weights[np.arange(len(offset))[:, None], offset[:, None] + np.arange(taps.shape[1])] = taps[rows]
+        with torch.inference_mode(False):  # the cached matrices also serve training
+            band = torch.from_numpy(weights).to(device=device, dtype=dtype)
+        bands.append(Band(rows, slice(int(first[start]), int(first[start]) + weights.shape[1]), band))
+    return tuple(bands)
+
+
+class _Resample(torch.autograd.Function):
+    """rows @ maps @ columns^T; its gradient is rows^T @ grad @ columns, by the same bands."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, height: int, width: int, quadratic: bool) -> Tensor:
+        sides = zip(_samples(maps, quadratic), (height, width), strict=True)
+        ctx.rows, ctx.columns = (_axis(*side, quadratic, maps.dtype, maps.device) for side in sides)
+        ctx.shape = maps.shape
+        with full_precision(maps.device):
+            tall = maps.new_empty(*maps.shape[:-2], height, maps.shape[-1])
+            for band in ctx.rows:
+                tall[..., band.outputs, :] = band.weights @ maps[..., band.inputs, :]
+            result = maps.new_empty(*maps.shape[:-2], height, width)
+            for band in ctx.columns:
+                result[..., band.outputs] = tall[..., band.inputs] @ band.weights.T
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        with full_precision(gradient.device):
+            tall = gradient.new_zeros(*gradient.shape[:-1], ctx.shape[-1])
+            for band in ctx.columns:
+                tall[..., band.inputs] += gradient[..., band.outputs] @ band.weights
+            result = gradient.new_zeros(ctx.shape)
+            for band in ctx.rows:
+                result[..., band.inputs, :] += band.weights.T @ tall[..., band.outputs, :]
+        return result, None, None, None
+
+
+def _samples(maps: Tensor, quadratic: bool) -> tuple[int, int]:
+    height, width = maps.shape[-2:]
+    return ((height + 1) // 2, (width + 1) // 2) if quadratic else (height, width)
+
+
+def resample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear interpolation, align_corners=True, of (B, C, h, w) float32 or float64 maps to (B, C, *size)."""
+    result: Tensor = _Resample.apply(maps, *size, False)  # type: ignore[no-untyped-call]
+    return result
+
+
+def resample_squared_norm(products: Tensor, size: tuple[int, int]) -> Tensor:
+    """||u||^2 of shape (B, 1, *size), u being the resampled features, from `neighbour_products` of the features."""
+    result: Tensor = _Resample.apply(products, *size, True)  # type: ignore[no-untyped-call]
+    return result

@@ -15,6 +15,7 @@ from abet.data.images import read_image
 from abet.errors import CheckpointError, DataError, UsageError, unknown_name
 from abet.models.build import build_model
 from abet.models.head import Output
+from abet.models.precision import reproducible
 from abet.scores import SCORES, missing
 
 Image = NDArray[np.uint8]
@@ -53,8 +54,7 @@ class Detector:
         mean = torch.tensor(self.normalisation.mean, device=self.device)
         std = torch.tensor(self.normalisation.std, device=self.device)
         batch = ((pixels.float() / 255.0 - mean) / std).permute(2, 0, 1).unsqueeze(0)
-        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
+        with torch.inference_mode(), reproducible(self.device):
             result: Output = self.network(batch.contiguous(memory_format=torch.channels_last))
         return result
 

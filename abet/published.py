@@ -10,6 +10,7 @@ resolve to the two small functions below, not to numpy's own constructors.
 import fnmatch
 import pickle
 import struct
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,8 @@ def _unpickle(path: Path) -> Any:
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path}: the file is empty; download it again (docs/weights.md lists the sizes)")
     try:
-        with torch.serialization.safe_globals(_allowed()):
+        with torch.serialization.safe_globals(_allowed()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on pickle protocols; what cannot be read raises
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(

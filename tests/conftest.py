@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import pytest
 from abet import checkpoint
 from abet.cli import main
 from abet.config import ModelConfig, TemperatureModel, load_recipe
+
+# Each test process computes on one core: `make test` runs several of them
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +38,7 @@ def small_config(head: TemperatureModel = "learned", num_classes: int = 19) -> M
     return load_recipe("small").model.model_copy(update={"temperature_model": head, "num_classes": num_classes})
 
 
+@cache
 def random_weights(head: TemperatureModel = "learned", *, seed: int = 0, num_classes: int = 19) -> checkpoint.Weights:
     """A small untrained network whose normalisation layers hold statistics, so that it tells images apart."""
     import torch

@@ -159,8 +159,7 @@ class Evaluation:
         path = evaluation_dir(run, self.dataset.name) / "evaluation.json"
         if not path.exists():
             description = {**self.fingerprint.to_json(), "data_root": self.dataset.root.resolve().as_posix()}
-            write_json(path, {**description, "started": provenance()})
-            return
+            write_json(path, {**description, "started": provenance()}, keep_existing=True)
         found, wanted = read_json(path), self.fingerprint.to_json()
         changed = [key for key, value in wanted.items() if found.get(key) != value]
         if changed:

@@ -17,10 +17,11 @@ DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, *, keep_existing: bool = False) -> Iterator[Path]:
     """A temporary path beside ``target`` that replaces it when the block ends well and vanishes when it does not.
 
-    The temporary keeps the target's suffix, since writers choose their format by it. Parent folders are made.
+    The temporary keeps the target's suffix, since writers choose their format by it. Parent folders are made. With
+    ``keep_existing``, of several processes that write at once the first one wins and the others change nothing.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".partial{target.suffix}", dir=target.parent)
@@ -34,20 +35,34 @@ def atomic_path(target: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        temporary.replace(target)
+        _publish(temporary, target, keep_existing)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_bytes(target: Path, content: bytes) -> None:
-    """Write ``content`` atomically."""
-    with atomic_path(target) as temporary:
+def _publish(temporary: Path, target: Path, keep_existing: bool) -> None:
+    if not keep_existing:
+        temporary.replace(target)
+        return
+    try:
+        target.hardlink_to(temporary)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not target.exists():
+            temporary.replace(target)
+
+
+def write_bytes(target: Path, content: bytes, *, keep_existing: bool = False) -> None:
+    """Write ``content``; see `atomic_path`."""
+    with atomic_path(target, keep_existing=keep_existing) as temporary:
         temporary.write_bytes(content)
 
 
-def write_json(target: Path, value: Mapping[str, Any]) -> None:
-    """Write strict JSON (no NaN, no Infinity), one trailing newline, keys in the given order; atomic."""
-    write_bytes(target, (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
+def write_json(target: Path, value: Mapping[str, Any], *, keep_existing: bool = False) -> None:
+    """Write strict JSON (no NaN, no Infinity), one trailing newline, keys in the given order; see `atomic_path`."""
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    write_bytes(target, text.encode(), keep_existing=keep_existing)
 
 
 def read_json(path: Path) -> dict[str, Any]:

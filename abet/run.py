@@ -16,6 +16,8 @@ from abet.files import write_bytes, write_json
 from abet.version import __version__
 
 CONFIG = "config.yaml"
+PROVENANCE = "run.json"
+OURS = frozenset({CONFIG, PROVENANCE, "evaluation"})
 PACKAGES = ("torch", "numpy", "pillow", "scipy", "safetensors")
 SHARD_NAME = re.compile(r"shard-(\d+)-of-(\d+)\.npz")
 
@@ -41,14 +43,19 @@ def open_run(run: Path, config: dict[str, Any]) -> None:
     Raises:
         UsageError: the folder belongs to another checkpoint, or holds files that no run wrote.
     """
-    if (run / CONFIG).exists():
-        _same_checkpoint(run, config)
-        return
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise UsageError(f"{run} is not empty and not a run directory: choose another --output")
-    run.mkdir(parents=True, exist_ok=True)
-    write_json(run / "run.json", provenance())
-    write_bytes(run / CONFIG, yaml.safe_dump(config, sort_keys=False).encode())
+    if not (run / CONFIG).exists():
+        if run.exists() and (not run.is_dir() or any(map(_is_foreign, run.iterdir()))):
+            raise UsageError(f"{run} is not empty and not a run directory: choose another --output")
+        # Shards may start at the same moment: one of them writes, and all compare with what stands there then
+        write_bytes(run / CONFIG, yaml.safe_dump(config, sort_keys=False).encode(), keep_existing=True)
+    _same_checkpoint(run, config)
+    if not (run / PROVENANCE).exists():
+        write_json(run / PROVENANCE, provenance(), keep_existing=True)
+
+
+def _is_foreign(path: Path) -> bool:
+    """Not what another shard, starting at this moment, may have written since we looked."""
+    return path.name not in OURS and not path.name.startswith(".")
 
 
 def _same_checkpoint(run: Path, config: dict[str, Any]) -> None:

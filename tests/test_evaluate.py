@@ -77,6 +77,15 @@ def test_every_sharding_gives_the_same_bytes(learned: Detector, mixed_sizes: Ood
     assert len(contents) == 1
 
 
+def test_shards_may_start_at_the_same_moment(mixed_sizes: OodDataset, learned: Detector, tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    evaluation = Evaluation(detector=learned, dataset=mixed_sizes, scores=("msp",), shards=5)
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda shard: evaluation.run_shard(tmp_path / "run", shard), range(1, 6)))
+    assert merge(tmp_path / "run", "road_anomaly")["images"] == 5
+
+
 def test_shards_partition_the_images(mixed_sizes: OodDataset) -> None:
     for shards in range(1, 6):
         parts = [shard_of(mixed_sizes.pairs, shard, shards) for shard in range(1, shards + 1)]

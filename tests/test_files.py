@@ -30,6 +30,15 @@ def test_parents_are_made_and_the_file_is_readable_by_others(tmp_path: Path) -> 
     assert (tmp_path / "x" / "y" / "z.bin").stat().st_mode == plain.stat().st_mode
 
 
+def test_of_several_writers_the_first_wins_when_asked_to(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    with atomic_path(target, keep_existing=True) as slow:
+        slow.write_text("slow")
+        write_bytes(target, b"quick", keep_existing=True)
+    assert target.read_text() == "quick"
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_json_is_strict(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"x": float("nan")})

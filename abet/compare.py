@@ -14,12 +14,12 @@ from abet.config import ModelConfig, parse
 from abet.data.index import OodDataset, Pair, open_dataset
 from abet.detector import Detector, class_map, load_detector, score_map
 from abet.errors import DataError, UsageError
-from abet.evaluate import write_sample
-from abet.files import read_json
+from abet.files import read_json, sha256_of
 from abet.progress import progress
 from abet.report.matrix import MatrixColumn, matrix_columns, row_from_samples, write_matrix
 from abet.report.runs import RunResults, Sample, load_sample
-from abet.run import evaluation_dir, read_config
+from abet.run import evaluation_dir, read_config, sample_path
+from abet.samples import make_sample, write_sample
 
 
 def draw_matrix(
@@ -76,34 +76,39 @@ def _samples(
     keys: dict[Path, list[str]] = {}
     for run, column in columns:
         keys.setdefault(run.path, []).append(column.score)
-    kept = {(run, pair.name): _kept_path(run, data.name, pair) for run in keys for pair in data.pairs}
-    todo = {place: path for place, path in kept.items() if not _holds(path, keys[place[0]])}
+    made_from = {pair.name: _made_from(pair) for pair in data.pairs}
+    kept = {(run, name): sample_path(run, data.name, name, kind="matrix") for run in keys for name in made_from}
+    todo = {place for place, path in kept.items() if not _holds(path, made_from[place[1]], keys[place[0]])}
     with progress("matrix", len(todo)) as advance:
-        for path, wanted in keys.items():
+        for path in keys:
             pairs = [pair for pair in data.pairs if (path, pair.name) in todo]
             if not pairs:
                 continue
             detector = _detector_of(path, device)
             for pair in pairs:
-                _compute(detector, data, pair, wanted, kept[path, pair.name])
+                _compute(detector, data, pair, detector.available_scores(), kept[path, pair.name])
                 advance(1)
     return {place: load_sample(path) for place, path in kept.items()}
 
 
-def _kept_path(run: Path, dataset: str, pair: Pair) -> Path:
-    return evaluation_dir(run, dataset) / "matrix" / (pair.name.replace("/", "__") + ".npz")
+def _made_from(pair: Pair) -> str:
+    """Fingerprint of the two files behind a map (its run directory belongs to one checkpoint)."""
+    return sha256_of(pair.image) + sha256_of(pair.label)
 
 
-def _holds(path: Path, keys: Sequence[str]) -> bool:
-    return path.is_file() and set(keys) <= set(load_sample(path).scores)
+def _holds(path: Path, made_from: str, keys: Sequence[str]) -> bool:
+    if not path.is_file():
+        return False
+    with np.load(path, allow_pickle=False) as file:
+        return str(file["made_from"]) == made_from and {f"score_{key}" for key in keys} <= set(file.files)
 
 
 def _compute(detector: Detector, data: OodDataset, pair: Pair, keys: Sequence[str], path: Path) -> None:
     image, label = data.read(pair)
     output = detector.output(image)
-    maps = {f"score_{key}": score_map(key, output) for key in keys}
-    sample = {"name": np.array(pair.name), "image": image, "label": label, "prediction": class_map(output), **maps}
-    write_sample(path, sample)
+    maps = {key: score_map(key, output) for key in keys}
+    sample = make_sample(pair.name, image, label, class_map(output), maps)
+    write_sample(path, {**sample, "made_from": np.array(_made_from(pair))})
 
 
 def _detector_of(run: Path, device: str) -> Detector:

@@ -5,12 +5,11 @@
 Counts are integers and every figure comes from their sum, so the shards' number and order leave no trace.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from abet.errors import DataError
-from abet.evaluate import ShardResult, read_shard
 from abet.files import write_json
 from abet.metrics.curves import curves
 from abet.metrics.pixel import PixelState
@@ -18,6 +17,7 @@ from abet.metrics.ranking import summarise
 from abet.metrics.reference import ReferenceState
 from abet.run import SHARD_NAME, evaluation_dir, read_config
 from abet.scores import SCORES
+from abet.shards import ShardResult, read_shard
 
 UNDEFINED = {"auroc": None, "ap": None, "fpr95": None, "non_finite": None, "reference_protocol": None}
 
@@ -25,31 +25,45 @@ UNDEFINED = {"auroc": None, "ap": None, "fpr95": None, "non_finite": None, "refe
 def merge(run: Path, dataset: str) -> dict[str, Any]:
     """Merge all shards of ``dataset`` below ``run``, write the figures, and return ``metrics.json``'s content.
 
+    One shard is in memory at a time.
+
     Raises:
         DataError: shards are missing, damaged or of different evaluations; names each.
     """
     config = read_config(run)
     folder = evaluation_dir(run, dataset)
-    shards = [read_shard(path) for path in _complete_set(folder, run, dataset)]
-    _same_evaluation(folder, shards)
-    first = shards[0].fingerprint
-    states = {key: _merged_pixels(shards, key) for key in first["scores"] if key not in shards[0].missing}
-    metrics = {
-        "schema": 1,
-        "dataset": dataset,
-        "split": first["split"],
-        "images": sum(shard.images for shard in shards),
-        "checkpoint": config["checkpoint"],
-        "pixels": {name: sum(shard.pixels[name] for shard in shards) for name in ("id", "ood", "void")},
-        "scores": {key: _entry(key, shards, states.get(key)) for key in first["scores"]},
-        "list_sha256": first["list_sha256"],
-        "num_classes": first["num_classes"],
-        "abet": first["abet"],
-    }
-    shown = {key: curves(state) for key, state in states.items()}
+    total: ShardResult | None = None
+    for path in _complete_set(folder, run, dataset):
+        shard = read_shard(path)
+        _require_place(path, shard, dataset, config)
+        total = shard if total is None else _add(folder, total, shard)
+    assert total is not None
+    if total.images != total.fingerprint["images"]:
+        raise DataError(
+            f"{folder}: the shards hold {total.images} images of {total.fingerprint['images']}; "
+            "remove them and evaluate again"
+        )
+    metrics = _metrics(config, total)
+    shown = {key: curves(state) for key, state in total.pixel.items()}
     write_json(folder / "curves.json", {"schema": 1, "dataset": dataset, "scores": shown})
     write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+def _metrics(config: Mapping[str, Any], total: ShardResult) -> dict[str, Any]:
+    fingerprint = total.fingerprint
+    return {
+        "schema": 1,
+        "dataset": fingerprint["dataset"],
+        "split": fingerprint["split"],
+        "images": total.images,
+        "checkpoint": config["checkpoint"],
+        "pixels": total.pixels,
+        "scores": {key: _entry(key, total) for key in fingerprint["scores"]},
+        "list_sha256": fingerprint["list_sha256"],
+        "num_classes": fingerprint["num_classes"],
+        "abet": fingerprint["abet"],
+    }
 
 
 def _complete_set(folder: Path, run: Path, dataset: str) -> list[Path]:
@@ -73,26 +87,41 @@ def _complete_set(folder: Path, run: Path, dataset: str) -> list[Path]:
     return [paths[number] for number in sorted(paths)]
 
 
-def _same_evaluation(folder: Path, shards: Sequence[ShardResult]) -> None:
-    first = shards[0]
-    for shard in shards[1:]:
-        changed = [key for key in first.fingerprint if shard.fingerprint.get(key) != first.fingerprint[key]]
-        if changed:
-            raise DataError(
-                f"{folder}: shards {first.shard} and {shard.shard} are of different evaluations "
-                f"(different: {', '.join(changed)}); remove one and evaluate it again"
-            )
+def _require_place(path: Path, shard: ShardResult, dataset: str, config: Mapping[str, Any]) -> None:
+    """Raises DataError for a shard that stands under another name, data set or checkpoint than its own."""
+    match = SHARD_NAME.fullmatch(path.name)
+    assert match is not None
+    named, held = f"shard {match[1]} of {match[2]}", f"shard {shard.shard:03d} of {shard.fingerprint['shards']:03d}"
+    expected = {"dataset": dataset, "checkpoint_sha256": config["checkpoint"]["sha256"]}
+    wrong = [
+        f"{key} {shard.fingerprint.get(key)}" for key, value in expected.items() if shard.fingerprint[key] != value
+    ]
+    if named != held or wrong:
+        raise DataError(f"{path}: holds {', '.join([held, *wrong])}: it was copied here; remove it and evaluate again")
 
 
-def _merged_pixels(shards: Sequence[ShardResult], key: str) -> PixelState:
-    return PixelState.merge(*(shard.pixel[key] for shard in shards))
+def _add(folder: Path, total: ShardResult, shard: ShardResult) -> ShardResult:
+    changed = [key for key in total.fingerprint if shard.fingerprint.get(key) != total.fingerprint[key]]
+    if changed:
+        raise DataError(
+            f"{folder}: shard {shard.shard} is of another evaluation than those before it "
+            f"(different: {', '.join(changed)}); remove one and evaluate it again"
+        )
+    return ShardResult(
+        fingerprint=total.fingerprint,
+        shard=shard.shard,
+        images=total.images + shard.images,
+        pixels={name: count + shard.pixels[name] for name, count in total.pixels.items()},
+        missing=total.missing,
+        pixel={key: PixelState.merge(state, shard.pixel[key]) for key, state in total.pixel.items()},
+        reference={key: ReferenceState.merge(state, shard.reference[key]) for key, state in total.reference.items()},
+    )
 
 
-def _entry(key: str, shards: Sequence[ShardResult], state: PixelState | None) -> dict[str, Any]:
-    if state is None:
-        return {**UNDEFINED, "reason": shards[0].missing[key]}
-    entry = summarise(state)
-    if key not in shards[0].reference:
+def _entry(key: str, total: ShardResult) -> dict[str, Any]:
+    if key in total.missing:
+        return {**UNDEFINED, "reason": total.missing[key]}
+    entry = summarise(total.pixel[key])
+    if key not in total.reference:
         return {**entry, "reference_protocol": None, "reference_protocol_reason": SCORES[key].reference_absent}
-    reference = ReferenceState.merge(*(shard.reference[key] for shard in shards))
-    return {**entry, "reference_protocol": reference.summarise()}
+    return {**entry, "reference_protocol": total.reference[key].summarise()}

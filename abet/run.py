@@ -32,25 +32,34 @@ def shard_path(run: Path, dataset: str, shard: int, shards: int) -> Path:
     return evaluation_dir(run, dataset) / f"shard-{shard:03d}-of-{shards:03d}.npz"
 
 
-def sample_path(run: Path, dataset: str, image_name: str) -> Path:
-    """Path of the maps kept for showing of one image."""
-    return evaluation_dir(run, dataset) / "samples" / (image_name.replace("/", "__") + ".npz")
+def sample_path(run: Path, dataset: str, image_name: str, *, kind: str = "samples") -> Path:
+    """Path of the maps kept of one image: ``samples`` for the gallery, ``matrix`` at full resolution."""
+    file_name = image_name.replace("%", "%25").replace("/", "%2F")
+    return evaluation_dir(run, dataset) / kind / f"{file_name}.npz"
 
 
 def open_run(run: Path, config: dict[str, Any]) -> None:
     """Begin or rejoin a run directory that belongs to ``config["checkpoint"]["sha256"]``.
 
+    Shards may start at the same moment: one of them writes, and all compare with what stands there then.
+    Raises as `refuse_foreign` does.
+    """
+    refuse_foreign(run, config)
+    write_bytes(run / CONFIG, yaml.safe_dump(config, sort_keys=False).encode(), keep_existing=True)
+    refuse_foreign(run, config)
+    write_json(run / PROVENANCE, provenance(), keep_existing=True)
+
+
+def refuse_foreign(run: Path, config: dict[str, Any]) -> None:
+    """Writes nothing.
+
     Raises:
         UsageError: the folder belongs to another checkpoint, or holds files that no run wrote.
     """
-    if not (run / CONFIG).exists():
-        if run.exists() and (not run.is_dir() or any(map(_is_foreign, run.iterdir()))):
-            raise UsageError(f"{run} is not empty and not a run directory: choose another --output")
-        # Shards may start at the same moment: one of them writes, and all compare with what stands there then
-        write_bytes(run / CONFIG, yaml.safe_dump(config, sort_keys=False).encode(), keep_existing=True)
-    _same_checkpoint(run, config)
-    if not (run / PROVENANCE).exists():
-        write_json(run / PROVENANCE, provenance(), keep_existing=True)
+    if (run / CONFIG).exists():
+        _same_checkpoint(run, config)
+    elif run.exists() and (not run.is_dir() or any(map(_is_foreign, run.iterdir()))):
+        raise UsageError(f"{run} is not empty and not a run directory: choose another --output")
 
 
 def _is_foreign(path: Path) -> bool:

@@ -11,10 +11,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from abet.data.index import OodDataset, open_dataset
 from abet.detector import Detector, load_detector
 from abet.errors import DataError, UsageError
-from abet.evaluate import Evaluation, make_sample, read_shard, sample_names, shard_of
+from abet.evaluate import Evaluation, shard_of
 from abet.labels import ID, OOD, VOID
 from abet.merge import merge
 from abet.run import evaluation_dir, shard_path
+from abet.samples import make_sample, sample_names, shrink
+from abet.shards import read_shard
 from tests.trees import make_lost_and_found, make_road_anomaly
 
 
@@ -231,15 +233,50 @@ def test_shards_of_two_partitions_are_refused(learned: Detector, mixed_sizes: Oo
         merge(tmp_path / "run", "road_anomaly")
 
 
-def test_shards_of_two_models_are_refused(
+def copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(source.read_bytes())
+
+
+def test_a_shard_of_another_model_is_refused(
     learned: Detector, plain: Detector, mixed_sizes: OodDataset, tmp_path: Path
 ) -> None:
     evaluate(learned, mixed_sizes, tmp_path / "a", shards=2)
     evaluate(plain, mixed_sizes, tmp_path / "b", shards=2)
-    foreign = shard_path(tmp_path / "b", "road_anomaly", 2, 2)
-    shard_path(tmp_path / "a", "road_anomaly", 2, 2).write_bytes(foreign.read_bytes())
-    with pytest.raises(DataError, match=r"different evaluations.*checkpoint_sha256"):
+    copy(*(shard_path(tmp_path / run, "road_anomaly", 2, 2) for run in "ba"))
+    with pytest.raises(DataError, match=f"holds shard 002 of 002, checkpoint_sha256 {plain.sha256}"):
         merge(tmp_path / "a", "road_anomaly")
+
+
+def test_a_shard_of_another_selection_is_refused(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+    evaluate(learned, mixed_sizes, tmp_path / "a", shards=2)
+    evaluate(learned, mixed_sizes.select(limit=4), tmp_path / "b", shards=2)
+    copy(*(shard_path(tmp_path / run, "road_anomaly", 2, 2) for run in "ba"))
+    with pytest.raises(DataError, match=r"another evaluation.*images, list_sha256"):
+        merge(tmp_path / "a", "road_anomaly")
+
+
+def test_a_shard_under_another_name_is_refused(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+    evaluate(learned, mixed_sizes, tmp_path, shards=2)
+    copy(*(shard_path(tmp_path, "road_anomaly", number, 2) for number in (1, 2)))
+    with pytest.raises(DataError, match=r"shard-002-of-002\.npz: holds shard 001 of 002"):
+        merge(tmp_path, "road_anomaly")
+
+
+def test_a_shard_of_another_data_set_is_refused(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+    evaluate(learned, mixed_sizes, tmp_path)
+    copy(*(shard_path(tmp_path, dataset, 1, 1) for dataset in ("road_anomaly", "lost_and_found")))
+    with pytest.raises(DataError, match="dataset road_anomaly"):
+        merge(tmp_path, "lost_and_found")
+
+
+def test_shards_of_other_arithmetic_are_refused(
+    learned: Detector, mixed_sizes: OodDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Evaluation(detector=learned, dataset=mixed_sizes, scores=("msp",), shards=2).run_shard(tmp_path, 1)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 64)
+    with pytest.raises(UsageError, match=r"arithmetic 'cpu .* 64 threads"):
+        Evaluation(detector=learned, dataset=mixed_sizes, scores=("msp",), shards=2).run_shard(tmp_path, 2)
 
 
 def test_a_shard_survives_its_file(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
@@ -264,7 +301,17 @@ def test_a_sample_is_at_most_1024_wide_and_its_maps_agree() -> None:
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, (30, 2100)).astype(np.uint8)
     score = label.astype(np.float32)
-    sample = make_sample("a/b.png", np.zeros((30, 2100, 3), np.uint8), label, label, {"abet": score})
+    sample = shrink(make_sample("a/b.png", np.zeros((30, 2100, 3), np.uint8), label, label, {"abet": score}))
     assert sample["label"].shape == sample["prediction"].shape == sample["score_abet"].shape == (10, 700)
     assert sample["image"].shape == (10, 700, 3)
     assert np.array_equal(sample["label"], sample["score_abet"])
+
+
+@pytest.mark.parametrize("size", [(1, 2100), (2, 5000), (1, 1), (1025, 1024)])
+def test_a_sample_of_any_shape_keeps_at_least_a_pixel(size: tuple[int, int]) -> None:
+    label = np.zeros(size, np.uint8)
+    sample = shrink(make_sample("a", np.zeros((*size, 3), np.uint8), label, label, {}))
+    height, width = sample["label"].shape
+    assert 1 <= height <= size[0]
+    assert 1 <= width <= 1024
+    assert sample["image"].shape == (height, width, 3)

@@ -26,6 +26,8 @@ from abet.labels import CITYSCAPES
 
 if TYPE_CHECKING:
     from abet.data.index import OodDataset
+    from abet.detector import Detector
+    from abet.evaluate import Evaluation
 
 
 def register(app: typer.Typer) -> None:
@@ -53,43 +55,71 @@ def evaluate(
     num_classes: Annotated[
         int, typer.Option(min=1, help="Classes that the checkpoint should have; OOD is what lies outside them.")
     ] = len(CITYSCAPES),
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads. All shards of an evaluation use the same number.")
+    ] = None,
     device: DeviceOption = "auto",
     model: ModelOption = "wideresnet38",
 ) -> None:
     """Evaluate a checkpoint on an OOD data set: all scores in one pass, at full resolution."""
     number, shards = parse_shard(shard)
     keys = choose_scores(scores)
-    from abet.evaluate import Evaluation, estimate_seconds, shard_of
-    from abet.progress import format_seconds
+    from abet.evaluate import Evaluation, shard_of
     from abet.site import load_site
 
     site = load_site()
     whole = open_data(dataset, data_root, split, site)
-    data = whole.select(images=split_names(images) if images else None, limit=limit)
+    data = whole.select(images=None if images is None else split_names(images), limit=limit)
     pairs = shard_of(data.pairs, number, shards)
     say(*(f"note: {note}" for note in data.notes))
     path = choose_checkpoint(checkpoint, site)
     run = output or site.artifacts / path.resolve().name.removesuffix(".pth")
-    pixels = verified_pixels(replace(data, pairs=pairs))
+    use_threads(threads)
     detector = load(path, device, model)
-    if detector.config.num_classes != num_classes:
-        raise CheckpointError(
-            f"{path}: tells {detector.config.num_classes} classes apart, expected {num_classes} (OOD in these sets is "
-            f"what Cityscapes' {len(CITYSCAPES)} classes do not cover): fine-tune it first, or say that you mean it "
-            f"with --num-classes {detector.config.num_classes}"
-        )
-    seconds = estimate_seconds(detector, pixels)
-    say(
-        f"{dataset} {data.split} {number}/{shards}: {len(pairs)} images, {pixels / 1e6:.1f} Mpixel, {len(keys)} scores "
-        f"on {detector.device}: about {format_seconds(seconds)}"
-    )
+    require_classes(detector, num_classes)
     evaluation = Evaluation(detector=detector, dataset=data, scores=keys, shards=shards, samples=samples)
-    written = evaluation.run_shard(run, number)
-    say(f"wrote {written}")
+    if kept := evaluation.find_shard(run, number):
+        say(f"kept {kept}: this shard was evaluated before")
+    else:
+        announce(evaluation, replace(data, pairs=pairs), f"{number}/{shards}")
+        say(f"wrote {evaluation.run_shard(run, number)}")
     if shards == 1:
         _merge_and_print(run, dataset)
     else:
         say(f"when all {shards} shards are there: abet merge {run} --dataset {dataset}")
+
+
+def use_threads(threads: int | None) -> None:
+    """Fix the number of CPU threads of this process; None leaves torch's choice."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def require_classes(detector: "Detector", num_classes: int) -> None:
+    """Raises CheckpointError unless the detector has the number of classes that the user expects."""
+    found = detector.config.num_classes
+    if found != num_classes:
+        raise CheckpointError(
+            f"{detector.uri}: tells {found} classes apart, expected {num_classes} (OOD in these sets is what the "
+            f"{len(CITYSCAPES)} Cityscapes classes do not cover): fine-tune it first, or say that you mean it with "
+            f"--num-classes {found}"
+        )
+
+
+def announce(evaluation: "Evaluation", data: "OodDataset", shard: str) -> None:
+    """Verify the files of the shard, then say how long it will take."""
+    from abet.evaluate import estimate_seconds
+    from abet.progress import format_seconds
+
+    pixels = verified_pixels(data)
+    detector = evaluation.detector
+    seconds = estimate_seconds(detector, pixels)
+    say(
+        f"{data.name} {data.split} {shard}: {len(data.pairs)} images, {pixels / 1e6:.1f} Mpixel, "
+        f"{len(evaluation.scores)} scores on {detector.device}: about {format_seconds(seconds)}"
+    )
 
 
 def verified_pixels(data: "OodDataset") -> int:

@@ -8,23 +8,25 @@ that a checkpoint explains itself. A folder whose manifest is missing or does no
 
 import errno
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from abet.config import ModelConfig, Strict
 from abet.errors import CheckpointError, UsageError
-from abet.files import read_json, sha256_of, write_json
+from abet.files import flush, read_json, sha256_of, temporary_beside, write_json
+from abet.text import printable
 
 if TYPE_CHECKING:
     import torch
 
 WEIGHTS = "model.safetensors"
 MANIFEST = "manifest.json"
+MAX_CLASSES = 256
+"""Class maps are uint8."""
 
 Contents = Literal["model", "trunk"]
 
@@ -32,7 +34,7 @@ Contents = Literal["model", "trunk"]
 class FileEntry(Strict):
     """One file that the manifest vouches for."""
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", description="plain file name, beside the manifest")
     bytes: int
     sha256: str
 
@@ -65,6 +67,13 @@ class Manifest(Strict):
     source: Source | None = None
     files: tuple[FileEntry, ...]
 
+    @field_validator("files")
+    @classmethod
+    def _one_holds_the_weights(cls, files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
+        if sum(entry.name == WEIGHTS for entry in files) != 1:
+            raise ValueError(f"exactly one entry must be {WEIGHTS}")
+        return files
+
     @property
     def sha256(self) -> str:
         """Identity of the weights: the SHA-256 of ``model.safetensors``."""
@@ -93,9 +102,11 @@ def save(weights: Weights, output: Path) -> Manifest:
     if output.exists():
         raise UsageError(f"{output} exists already; a checkpoint is never overwritten: choose another --output")
     output.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
+    staging = temporary_beside(output)
+    staging.mkdir()
     try:
         _save_tensors(weights.tensors, staging / WEIGHTS)
+        flush(staging / WEIGHTS)
         entry = FileEntry(name=WEIGHTS, bytes=(staging / WEIGHTS).stat().st_size, sha256=sha256_of(staging / WEIGHTS))
         manifest = Manifest(
             contents=weights.contents,
@@ -105,7 +116,6 @@ def save(weights: Weights, output: Path) -> Manifest:
             files=(entry,),
         )
         write_json(staging / MANIFEST, manifest.model_dump(mode="json"))
-        staging.chmod(0o755)
         staging.rename(output)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -116,12 +126,16 @@ def _save_tensors(tensors: "Mapping[str, torch.Tensor]", path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    # safetensors leaves a private file; what we publish has the permissions of any new file here
+    path.touch()
+    mode = path.stat().st_mode
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
     except SafetensorError as error:
         # its writer reports a full disk as text; give it back the type that the command line knows
         full = "os error 28" in str(error) or "os error 27" in str(error) or "os error 122" in str(error)
         raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from None
+    path.chmod(mode)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -134,7 +148,7 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate(read_json(folder / MANIFEST))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = printable(".".join(str(part) for part in first["loc"]))
         raise CheckpointError(
             f"{folder / MANIFEST}: not a manifest of this version ({where}: {first['msg']})"
         ) from None
@@ -161,8 +175,8 @@ def read(folder: Path) -> Weights:
     verify(folder, manifest)
     try:
         tensors: Any = load_file(folder / WEIGHTS)
-    except SafetensorError as error:
-        raise CheckpointError(f"{folder / WEIGHTS}: not a safetensors file ({error})") from None
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS}: not a safetensors file ({printable(str(error))})") from None
     return Weights(
         contents=manifest.contents,
         model=manifest.model,

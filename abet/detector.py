@@ -127,6 +127,10 @@ def read_weights(path: Path, *, model: str | ModelConfig) -> checkpoint.Weights:
     return weights
 
 
+def _same_kind(found: torch.Tensor | None, wanted: torch.Tensor) -> bool:
+    return found is not None and found.shape == wanted.shape and found.dtype == wanted.dtype
+
+
 def load_detector(path: Path, *, device: str = "auto", model: str | ModelConfig = "wideresnet38") -> Detector:
     """See `abet.load`; ``model`` may also be the configuration itself."""
     target = choose_device(device)
@@ -136,11 +140,16 @@ def load_detector(path: Path, *, device: str = "auto", model: str | ModelConfig 
             f"{path}: holds the {weights.contents} alone, without a segmentation head: a start for training, not a "
             "detector; docs/weights.md lists the models that evaluate"
         )
+    if weights.model.num_classes > checkpoint.MAX_CLASSES:
+        raise CheckpointError(
+            f"{path}: tells {weights.model.num_classes} classes apart; class maps are uint8 and hold "
+            f"{checkpoint.MAX_CLASSES} at most: use a checkpoint of fewer classes"
+        )
     # On the meta device nothing is initialised only to be overwritten
     with torch.device("meta"):
         network = build_model(weights.model)
     wanted = network.state_dict()
-    wrong = [name for name, value in wanted.items() if getattr(weights.tensors.get(name), "shape", None) != value.shape]
+    wrong = [name for name, value in wanted.items() if not _same_kind(weights.tensors.get(name), value)]
     if wrong or len(weights.tensors) != len(wanted):
         raise CheckpointError(
             f"{path}: its tensors do not fit its own configuration ({len(weights.tensors)} tensors for {len(wanted)}; "
@@ -155,6 +164,7 @@ def load_detector(path: Path, *, device: str = "auto", model: str | ModelConfig 
         config=weights.model,
         normalisation=weights.normalisation,
         device=target,
-        uri=path.as_posix(),
+        # resolved, so that shards started in other folders name the same checkpoint
+        uri=path.resolve().as_posix(),
         sha256=weights.sha256,
     )

@@ -22,6 +22,7 @@ from abet.detector import Detector, class_map, score_map
 from abet.errors import UsageError
 from abet.files import read_json, write_json
 from abet.labels import ID, OOD, VOID
+from abet.memory import readable_memory_errors
 from abet.metrics.pixel import PixelCounter
 from abet.metrics.reference import ReferenceState
 from abet.models.head import Output
@@ -154,7 +155,8 @@ class Evaluation:
         with progress(f"{self.dataset.name} {shard}/{self.shards}", len(pairs)) as advance:
             for pair in pairs:
                 image, label = self.dataset.read(pair)
-                output = self.detector.output(image)
+                with readable_memory_errors(f"{pair.name} ({label.shape[1]}x{label.shape[0]} pixels)"):
+                    output = self.detector.output(image)
                 for name, value in (("id", ID), ("ood", OOD), ("void", VOID)):
                     pixels[name] += int((label == value).sum())
                 maps = {key: counter.add(output, label) for key, counter in counters.items()}

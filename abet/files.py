@@ -4,7 +4,7 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,20 @@ DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """errno values that mean: there is no room for this file."""
 
 
+def temporary_beside(target: Path) -> Path:
+    """An unused hidden name in ``target``'s folder, with its suffix.
+
+    The caller makes the file or folder, with its writer's permissions: unlike tempfile's, they follow the umask.
+    """
+    return target.with_name(f".{target.stem}.{secrets.token_hex(8)}.partial{target.suffix}")
+
+
+def flush(path: Path) -> None:
+    """Wait until the file's content is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 @contextmanager
 def atomic_path(target: Path, *, keep_existing: bool = False) -> Iterator[Path]:
     """A temporary path beside ``target`` that replaces it when the block ends well and vanishes when it does not.
@@ -24,17 +38,11 @@ def atomic_path(target: Path, *, keep_existing: bool = False) -> Iterator[Path]:
     ``keep_existing``, of several processes that write at once the first one wins and the others change nothing.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".partial{target.suffix}", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = temporary_beside(target)
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        # mkstemp makes private files; what we publish follows the umask like any other file
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        flush(temporary)
         _publish(temporary, target, keep_existing)
     finally:
         temporary.unlink(missing_ok=True)
@@ -71,7 +79,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # malformed, not UTF-8, endless digits or nesting
         raise DataError(f"{path}: damaged JSON ({error}); write it again with the command that made it") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(value).__name__}")

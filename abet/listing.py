@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from abet.checkpoint import MANIFEST, read_manifest, verify
-from abet.errors import CheckpointError, DataError
+from abet.errors import DataError
 
 PUBLISHED_SUFFIXES = (".pth", ".pt", ".tar")
 
@@ -82,5 +82,8 @@ def _row(folder: Path, path: Path) -> Listed:
     name = path.relative_to(folder).as_posix()
     try:
         return describe(path, name=name)
-    except CheckpointError as error:
-        return Listed(name, "unreadable", "", None, 0, "", str(error).removeprefix(f"{path}: "))
+    except DataError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+    except OSError as error:  # no permission, removed meanwhile
+        reason = error.strerror or type(error).__name__
+    return Listed(name, "unreadable", "", None, 0, "", reason)

@@ -3,17 +3,24 @@
 abet predict --checkpoint weights/abet-cityscapes --input photos/ --output predictions/
 """
 
+import errno
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from abet.data.images import is_image_name, read_image
+from abet.data.layout import files_in, is_utf8
 from abet.detector import Detector
 from abet.errors import DataError, UsageError
 from abet.files import read_json, write_json
+from abet.memory import readable_memory_errors
 from abet.progress import progress
-from abet.report.render import above, heat_map, mask_picture, overlay_classes, write_png, write_score_png
+from abet.report.records import Metrics
+from abet.report.render import Picture, above, heat_map, mask_picture, overlay_classes, write_png, write_score_png
 
 SUMMARY = "predictions.json"
 
@@ -28,32 +35,50 @@ class PredictionJob:
     """Raw score units: pixels at or above it are OOD in the mask; None writes no mask."""
 
 
-def find_images(source: Path) -> list[tuple[str, Path]]:
+def find_images(source: Path, output: Path) -> list[tuple[str, Path]]:
     """(name without suffix, path) of one image, or of every image below a folder, sorted by relative path.
+
+    Hidden files and folders are left out, and so are folders of predictions: ``output`` itself where it lies inside
+    ``source``, and those of earlier runs (they hold a ``predictions.json``).
 
     Raises:
         DataError: nothing there, or no image in the folder.
-        UsageError: two images would write the same outputs.
+        UsageError: two images would write the same outputs, or ``output`` is ``source``.
     """
     if source.is_file():
         return [(source.stem, source)]
     if not source.is_dir():
         raise DataError(f"{source}: no such image or folder")
-    paths = sorted(path for path in source.rglob("*") if path.is_file() and is_image_name(path.name))
+    if source.resolve() == output.resolve():
+        raise UsageError(f"{output} is the --input itself: results beside photographs are not told apart afterwards")
+    files = list(files_in(source, recursive=True))
+    own = {path.parent for path in files if path.name == SUMMARY and path.parent != source}
+    paths = sorted(
+        path
+        for path in files
+        if is_image_name(path.name) and own.isdisjoint(path.parents) and not _lies_between(path, source, output)
+    )
     if not paths:
         raise DataError(f"{source}: no image in this folder (PNG, JPEG, WebP, TIFF, ... by suffix)")
     named = [(path.relative_to(source).with_suffix("").as_posix(), path) for path in paths]
-    twins = {name for i, (name, _) in enumerate(named) if i and named[i - 1][0] == name}
+    twins = sorted(name for name, count in Counter(name for name, _ in named).items() if count > 1)
     if twins:
-        raise UsageError(f"{source}: images that differ only in suffix would share outputs: {', '.join(sorted(twins))}")
+        raise UsageError(f"{source}: images that differ only in suffix would share outputs: {', '.join(twins)}")
     return named
 
 
+def _lies_between(path: Path, source: Path, output: Path) -> bool:
+    """Whether ``output`` is inside ``source``, and ``path`` inside ``output``."""
+    inner = output.resolve()
+    return inner.is_relative_to(source.resolve()) and path.parent.resolve().is_relative_to(inner)
+
+
 def predict_all(job: PredictionJob, images: Sequence[tuple[str, Path]], output: Path) -> list[str]:
-    """Write the outputs of every image below ``output``; returns a message for each image that could not be read.
+    """Write the outputs of every image below ``output``; returns a message for each image without them.
 
     Per image ``NAME.classes.png`` (overlay), ``NAME.heat.png``, ``NAME.score.png`` (16 bit, scale and offset in its
-    text chunks), ``NAME.mask.png`` (with a threshold; 255 = OOD); `predictions.json` lists them all.
+    text chunks), ``NAME.mask.png`` (with a threshold; 255 = OOD). `predictions.json` holds the settings from the start,
+    so that a stopped run's folder takes no other's results, and lists the images in the end.
 
     Raises:
         UsageError: ``output`` holds predictions of another checkpoint, score or threshold.
@@ -80,8 +105,7 @@ def predict_all(job: PredictionJob, images: Sequence[tuple[str, Path]], output: 
 def _claim(output: Path, settings: dict[str, Any]) -> None:
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file: choose another --output")
-    if not (output / SUMMARY).exists():
-        return
+    write_json(output / SUMMARY, {**settings, "images": [], "unreadable": []}, keep_existing=True)
     found = read_json(output / SUMMARY)
     changed = [key for key, value in settings.items() if found.get(key) != value]
     if changed:
@@ -89,7 +113,20 @@ def _claim(output: Path, settings: dict[str, Any]) -> None:
 
 
 def _predict_one(job: PredictionJob, name: str, path: Path, output: Path) -> dict[str, Any]:
-    image = read_image(path)
+    if not is_utf8(path.as_posix()):
+        raise DataError(f"{path.as_posix()!a}: the name is not UTF-8; rename it")
+    with readable_memory_errors(str(path)):
+        image = read_image(path)
+    with readable_memory_errors(f"{path} ({image.shape[1]}x{image.shape[0]} pixels)"):
+        try:
+            return _write_outputs(job, name, path, image, output)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise DataError(f"{path}: with this name, those of its outputs are too long; shorten it") from None
+
+
+def _write_outputs(job: PredictionJob, name: str, path: Path, image: Picture, output: Path) -> dict[str, Any]:
     prediction = job.detector.predict(image, scores=(job.score,))
     score = prediction.scores[job.score]
     write_png(
@@ -109,19 +146,19 @@ def threshold_from(metrics_path: Path, score: str, detector: Detector) -> float:
     """The threshold at 95% TPR that an evaluation of the same checkpoint found for ``score``.
 
     Raises:
-        DataError: the file is not a metrics.json, or holds no threshold for this score.
+        DataError: the file is not a sound metrics.json, or holds no threshold for this score.
         UsageError: it belongs to another checkpoint.
     """
     path = metrics_path / "metrics.json" if metrics_path.is_dir() else metrics_path
-    metrics = read_json(path)
     try:
-        sha256 = metrics["checkpoint"]["sha256"]
-        threshold = (metrics["scores"].get(score) or {}).get("fpr95", {})
-        value = None if threshold is None else threshold.get("threshold")
-    except (KeyError, TypeError, AttributeError):
-        raise DataError(f"{path}: not a metrics.json that `abet merge` wrote") from None
+        metrics = Metrics.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{path}: not a metrics.json that `abet merge` wrote: {where}: {first['msg']}") from None
+    sha256, figures = metrics.checkpoint.sha256, metrics.scores.get(score)
     if sha256 != detector.sha256:
         raise UsageError(f"{path}: thresholds of another checkpoint (sha256 {sha256[:12]}, not {detector.sha256[:12]})")
-    if value is None:
+    if figures is None or figures.threshold is None:
         raise DataError(f"{path}: holds no 95% threshold for score {score!r}")
-    return float(value)
+    return figures.threshold

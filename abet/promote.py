@@ -4,6 +4,7 @@ Each promotion is a small file of its own below ``<artifacts>/promoted/``, writt
 one (by its number) counts.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,20 +26,26 @@ class Promotion:
 def promotions(artifacts: Path) -> list[Promotion]:
     """All promotions, oldest first. Raises DataError for a damaged record."""
     found = []
-    for path in sorted((artifacts / FOLDER).glob("[0-9]*.json")):
+    for path in (artifacts / FOLDER).glob("*.json"):
+        if not re.fullmatch("[0-9]+", path.stem):
+            continue
         record = read_json(path)
         if not isinstance(record.get("checkpoint"), str) or not isinstance(record.get("sha256"), str):
             raise CheckpointError(f"{path}: not a promotion record; remove it")
         found.append(Promotion(int(path.stem), Path(record["checkpoint"]), record["sha256"]))
-    return found
+    return sorted(found, key=lambda promotion: promotion.number)
 
 
 def promote(checkpoint: Path, sha256: str, artifacts: Path) -> Path:
     """Record ``checkpoint`` as the newest promotion and return the record's path."""
+    record = {"checkpoint": str(checkpoint.resolve()), "sha256": sha256}
     number = max((p.number for p in promotions(artifacts)), default=0) + 1
-    path = artifacts / FOLDER / f"{number:06d}.json"
-    write_json(path, {"checkpoint": str(checkpoint.resolve()), "sha256": sha256})
-    return path
+    while True:
+        path = artifacts / FOLDER / f"{number:06d}.json"
+        write_json(path, record, keep_existing=True)
+        if read_json(path) == record:
+            return path
+        number += 1  # another promotion took that number meanwhile
 
 
 def newest_promoted(artifacts: Path) -> Promotion:

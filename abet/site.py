@@ -5,13 +5,14 @@ it are relative to the file itself. ``abet.site.example.yaml`` is the commented 
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
 
 from abet.config import Strict, parse, read_yaml
-from abet.errors import UsageError
+from abet.errors import UsageError, unknown_name
 
 FILE_NAME = "abet.site.yaml"
 
@@ -44,10 +45,15 @@ def find_site_file() -> Path | None:
 
 
 def load_site() -> SiteConfig:
-    """The site's settings with absolute paths; the defaults, under the working directory, without a site file."""
+    """The site's settings with absolute paths; the defaults, under the working directory, without a site file.
+
+    Raises:
+        UsageError: an unreadable site file, a misspelt key or data set, or a wrong value.
+    """
     path = find_site_file()
     values = {} if path is None else read_yaml(path)
     site = parse(SiteConfig, {} if values is None else values, source=str(path or FILE_NAME))
+    _require_known(site.data, path)
     base = Path.cwd() if path is None else path.resolve().parent
     return SiteConfig(
         data={name: base / root.expanduser() for name, root in site.data.items()},
@@ -55,6 +61,15 @@ def load_site() -> SiteConfig:
         artifacts=base / site.artifacts.expanduser(),
         checkpoint=None if site.checkpoint is None else base / site.checkpoint.expanduser(),
     )
+
+
+def _require_known(names: Iterable[str], path: Path | None) -> None:
+    """Raises UsageError for a name under ``data:`` that no data set has: its folder would never be looked at."""
+    for name in names:
+        from abet.data.index import DATASETS  # only where a site names data sets: the module itself stays light
+
+        if name not in DATASETS:
+            raise unknown_name(kind=f"data set (under `data:` in {path})", name=name, choices=DATASETS)
 
 
 def data_root(site: SiteConfig, dataset: str, given: Path | None) -> Path:

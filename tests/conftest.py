@@ -8,10 +8,15 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from abet import checkpoint
 from abet.cli import main
 from abet.config import ModelConfig, TemperatureModel, load_recipe
+
+# A busy machine is no failure
+settings.register_profile("abet", deadline=None)
+settings.load_profile("abet")
 
 # Each test process computes on one core: `make test` runs several of them
 os.environ.setdefault("OMP_NUM_THREADS", "1")

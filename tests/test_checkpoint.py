@@ -1,6 +1,7 @@
 """The checkpoint folder: complete or absent, and verified at every read."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,54 @@ def test_a_damaged_or_foreign_manifest_is_refused(tmp_path: Path, content: str) 
     (folder / "manifest.json").write_text(content)
     with pytest.raises(ValueError, match=r"manifest\.json"):
         checkpoint.read(folder)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [],
+        ["other.bin"],
+        ["model.safetensors"] * 2,
+        ["model.safetensors", "../outside"],
+        ["/etc/hostname"],
+        [".."],
+        [""],
+    ],
+)
+def test_a_manifest_must_vouch_for_the_weights_and_for_plain_file_names(tmp_path: Path, names: list[str]) -> None:
+    folder = saved(tmp_path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = [manifest["files"][0] | {"name": name} for name in names]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=r"manifest\.json: not a manifest of this version \(files"):
+        checkpoint.read(folder)
+
+
+def test_keys_of_a_foreign_manifest_reach_no_terminal_raw(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"\x1b[2J": 1}))
+    with pytest.raises(CheckpointError, match=r"\\x1b\[2J"):
+        checkpoint.read(folder)
+
+
+def test_what_is_saved_follows_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        folder = saved(tmp_path)
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o750
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o640}
+
+
+def test_the_weights_are_on_the_disk_before_the_manifest_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
+    folder = saved(tmp_path)
+    assert flushed == [(folder / name).stat().st_ino for name in ("model.safetensors", "manifest.json")]
 
 
 def test_truncated_weights_are_refused_with_both_sizes(tmp_path: Path) -> None:

@@ -80,3 +80,27 @@ def test_tensors_that_contradict_the_manifest_are_refused(tmp_path: Path) -> Non
     checkpoint.save(replace(random_weights(), model=small_config(num_classes=20)), tmp_path / "c")
     with pytest.raises(CheckpointError, match=r"do not fit its own configuration.*h\.h\.weight"):
         abet.load(tmp_path / "c")
+
+
+def test_tensors_of_another_type_are_refused(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from abet import checkpoint
+    from tests.conftest import random_weights
+
+    weights = random_weights()
+    half = {name: value.half() for name, value in weights.tensors.items()}
+    checkpoint.save(replace(weights, tensors=half), tmp_path / "c")
+    with pytest.raises(CheckpointError, match="do not fit its own configuration"):
+        abet.load(tmp_path / "c")
+
+
+def test_more_classes_than_a_class_map_holds_are_refused(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from abet import checkpoint
+    from tests.conftest import random_weights, small_config
+
+    checkpoint.save(replace(random_weights(), model=small_config(num_classes=257)), tmp_path / "c")
+    with pytest.raises(CheckpointError, match=r"257 classes.*uint8.*256 at most"):
+        abet.load(tmp_path / "c")

@@ -14,11 +14,11 @@ PACKAGE = ROOT / "abet"
 
 # Every room of the package; each imports from those above its own line alone. A new room must be placed here.
 LAYERS = (
-    {"version", "errors"},
+    {"version", "errors", "text"},
     {"files", "labels", "progress", "memory"},
     {"config", "run"},
-    {"checkpoint", "data", "metrics", "models", "promote", "report", "scores", "site"},
-    {"published", "samples", "shards"},
+    {"checkpoint", "data", "metrics", "models", "promote", "published_file", "report", "scores"},
+    {"published", "samples", "shards", "site"},
     {"detector", "listing"},
     {"evaluate", "merge", "predict", "compare"},
     {"cli"},

@@ -1,15 +1,15 @@
-"""Listing and promoting checkpoints."""
+"""Listing checkpoints."""
 
+import errno
 from pathlib import Path
 
 import pytest
 import torch
 
-from abet import checkpoint
-from abet.errors import DataError, UsageError
+from abet import checkpoint, listing
+from abet.errors import DataError
 from abet.listing import list_checkpoints
-from abet.promote import newest_promoted, promote
-from tests.conftest import random_weights
+from tests.conftest import Cli, random_weights
 
 
 def test_a_folder_lists_ours_published_and_damaged_ones(tmp_path: Path) -> None:
@@ -33,10 +33,40 @@ def test_a_missing_folder_is_said(tmp_path: Path) -> None:
         list_checkpoints(tmp_path / "absent")
 
 
-def test_the_newest_promotion_counts_and_none_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"abet checkpoint promote.*docs/weights\.md"):
-        newest_promoted(tmp_path)
-    for number in range(1, 12):
-        promote(Path(f"/c/{number}"), f"{number:064x}", tmp_path)
-    newest = newest_promoted(tmp_path)
-    assert (newest.number, newest.checkpoint, newest.sha256) == (11, Path("/c/11"), f"{11:064x}")
+def test_one_bad_entry_leaves_the_others_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "c"):
+        checkpoint.save(random_weights(), tmp_path / name)
+    (tmp_path / "a" / "manifest.json").write_text("[" * 10**5)
+    real = listing.verify
+
+    def verify(folder: Path, manifest: checkpoint.Manifest) -> None:
+        if folder.name == "b":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        real(folder, manifest)
+
+    monkeypatch.setattr(listing, "verify", verify)
+    rows = list_checkpoints(tmp_path)
+    assert [row.kind for row in rows] == ["unreadable", "unreadable", "model"]
+    assert "damaged JSON" in rows[0].source
+    assert rows[1].source == "Permission denied"
+
+
+def test_names_are_shown_as_they_are_without_markup_or_terminal_commands(cli: Cli, tmp_path: Path) -> None:
+    for name in ("[", "[bold]x", "\x1b]0;owned\x07"):
+        checkpoint.save(random_weights(), tmp_path / name / "a]")
+    torch.save({"\x1b[2J": torch.zeros(1)}, tmp_path / "evil.pth")
+    finished = cli("checkpoint", "ls", tmp_path)
+    assert finished.code == 0, finished.err
+    assert "[/a]" in finished.out
+    assert "[bold]x/a]" in finished.out
+    assert r"\x1b]0;owned\x07/a]" in finished.out
+    assert "\x1b" not in finished.out
+    assert "\x07" not in finished.out
+
+
+def test_what_an_import_leaves_out_is_named_without_terminal_commands(cli: Cli, tmp_path: Path) -> None:
+    torch.save(dict(random_weights("none").tensors) | {"\x1b[2J": torch.zeros(1)}, tmp_path / "ref.pth")
+    finished = cli("checkpoint", "import", tmp_path / "ref.pth", "--output", tmp_path / "c", "--model", "small")
+    assert finished.code == 0, finished.err
+    assert r"\x1b[2J" in finished.err
+    assert "\x1b" not in finished.err

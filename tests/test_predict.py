@@ -5,9 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import abet
+from abet.detector import Detector
+from abet.errors import DataError
+from abet.models.head import Output
+from abet.predict import threshold_from
 from abet.report.render import read_score_png
 from tests.conftest import Cli
 
@@ -81,6 +86,9 @@ def test_the_threshold_of_an_evaluation_is_taken_and_belongs_to_its_checkpoint(
     [
         (("--score", "entropi"), "did you mean 'entropy'"),
         (("--threshold", 1, "--threshold-from", "x"), "give one"),
+        (("--threshold", "nan"), "a finite number"),
+        (("--threshold", "inf"), "a finite number"),
+        (("--threshold=-inf",), "a finite number"),
     ],
 )
 def test_bad_usage_exits_2(
@@ -90,6 +98,7 @@ def test_bad_usage_exits_2(
     finished = cli("predict", "--checkpoint", learned_checkpoint, "--input", source, "--output", tmp_path / "o", *more)
     assert finished.code == 2
     assert said in finished.err
+    assert not (tmp_path / "o").exists()
 
 
 def test_a_score_that_the_head_lacks_is_refused_with_another(cli: Cli, plain_checkpoint: Path, tmp_path: Path) -> None:
@@ -104,8 +113,11 @@ def test_inputs_that_cannot_be_meant(cli: Cli, learned_checkpoint: Path, tmp_pat
     assert predict(cli, learned_checkpoint, tmp_path / "absent.png", tmp_path / "o") == 3
     assert predict(cli, learned_checkpoint, tmp_path / "empty", tmp_path / "o") == 3
     photograph(tmp_path / "twins" / "a.jpg")
+    photograph(tmp_path / "twins" / "a.k.jpg")  # sorts between the two
     photograph(tmp_path / "twins" / "a.png")
     assert predict(cli, learned_checkpoint, tmp_path / "twins", tmp_path / "o") == 2
+    assert predict(cli, learned_checkpoint, tmp_path / "twins", tmp_path / "twins") == 2
+    assert sorted(path.name for path in (tmp_path / "twins").iterdir()) == ["a.jpg", "a.k.jpg", "a.png"]
 
 
 def test_an_output_of_other_settings_is_refused(cli: Cli, learned_checkpoint: Path, tmp_path: Path) -> None:
@@ -113,6 +125,115 @@ def test_an_output_of_other_settings_is_refused(cli: Cli, learned_checkpoint: Pa
     assert predict(cli, learned_checkpoint, source, tmp_path / "o") == 0
     assert predict(cli, learned_checkpoint, source, tmp_path / "o") == 0
     assert predict(cli, learned_checkpoint, source, tmp_path / "o", "--score", "entropy") == 2
+
+
+def test_a_stopped_run_has_claimed_its_folder_already(
+    cli: Cli, learned_checkpoint: Path, plain_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = photograph(tmp_path / "street.png")
+    with monkeypatch.context() as patch:
+
+        def stop(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr("abet.detector.Detector.predict", stop)
+        finished = cli("predict", "--checkpoint", learned_checkpoint, "--input", source, "--output", tmp_path / "o")
+    assert finished.code == 130
+    assert finished.err.endswith("abet: interrupted\n")
+    assert predict(cli, plain_checkpoint, source, tmp_path / "o", "--score", "entropy") == 2
+    assert predict(cli, learned_checkpoint, source, tmp_path / "o") == 0
+    assert len(json.loads((tmp_path / "o" / "predictions.json").read_text())["images"]) == 1
+
+
+def test_results_inside_the_input_are_never_taken_for_photographs(
+    cli: Cli, learned_checkpoint: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photograph(photos / "a.jpg")
+    photograph(photos / "deep" / "b.jpg")
+    photograph(photos / ".thumbnails" / "a.jpg")
+    photograph(photos / ".hidden.jpg")
+    for output in ("out", "out", "deep/other"):  # again into the same folder, then beside it
+        assert predict(cli, learned_checkpoint, photos, photos / output) == 0
+        summary = json.loads((photos / output / "predictions.json").read_text())
+        assert [row["name"] for row in summary["images"]] == ["a", "deep/b"]
+
+
+def test_results_may_lie_around_the_input(cli: Cli, learned_checkpoint: Path, tmp_path: Path) -> None:
+    photograph(tmp_path / "photos" / "raw" / "a.jpg")
+    for _ in range(2):
+        assert predict(cli, learned_checkpoint, tmp_path / "photos" / "raw", tmp_path / "photos") == 0
+    assert (tmp_path / "photos" / "a.heat.png").is_file()
+
+
+def test_a_name_that_is_not_utf8_is_reported_and_stops_nothing(
+    cli: Cli, learned_checkpoint: Path, tmp_path: Path
+) -> None:
+    photograph(tmp_path / "in" / "z.jpg")
+    try:
+        photograph(tmp_path / "in" / "caf\udce9.jpg")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    assert predict(cli, learned_checkpoint, tmp_path / "in", tmp_path / "o") == 3
+    summary = json.loads((tmp_path / "o" / "predictions.json").read_text(encoding="utf-8"))
+    assert [row["name"] for row in summary["images"]] == ["z"]
+    assert "caf\\udce9.jpg': the name is not UTF-8; rename it" in summary["unreadable"][0]
+
+
+def test_a_name_too_long_for_its_outputs_is_reported_and_stops_nothing(
+    cli: Cli, learned_checkpoint: Path, tmp_path: Path
+) -> None:
+    photograph(tmp_path / "in" / "z.jpg")
+    photograph(tmp_path / "in" / f"{'n' * 250}.jpg")
+    assert predict(cli, learned_checkpoint, tmp_path / "in", tmp_path / "o") == 3
+    summary = json.loads((tmp_path / "o" / "predictions.json").read_text())
+    assert [row["name"] for row in summary["images"]] == ["z"]
+    assert "shorten it" in summary["unreadable"][0]
+
+
+def test_an_image_too_large_for_the_memory_is_named_and_stops_nothing(
+    cli: Cli, learned_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photograph(tmp_path / "in" / "a.png", size=(64, 96))
+    photograph(tmp_path / "in" / "b.png")
+    forward = Detector.output
+
+    def small_memory(self: Detector, image: np.ndarray) -> Output:
+        if image.shape[1] > 90:
+            torch.empty(2**60, dtype=torch.uint8)  # the allocator's own error
+        return forward(self, image)
+
+    monkeypatch.setattr(Detector, "output", small_memory)
+    assert predict(cli, learned_checkpoint, tmp_path / "in", tmp_path / "o") == 3
+    summary = json.loads((tmp_path / "o" / "predictions.json").read_text())
+    assert [row["name"] for row in summary["images"]] == ["b"]
+    assert "a.png (96x64 pixels): not enough memory" in summary["unreadable"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"checkpoint": {"uri": "x", "sha256": 5}}, "checkpoint.sha256"),
+        ({"scores": {"abet": {"fpr95": {"threshold": "x"}}}}, "scores.abet.fpr95.threshold"),
+        ({"scores": []}, "scores"),
+        ({"scores": {}}, "no 95% threshold"),
+        ({"scores": {"abet": {"fpr95": None}}}, "no 95% threshold"),
+    ],
+)
+def test_a_damaged_metrics_file_is_refused_with_the_place(
+    learned_checkpoint: Path, tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    detector = abet.load(learned_checkpoint, device="cpu")
+    whole = {
+        **{"schema": 1, "dataset": "road_anomaly", "images": 1, "pixels": {"id": 1, "ood": 1, "void": 0}},
+        **{"checkpoint": {"uri": "x", "sha256": detector.sha256}, "scores": {"abet": {"fpr95": {"threshold": 0.5}}}},
+    }
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps(whole))
+    assert threshold_from(tmp_path, "abet", detector) == 0.5
+    path.write_text(json.dumps(whole | change))
+    with pytest.raises(DataError, match=rf"metrics\.json: .*{said}"):
+        threshold_from(path, "abet", detector)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])

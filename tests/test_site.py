@@ -46,6 +46,13 @@ def test_a_misspelt_key_names_the_nearest(tmp_path: Path, monkeypatch: pytest.Mo
         load_site()
 
 
+def test_a_misspelt_data_set_names_the_nearest_and_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "data: {road_anomally: sets/ra}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"abet\.site\.yaml.*'road_anomally': did you mean 'road_anomaly'"):
+        load_site()
+
+
 @pytest.mark.parametrize("text", ["", "data:\n", "# nothing yet\n"])
 def test_an_empty_file_means_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     write(tmp_path, text)

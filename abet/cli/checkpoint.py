@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from abet.cli.options import ModelOption, say
+from abet.cli.options import ModelOption, require_output, say
 
 app = typer.Typer(help="Import, list and promote checkpoints.", no_args_is_help=True)
 
@@ -25,7 +25,9 @@ def import_(
     from abet.config import load_recipe
     from abet.errors import UsageError
     from abet.published import read_published
+    from abet.text import printable
 
+    require_output(output, kind="folder")
     if output.exists():
         raise UsageError(f"{output} exists already; a checkpoint is never overwritten: choose another --output")
     weights, report = read_published(source, base=load_recipe(model).model, allow_partial=allow_partial or [])
@@ -33,7 +35,8 @@ def import_(
     say(f"{source.name}: {report.layout}, sha256 {weights.sha256}", f"  matched      {report.matched} tensors")
     for title, names in (("not used", report.unused), ("initialised", weights.source.initialised)):
         if names:
-            say(f"  {title:<12} {len(names)}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}")
+            some = ", ".join(map(printable, names[:6]))
+            say(f"  {title:<12} {len(names)}: {some}{', ...' if len(names) > 6 else ''}")
     manifest = save(weights, output)
     say(f"wrote {output} ({manifest.files[0].bytes / 1e6:.0f} MB, sha256 {manifest.sha256[:12]})")
 
@@ -44,11 +47,13 @@ def ls(
 ) -> None:
     """List the checkpoints and published files below a folder."""
     from rich.table import Table
+    from rich.text import Text
 
     from abet.cli.tables import console
     from abet.listing import list_checkpoints
     from abet.promote import promotions
     from abet.site import load_site
+    from abet.text import printable
 
     site = load_site()
     promoted = {promotion.sha256 for promotion in promotions(site.artifacts)}
@@ -56,7 +61,9 @@ def ls(
     for row in list_checkpoints(folder or site.weights):
         mark = "yes" if row.sha256 in promoted else ""
         size = f"{row.bytes / 1e6:.1f}"
-        table.add_row(row.name, row.kind, row.head, str(row.classes or ""), size, row.sha256[:12], mark, row.source)
+        cells = (row.name, row.kind, row.head, str(row.classes or ""), size, row.sha256[:12], mark, row.source)
+        # Names and reasons come from files: neither rich's markup nor a terminal's commands
+        table.add_row(*(Text(printable(cell, limit=400)) for cell in cells))
     console().print(table)
 
 

@@ -18,7 +18,7 @@ def check(
     name: Annotated[str, typer.Argument(help="Data set, e.g. road_anomaly.")],
     root: Annotated[Path | None, typer.Argument(help="Its folder. Default: the site file's.")] = None,
     split: Annotated[str | None, typer.Option(help="Split. Default: test.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads. Default: one per core.")] = None,
 ) -> None:
     """Verify a data set in full: pairs, sizes, label values, unreadable files. Exits 3 if anything is wrong."""
     from abet.cli.options import check_names

@@ -18,6 +18,7 @@ from abet.cli.options import (
     load,
     open_data,
     parse_shard,
+    require_output,
     say,
     split_names,
 )
@@ -72,10 +73,12 @@ def evaluate(
     data = whole.select(images=None if images is None else split_names(images), limit=limit)
     pairs = shard_of(data.pairs, number, shards)
     say(*(f"note: {note}" for note in data.notes))
-    path = choose_checkpoint(checkpoint, site)
+    chosen = choose_checkpoint(checkpoint, site)
+    path = chosen.path
     run = output or site.artifacts / path.resolve().name.removesuffix(".pth")
+    require_output(run, kind="folder")
     use_threads(threads)
-    detector = load(path, device, model)
+    detector = load(chosen, device, model)
     require_classes(detector, num_classes)
     evaluation = Evaluation(detector=detector, dataset=data, scores=keys, shards=shards, samples=samples)
     if kept := evaluation.find_shard(run, number):

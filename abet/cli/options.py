@@ -1,18 +1,23 @@
 """Options that several commands share, and how they are read."""
 
+import os
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from abet.errors import UsageError, unknown_name
+from abet.errors import CheckpointError, UsageError, unknown_name
 
 if TYPE_CHECKING:
     from abet.data.index import OodDataset
     from abet.detector import Detector
     from abet.site import SiteConfig
+
+TEMPORARY_NAME_BYTES = 32
+"""By so much the name of a file is longer while it is written (`abet.files.atomic_path`)."""
 
 CheckpointOption = Annotated[
     Path | None,
@@ -38,26 +43,79 @@ def say(*lines: str) -> None:
         typer.echo(line, err=True)
 
 
-def split_names(text: str | None) -> tuple[str, ...]:
-    """``a,b`` -> ("a", "b"); ``@list.txt`` reads one name per line. Raises UsageError when the file is missing."""
+def split_names(text: str | None, *, what: str = "image") -> tuple[str, ...]:
+    """``a,b`` -> ("a", "b"); ``@list.txt`` reads one name per line; None, an option not given, -> ().
+
+    Raises:
+        UsageError: no name at all (an empty shell variable must not mean everything), or an unreadable list.
+    """
     if text is None:
         return ()
-    if text.startswith("@"):
-        path = Path(text[1:])
-        if not path.is_file():
-            raise UsageError(f"{text}: no such file (a list of names, one per line)")
-        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    parts = _lines_of(text) if text.startswith("@") else text.split(",")
+    names = tuple(part.strip() for part in parts if part.strip())
+    if not names:
+        raise UsageError(f"{text!r} names no {what} (an empty variable?): name at least one, or leave the option out")
+    return names
+
+
+def _lines_of(text: str) -> list[str]:
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        reason = "no such file"
+    except IsADirectoryError:
+        reason = "this is a folder" if text != "@" else "no file named"
+    except UnicodeDecodeError:
+        reason = "not a text file in UTF-8"
+    except OSError as error:
+        reason = f"not readable: {error.strerror or error}"
+    raise UsageError(f"{text}: {reason}; expected @FILE, a list of names, one per line")
+
+
+def require_output(path: Path, *, kind: Literal["file", "folder"]) -> None:
+    """Whether ``path`` can be written as one file, or as a folder of results: asked before any work; creates nothing.
+
+    Raises:
+        UsageError: it is there as something else, its name is too long, or its place is a file or not writable.
+    """
+    there = os.path.lexists(path)
+    if there:
+        _require_kind(path, kind)
+    # Results replace a file whole, so it is its folder that must be writable
+    place = path if there and kind == "folder" else _nearest_existing(path.parent)
+    if not place.is_dir():
+        raise UsageError(f"{path} cannot be written: {place} is not a folder; choose another output")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"{path} cannot be written: no permission to write in {place.absolute()}; choose another output"
+        )
+    longest = os.pathconf(place, "PC_NAME_MAX") - TEMPORARY_NAME_BYTES
+    for part in path.relative_to(place).parts:
+        if len(os.fsencode(part)) > longest:
+            raise UsageError(f"{path} cannot be written: a name longer than {longest} bytes; choose a shorter one")
+
+
+def _require_kind(path: Path, kind: Literal["file", "folder"]) -> None:
+    if not path.exists():
+        raise UsageError(f"{path} is a link to nothing: choose another output, or remove the link")
+    if kind == "file" and path.is_dir():
+        raise UsageError(f"{path} is a folder: give the name of a file")
+    if kind == "folder" and not path.is_dir():
+        raise UsageError(f"{path} is a file: a folder is needed here; choose another output")
+    if kind == "file" and not path.is_file():
+        raise UsageError(f"{path} is no ordinary file, and would be replaced by one: give the name of a file")
+
+
+def _nearest_existing(path: Path) -> Path:
+    return next(place for place in (path, *path.parents, Path()) if os.path.lexists(place))
 
 
 def choose_scores(text: str) -> tuple[str, ...]:
     """Score keys in table order. Raises UsageError for an unknown one or an empty choice."""
     from abet.scores import SCORES
 
-    named = tuple(SCORES) if text == "all" else split_names(text)
+    named = tuple(SCORES) if text == "all" else split_names(text, what="score")
     check_names("score", named, SCORES)
-    if not named:
-        raise UsageError(f"--scores {text!r} names no score; the choices are: all, {', '.join(SCORES)}")
     return tuple(key for key in SCORES if key in named)
 
 
@@ -77,18 +135,26 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def choose_checkpoint(given: Path | None, site: "SiteConfig") -> Path:
+@dataclass(frozen=True)
+class ChosenCheckpoint:
+    """The checkpoint to use, with the SHA-256 that its weights had when they were promoted (None: not promoted)."""
+
+    path: Path
+    sha256: str | None = None
+
+
+def choose_checkpoint(given: Path | None, site: "SiteConfig") -> ChosenCheckpoint:
     """The checkpoint given, else the site's, else the newest promoted one (said aloud)."""
     if given is not None:
-        return given
+        return ChosenCheckpoint(given)
     if site.checkpoint is not None:
         say(f"checkpoint: {site.checkpoint} (site file)")
-        return site.checkpoint
+        return ChosenCheckpoint(site.checkpoint)
     from abet.promote import newest_promoted
 
     promotion = newest_promoted(site.artifacts)
     say(f"checkpoint: {promotion.checkpoint} (promotion {promotion.number}, sha256 {promotion.sha256[:12]})")
-    return promotion.checkpoint
+    return ChosenCheckpoint(promotion.checkpoint, promotion.sha256)
 
 
 def open_data(dataset: str, data_root: Path | None, split: str | None, site: "SiteConfig") -> "OodDataset":
@@ -100,11 +166,16 @@ def open_data(dataset: str, data_root: Path | None, split: str | None, site: "Si
     return open_dataset(dataset, find_root(site, dataset, data_root), split)
 
 
-def load(checkpoint: Path, device: str, model: str) -> "Detector":
-    """The detector, announced."""
+def load(checkpoint: ChosenCheckpoint, device: str, model: str) -> "Detector":
+    """The detector, announced. Raises CheckpointError when other weights than the promoted ones are there by now."""
     from abet.detector import load_detector
 
-    detector = load_detector(checkpoint, device=device, model=model)
-    head = detector.config.temperature_model
-    say(f"loaded {checkpoint} (head: {head}, {detector.config.num_classes} classes, sha256 {detector.sha256[:12]})")
+    detector = load_detector(checkpoint.path, device=device, model=model)
+    if checkpoint.sha256 not in (None, detector.sha256):
+        raise CheckpointError(
+            f"{checkpoint.path}: sha256 {checkpoint.sha256} was promoted, but the weights there now have "
+            f"{detector.sha256}: `abet checkpoint promote {checkpoint.path}` if you mean these"
+        )
+    head, classes = detector.config.temperature_model, detector.config.num_classes
+    say(f"loaded {checkpoint.path} (head: {head}, {classes} classes, sha256 {detector.sha256[:12]})")
     return detector

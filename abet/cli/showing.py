@@ -1,5 +1,6 @@
 """abet report | predict"""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from abet.cli.options import (
     check_names,
     choose_checkpoint,
     load,
+    require_output,
     say,
     split_names,
 )
@@ -40,8 +42,14 @@ def report(
     device: DeviceOption = "auto",
 ) -> None:
     """Compare runs on one page, or as the paper's matrix figure."""
-    if matrix is None and (images or dataset or scores):
+    if matrix is None and (images, dataset, scores) != (None, None, None):
         raise UsageError("--images, --dataset and --scores choose what --matrix draws: add --matrix out.png")
+    page = output or (Path("report.html") if matrix is None else None)
+    rows, columns = split_names(images), split_names(scores, what="score")
+    if matrix is not None:
+        _check_matrix(matrix, device)
+    if page is not None:
+        require_output(page, kind="file")
     from abet.report.runs import load_run
 
     loaded = [load_run(run) for run in runs]
@@ -52,22 +60,35 @@ def report(
             loaded,
             matrix,
             dataset=dataset,
-            images=split_names(images),
-            scores=split_names(scores),
+            images=rows,
+            scores=columns,
             data_root=data_root,
             device=device,
         )
         say(f"wrote {matrix}")
-    if output is not None or matrix is None:
+    if page is not None:
         from abet.report.page import write_report
 
-        page = output or Path("report.html")
         write_report(loaded, page)
         say(f"wrote {page}")
 
 
+def _check_matrix(matrix: Path, device: str) -> None:
+    """What would else be refused only after the networks have run."""
+    from abet.report.matrix import check_figure_path
+
+    check_figure_path(matrix)
+    require_output(matrix, kind="file")
+    from abet.detector import choose_device
+
+    choose_device(device)
+
+
 def predict(
-    input_: Annotated[Path, typer.Option("--input", help="An image, or a folder of images.")],
+    input_: Annotated[
+        Path,
+        typer.Option("--input", help="An image, or a folder of images (hidden ones and earlier results left out)."),
+    ],
     output: Annotated[Path, typer.Option(help="Folder for the results.")],
     checkpoint: CheckpointOption = None,
     score: Annotated[str, typer.Option(help="Score key (see `abet scores`).")] = "abet",
@@ -85,11 +106,14 @@ def predict(
     check_names("score", [score], SCORES)
     if threshold is not None and threshold_from is not None:
         raise UsageError("--threshold and --threshold-from both name a threshold: give one")
+    if threshold is not None and not math.isfinite(threshold):
+        raise UsageError(f"--threshold {threshold}: a finite number of raw score units is needed")
+    require_output(output, kind="folder")
     from abet.predict import PredictionJob, find_images, predict_all
     from abet.predict import threshold_from as read_threshold
     from abet.site import load_site
 
-    found = find_images(input_)
+    found = find_images(input_, output)
     detector = load(choose_checkpoint(checkpoint, load_site()), device, model)
     reason = detector.why_missing(score)
     if reason is not None:

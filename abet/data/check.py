@@ -111,7 +111,9 @@ def describe(report: CheckReport) -> str:
     lines += [f"note: {note}" for note in report.notes]
     lines += [f"fault: {fault}" for fault in report.faults]
     found = len(report.faults)
-    return "\n".join([*lines, "no fault" if not found else "1 fault" if found == 1 else f"{found} faults"])
+    lines.append("no fault" if not found else "1 fault" if found == 1 else f"{found} faults")
+    # A file name need not be UTF-8, what is printed must
+    return "\n".join(lines).encode("utf-8", "backslashreplace").decode()
 
 
 def available_cpus() -> int:

@@ -75,7 +75,7 @@ class OodDataset:
         if images is not None:
             chosen = {pair.name for text in images for pair in [self._find(text)]}
             if not chosen:
-                raise UsageError(f"{self.name}: the list of images is empty; name at least one or leave it out")
+                raise UsageError(f"{self.name}: no image is chosen; name at least one (--images)")
             pairs = tuple(pair for pair in pairs if pair.name in chosen)
         if limit is not None and limit < 1:
             raise UsageError(f"limit {limit}: at least one image is needed")

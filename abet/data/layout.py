@@ -152,7 +152,7 @@ class PairUp:
 
     def scan(self, labels: LabelTable, *, notes: Sequence[str] = ()) -> Scan:
         """The result, pairs sorted by name; a name that no JSON or terminal can hold is a fault."""
-        bad = [pair for pair in self.pairs if not _is_utf8(pair.name)]
+        bad = [pair for pair in self.pairs if not is_utf8(pair.name)]
         for pair in bad:
             self.faults.append(Fault(kind="file name", file=ascii(pair.name), message="not UTF-8: rename it"))
         pairs = sorted((pair for pair in self.pairs if pair not in bad), key=lambda pair: pair.name)
@@ -162,19 +162,34 @@ class PairUp:
 def files_in(folder: Path, *, recursive: bool = False) -> Iterator[Path]:
     """Files of a folder in sorted order, hidden ones left out (macOS leaves ``._x.png`` beside ``x.png``).
 
+    Links are followed, but never back into a folder that the path has come through. A link to nothing is listed, so
+    that reading it reports it; pipes, sockets and devices are not: reading one may never end.
+
     Raises:
         DataError: for a folder that cannot be listed.
     """
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename}: folder not readable: {error.strerror}")
-
-    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
-        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+    return _walk(folder, recursive, ())
 
 
-def _is_utf8(text: str) -> bool:
+def _walk(folder: Path, recursive: bool, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    """``above`` holds (device, inode) of the folders that led here."""
+    try:
+        status = folder.stat()
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder}: folder not readable: {error.strerror}") from None
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    # os.path answers False where Path raises: behind a folder that may not be entered
+    yield from (path for path in paths if os.path.isfile(path) or not os.path.exists(path))  # noqa: PTH110, PTH113
+    for path in paths if recursive else ():
+        if os.path.isdir(path):  # noqa: PTH112
+            yield from _walk(path, recursive, (*above, here))
+
+
+def is_utf8(text: str) -> bool:
+    """Whether JSON and terminals can hold ``text``: the name of a file need not be valid UTF-8."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

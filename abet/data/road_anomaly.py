@@ -4,11 +4,11 @@ Two trees are in use: SynBoost's processed archive, which the AbeT paper evaluat
 """
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from abet.data.images import is_image_name
-from abet.data.layout import DatasetSpec, LabelTable, Layout, PairUp, Scan, files_in
+from abet.data.layout import DatasetSpec, LabelTable, Layout, PairUp, Scan, files_in, is_utf8
 
 SYNBOOST_LABELS: Final = LabelTable(
     title="SynBoost's RoadAnomaly labels", id=frozenset({0}), ood=frozenset({1}), void=frozenset({255})
@@ -51,15 +51,26 @@ def _compare_with_list(root: Path, stems: set[str], result: PairUp) -> list[str]
     if not path.is_file():
         return []
     try:
-        listed = [str(name) for name in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         result.fault("frame list", path, f"not a JSON list of file names: {error}")
         return []
+    if not isinstance(content, list):
+        result.fault("frame list", path, f"not a JSON list of file names: {type(content).__name__}")
+        return []
+    listed = [name for name in content if _is_frame_name(name)]
+    for name in content:
+        if not _is_frame_name(name):
+            result.fault("frame list", path, f"{name!a} is no file name: names are relative paths in UTF-8")
     for name in sorted(listed):
         if Path(name).stem not in stems:
             result.fault("listed but missing", root / "frames" / name, "named in frame_list.json: half unpacked?")
     extra = stems - {Path(name).stem for name in listed}
     return [f"{len(extra)} images are not in frame_list.json, e.g. {min(extra)}: read as well"] if extra else []
+
+
+def _is_frame_name(name: object) -> bool:
+    return isinstance(name, str) and is_utf8(name) and not PurePosixPath(name).is_absolute()
 
 
 ROAD_ANOMALY: Final = DatasetSpec(

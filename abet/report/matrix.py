@@ -1,4 +1,4 @@
-"""The paper's figure: rows are images, columns are detectors, red is what exceeds a detector's own 95% threshold.
+"""The paper's figure: rows are images, columns are detectors, red is what reaches a detector's own 95% threshold.
 
 abet report runs/abet runs/baseline --matrix matrix.png --images a.jpg,b.jpg
 """
@@ -16,7 +16,7 @@ from PIL import Image
 from abet.errors import DataError, UsageError, unknown_name
 from abet.files import atomic_path
 from abet.labels import OOD, VOID
-from abet.report.render import Picture, tint_label
+from abet.report.render import Mask, Picture, above, tint_label
 from abet.report.runs import RunResults, Sample, label_runs
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class MatrixColumn:
     title: str
     score: str
     threshold: float
-    """Raw score units; what lies above shows red."""
+    """Raw score units; what reaches it shows red."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +86,19 @@ def write_matrix(
     """
     if not rows or not columns:
         raise UsageError(f"a matrix needs at least one image and one column; there are {len(rows)} and {len(columns)}")
-    if output.suffix.lower() not in FORMATS:
-        raise UsageError(f"{output}: a matrix is written as {' or '.join(FORMATS)}; change the name's ending")
+    check_figure_path(output)
     figure = _draw([_pictures(row, columns, style) for row in rows], [caption(row) for row in rows], columns)
     kind = output.suffix.lower().removeprefix(".")
     # Without these, a PDF holds the time of writing and a PNG the library's version
     metadata = {"Software": None} if kind == "png" else {"CreationDate": None, "Creator": None, "Producer": None}
     with atomic_path(output) as temporary:
         figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
+
+
+def check_figure_path(output: Path) -> None:
+    """Raises UsageError unless `write_matrix` knows the format by the name's ending: to ask before any work."""
+    if output.suffix.lower() not in FORMATS:
+        raise UsageError(f"{output}: a matrix is written as {' or '.join(FORMATS)}; change the name's ending")
 
 
 def matrix_columns(
@@ -116,7 +121,9 @@ def matrix_columns(
     drawn = {column.score for _, column in found}
     for key in scores or ():
         if key not in drawn:
-            raise DataError(f"score {key!r} has no 95% threshold on {dataset} in any of these runs: leave it out")
+            raise DataError(
+                f"score {key!r} has no 95% threshold on {dataset} in any of these runs: choose other --scores"
+            )
     return found
 
 
@@ -184,7 +191,8 @@ def _place(centre: float, length: int, limit: int) -> tuple[int, int]:
 def excess(score: NDArray[np.float32], threshold: float, valid: NDArray[np.bool_]) -> NDArray[np.float64]:
     """How far each pixel exceeds the threshold, clipped at 0 and min-max normalised over the valid pixels: 0..1.
 
-    NaN and +infinity are 1: they rank above every number. Where nothing exceeds the threshold all is 0.
+    NaN and +infinity are 1: they rank above every number. A pixel that just reaches the threshold is 0 like all below
+    it (`abet.report.render.above` tells them apart), and so is every pixel where all exceed it alike.
     """
     wide = score.astype(np.float64)
     extreme = np.isnan(wide) | np.isposinf(wide)
@@ -203,14 +211,14 @@ def mark_reference(image: Picture, label: NDArray[np.uint8], level: NDArray[np.f
     return marked
 
 
-def mark_overlay(image: Picture, label: NDArray[np.uint8], level: NDArray[np.float64]) -> Picture:
-    """Red over the lightened grey image, the stronger the higher ``level`` (0..1); void black.
+def mark_overlay(image: Picture, label: NDArray[np.uint8], level: NDArray[np.float64], flagged: Mask) -> Picture:
+    """Red over the lightened grey image where ``flagged``, the stronger the higher ``level`` (0..1); void black.
 
     Replacing the red channel turns the scene cyan and a bright pixel white where it is flagged. Dark red on light grey
-    is told apart by lightness alone; the least excess already has a quarter of the ink.
+    is told apart by lightness alone; a pixel that just reaches the threshold already has a quarter of the ink.
     """
     grey = 90 + 0.6 * (image @ np.array([0.299, 0.587, 0.114]))
-    ink = np.where(level > 0, 0.25 + 0.75 * level, 0.0)[..., None]
+    ink = np.where(flagged, 0.25 + 0.75 * level, 0.0)[..., None]
     marked = (1 - ink) * grey[..., None] + ink * np.array(RED, dtype=np.float64)
     return np.asarray(np.where((label == VOID)[..., None], 0, np.clip(np.rint(marked), 0, 255)), dtype=np.uint8)
 
@@ -234,13 +242,15 @@ def _pictures(row: MatrixRow, columns: Sequence[MatrixColumn], style: Style) -> 
             raise DataError(f"{row.name}: {what} is {shape}, the image {(height, width)} (rows, columns)")
     box = crop_box(row.label) if row.cropped else Box(0, height, 0, width)
     view = (slice(box.top, box.bottom), slice(box.left, box.right))
-    valid = row.label != VOID
-    mark = {"overlay": mark_overlay, "reference": mark_reference}[style]
-    marked = [
-        mark(row.image, row.label, excess(score, column.threshold, valid))
-        for score, column in zip(row.scores, columns, strict=True)
-    ]
+    marked = [_mark(row, score, column.threshold, style) for score, column in zip(row.scores, columns, strict=True)]
     return [picture[view] for picture in (tint_label(row.image, row.label), *marked)]
+
+
+def _mark(row: MatrixRow, score: NDArray[np.float32], threshold: float, style: Style) -> Picture:
+    level = excess(score, threshold, row.label != VOID)
+    if style == "reference":
+        return mark_reference(row.image, row.label, level)
+    return mark_overlay(row.image, row.label, level, above(score, threshold))
 
 
 def _draw(rows: Sequence[Sequence[Picture]], captions: Sequence[str], columns: Sequence[MatrixColumn]) -> "Figure":
@@ -274,7 +284,7 @@ def _draw(rows: Sequence[Sequence[Picture]], captions: Sequence[str], columns: S
 def _heading(column: MatrixColumn) -> str:
     """At most two lines of run, then the score with its threshold."""
     lines = textwrap.wrap(column.title, width=44, max_lines=2, placeholder="…")
-    return "\n".join([*lines, f"{column.score} > {column.threshold:.4g}"])
+    return "\n".join([*lines, f"{column.score} ≥ {column.threshold:.4g}"])
 
 
 def _fit(picture: Picture) -> Picture:

@@ -118,9 +118,10 @@ def outline(picture: Picture, mask: Mask, colour: tuple[int, int, int] = (86, 18
 def encode_score_16bit(score: ScoreMap) -> tuple[NDArray[np.uint16], float, float]:
     """Scores as 16-bit codes: score = offset + scale * code, for codes 1..65533.
 
-    The smallest finite score gets code 1 and the largest 65533, so the error is at most scale / 2. Codes 0, 65534 and
-    65535 stand for -infinity, +infinity and NaN: the order of the codes is the order of the ranking, and a reader that
-    ignores this sees an extreme score.
+    The smallest finite score gets code 1 and the largest 65533, so the error is at most scale / 2, plus the rounding
+    of this float64 arithmetic: below 2^-49 of the largest finite magnitude. A map of one finite value is exact. Codes
+    0, 65534 and 65535 stand for -infinity, +infinity and NaN: the order of the codes is the order of the ranking, and
+    a reader that ignores this sees an extreme score.
 
     Returns:
         (H, W) uint16 codes, scale > 0 and offset in raw score units.
@@ -128,7 +129,8 @@ def encode_score_16bit(score: ScoreMap) -> tuple[NDArray[np.uint16], float, floa
     wide = score.astype(np.float64)
     finite = np.isfinite(wide)
     low, high = (float(wide[finite].min()), float(wide[finite].max())) if finite.any() else (0.0, 0.0)
-    scale = (high - low) / (CODE_LAST - CODE_FIRST) or 1.0
+    # One value v everywhere: the scale |v| makes the offset 0 or 2 v, so that no rounding loses a huge v
+    scale = (high - low) / (CODE_LAST - CODE_FIRST) or abs(low) or 1.0
     steps = np.clip(np.rint((np.where(finite, wide, low) - low) / scale), 0, CODE_LAST - CODE_FIRST)
     codes = (steps + CODE_FIRST).astype(np.uint16)
     codes[np.isneginf(wide)] = CODE_MINUS_INFINITY
@@ -138,7 +140,7 @@ def encode_score_16bit(score: ScoreMap) -> tuple[NDArray[np.uint16], float, floa
 
 
 def decode_score_16bit(codes: NDArray[np.uint16], scale: float, offset: float) -> NDArray[np.float32]:
-    """The inverse of `encode_score_16bit`, within half a step: (H, W) float32 raw scores."""
+    """The inverse of `encode_score_16bit`, within its error and the rounding to float32: (H, W) raw scores."""
     score = offset + scale * codes.astype(np.float64)
     score[codes == CODE_MINUS_INFINITY] = -np.inf
     score[codes == CODE_PLUS_INFINITY] = np.inf

@@ -1,11 +1,14 @@
 """Roots that are incomplete, ambiguous or one level off: what is refused, in which words, and what is seen through."""
 
 import json
+import os
 import shutil
 
 import pytest
 
+from abet.data.check import check, describe
 from abet.data.index import DATASETS, open_dataset, survey
+from abet.data.layout import files_in
 from abet.errors import DataError
 from tests.trees import make_lost_and_found, make_road_anomaly, make_sample, save
 
@@ -122,6 +125,20 @@ def test_a_damaged_frame_list_is_reported(tmp_path, content):
     assert "1 x frame list: frame_list.json (not a JSON list" in refusal("road_anomaly", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["/elsewhere/animal00.jpg", "\ud800.jpg", 7, None])
+def test_a_frame_list_holds_relative_names_in_utf8(tmp_path, name):
+    make_road_anomaly(tmp_path, layout="epfl", count=1)
+    (tmp_path / "frame_list.json").write_text(json.dumps(["animal00.png", name]))
+    message = refusal("road_anomaly", tmp_path)
+    assert f"1 x frame list: frame_list.json ({name!a} is no file name: names are relative paths in UTF-8)" in message
+
+
+def test_a_frame_list_that_is_an_object_is_reported(tmp_path):
+    make_road_anomaly(tmp_path, layout="epfl", count=1)
+    (tmp_path / "frame_list.json").write_text('{"animal00.png": 1}')
+    assert "not a JSON list of file names: dict" in refusal("road_anomaly", tmp_path)
+
+
 def test_a_mixture_of_label_kinds_is_refused(tmp_path):
     make_lost_and_found(tmp_path)
     next(tmp_path.rglob("*_labelTrainIds.png")).unlink()
@@ -156,6 +173,56 @@ def test_a_survey_keeps_the_sound_pairs_beside_the_faults(tree):
     found = survey(name, root)
     assert [pair.name for pair in found.dataset.pairs] == sorted(samples)[1:]
     assert [(fault.kind, fault.file) for fault in found.faults] == [("image without label", first.name)]
+
+
+# --- links and what is no file
+
+
+def test_links_that_lead_back_end_the_walk(tmp_path):
+    samples = make_lost_and_found(tmp_path / "set")
+    scenes = tmp_path / "set/leftImg8bit/test"
+    here, there = sorted(scenes.iterdir())
+    (here / "up").symlink_to("../..", target_is_directory=True)  # to a folder that the path has come through
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "back").symlink_to(there, target_is_directory=True)  # and in a circle over another tree
+    (there / "out").symlink_to(tmp_path / "b", target_is_directory=True)
+    listed = [path.name for path in files_in(scenes, recursive=True)]
+    assert {name for name in listed if name.endswith(".png")} == {name.rsplit("/", 1)[1] for name in samples}
+
+
+def test_links_are_followed(tmp_path):
+    samples = make_road_anomaly(tmp_path / "real")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/labels").symlink_to(tmp_path / "real/labels", target_is_directory=True)
+    for name in samples:
+        (tmp_path / "root" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "root" / name).symlink_to(tmp_path / "real" / name)
+    assert [pair.name for pair in open_dataset("road_anomaly", tmp_path / "root").pairs] == sorted(samples)
+
+
+def test_a_link_to_nothing_is_listed_so_that_the_check_reports_it(tmp_path):
+    first = min(make_road_anomaly(tmp_path))
+    (tmp_path / first).unlink()
+    (tmp_path / first).symlink_to("gone.png")
+    report = check("road_anomaly", tmp_path)
+    assert [(fault.file, fault.message) for fault in report.faults] == [(first, "no such file")]
+
+
+def test_a_pipe_with_the_suffix_of_an_image_is_not_opened(tmp_path):
+    samples = make_road_anomaly(tmp_path)
+    os.mkfifo(tmp_path / "original/pipe.png")
+    assert [pair.name for pair in open_dataset("road_anomaly", tmp_path).pairs] == sorted(samples)
+
+
+def test_names_that_are_not_utf8_are_described_in_printable_words(tmp_path):
+    make_road_anomaly(tmp_path)
+    try:
+        save(tmp_path / "labels/caf\udce9.png", make_sample().label)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    text = describe(check("road_anomaly", tmp_path))
+    assert r"caf\udce9.png" in text
+    text.encode("utf-8")
 
 
 # --- roots one level off

@@ -16,6 +16,7 @@ from abet.report.matrix import (
     MatrixColumn,
     MatrixRow,
     caption,
+    check_figure_path,
     crop_box,
     excess,
     mark_overlay,
@@ -124,12 +125,33 @@ def test_reference_style_replaces_the_red_channel_alone():
 def test_overlay_style_is_grey_where_nothing_exceeds_and_darkens_towards_red():
     image = np.full((1, 4, 3), 200, np.uint8)
     label = np.array([[ID, ID, OOD, VOID]], np.uint8)
-    marked = mark_overlay(image, label, np.array([[0.0, 0.01, 1.0, 1.0]])).astype(int)
+    flagged = np.array([[False, True, True, True]])
+    marked = mark_overlay(image, label, np.array([[0.0, 0.0, 1.0, 1.0]]), flagged).astype(int)
     assert len(set(marked[0, 0])) == 1
     assert tuple(marked[0, 2]) == matrix.RED
     assert tuple(marked[0, 3]) == (0, 0, 0)
     lightness = marked[0] @ np.array([0.2126, 0.7152, 0.0722])
     assert lightness[0] > lightness[1] + 10 > lightness[2] + 20
+
+
+@pytest.mark.parametrize(
+    ("scores", "red"),
+    [
+        ([1.0, 2.0, 3.0], [False, True, True]),  # 2 just reaches the threshold: counted by FPR95 and shown
+        ([1.0, 2.0, 1.0], [False, True, False]),
+        ([5.0, 5.0, 5.0], [True, True, True]),  # all exceed it alike: no scale, and yet not nothing
+        ([3.0, 4.0, np.nan], [True, True, True]),
+        ([1.0, 1.5, -np.inf], [False, False, False]),
+    ],
+)
+def test_every_pixel_that_reaches_the_threshold_is_red_and_no_other(scores: list[float], red: list[bool]):
+    score = np.array([scores], np.float32)
+    drawn = matrix._pictures(row(np.full((1, 3), ID, np.uint8), score), [column(2.0)], "overlay")[1].astype(int)
+    assert (drawn[0, :, 0] > drawn[0, :, 1] + 20).tolist() == red
+
+
+def test_the_heading_names_the_rule_by_which_pixels_are_red():
+    assert matrix._heading(column(0.125, "model", "abet")) == "model\nabet ≥ 0.125"
 
 
 def test_an_image_with_few_ood_pixels_says_so():
@@ -198,6 +220,13 @@ def test_bad_arguments_name_the_remedy(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["m.gif", "m", "m.png.txt"])
+def test_the_ending_is_refused_before_any_work(name: str):
+    with pytest.raises(UsageError, match=r"\.png or \.pdf"):
+        check_figure_path(Path(name))
+    check_figure_path(Path("M.PNG"))
+
+
 class TestColumns:
     def test_each_run_shows_abet_or_else_entropy_with_its_own_threshold(self, tmp_path: Path):
         runs = [load_run(make_run(tmp_path / "a")), load_run(make_run(tmp_path / "b", scores=("msp", "entropy")))]
@@ -224,6 +253,10 @@ class TestColumns:
         assert [column.score for _, column in found] == ["abet", "msp", "msp"]
         with pytest.raises(DataError, match="none of abet has a 95% threshold"):
             matrix_columns(runs[1:], "road_anomaly", ["abet"])
+        for run in paths:
+            edit_metrics(run, lambda metrics: metrics["scores"].update(abet={**empty, "reason": "no cosine"}))
+        with pytest.raises(DataError, match="choose other --scores"):
+            matrix_columns([load_run(path) for path in paths], "road_anomaly", ["abet", "msp"])
 
     def test_unknown_names_list_the_choices(self, tmp_path: Path):
         runs = [load_run(make_run(tmp_path / "a"))]

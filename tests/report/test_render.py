@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -115,6 +115,9 @@ def test_outline_draws_both_sides_of_the_rim_and_nothing_else():
 
 
 @given(SCORE_MAPS)
+@example(np.array([[-(2.0**53)]], np.float32))
+@example(np.array([[np.finfo(np.float32).max, -np.finfo(np.float32).max]], np.float32))
+@example(1 + np.arange(9, dtype=np.float32)[None] * np.finfo(np.float32).eps)  # 9 neighbours: some lie on half a step
 @settings(deadline=None)
 def test_codes_return_the_scores_within_half_a_step_and_keep_what_is_not_finite(score: np.ndarray):
     codes, scale, offset = encode_score_16bit(score)
@@ -123,8 +126,18 @@ def test_codes_return_the_scores_within_half_a_step_and_keep_what_is_not_finite(
     assert codes.dtype == np.uint16
     assert np.array_equal(np.isnan(back), np.isnan(score))
     assert np.array_equal(back[np.isinf(score)], score[np.isinf(score)])
-    error = np.abs(offset + scale * codes[finite].astype(np.float64) - score[finite].astype(np.float64))
-    assert (error <= scale / 2 * (1 + 1e-6)).all()
+    exact = score[finite].astype(np.float64)
+    largest = np.abs(exact).max(initial=0)
+    bound = scale / 2 + 2.0**-49 * largest
+    assert (np.abs(offset + scale * codes[finite].astype(np.float64) - exact) <= bound).all()
+    rounding = 2.0**-23 * largest + 2.0**-149  # to float32, whose smallest step is 2^-149
+    assert (np.abs(back[finite].astype(np.float64) - exact) <= bound + rounding).all()
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_a_map_of_one_value_comes_back_exactly(value: float):
+    score = np.full((2, 3), value, np.float32)
+    assert np.array_equal(decode_score_16bit(*encode_score_16bit(score)), score)
 
 
 @given(SCORE_MAPS)

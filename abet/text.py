@@ -1,0 +1,13 @@
+"""Text that came from somebody's file, made safe to print."""
+
+
+def printable(text: str, *, limit: int = 120) -> str:
+    r"""``text`` with every control character escaped as in Python source, cut to ``limit`` characters.
+
+    A name inside a downloaded file may hold terminal commands, marks that reverse the reading direction, or megabytes.
+
+    >>> printable("\x1b]0;title\x07 Straße")
+    '\\x1b]0;title\\x07 Straße'
+    """
+    cut = text if len(text) <= limit else text[: limit - 3] + "..."
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)

@@ -9,7 +9,7 @@ from typing import Final
 from abet.config import ModelConfig, TemperatureModel
 from abet.models.deeplab import AbeTModel, BaselineModel, PlainModel, SegmentationModel
 
-NETWORKS: Final[dict[TemperatureModel, type[PlainModel] | type[BaselineModel] | type[AbeTModel]]] = {
+NETWORKS: Final[dict[TemperatureModel, type[SegmentationModel]]] = {
     "none": PlainModel,
     "baseline": BaselineModel,
     "learned": AbeTModel,

@@ -3,7 +3,6 @@
 Parameter names are the reference's: ``mod2.*`` .. ``final.*``, below ``underlying_model.`` wherever a head follows.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -11,14 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from abet.config import ModelConfig
-from abet.models.head import (
-    Classifier,
-    CosineClassifier,
-    LinearClassifier,
-    Output,
-    abet_output,
-    temperature_layers,
-)
+from abet.models.head import AbeTHead, Classifier, LinearClassifier, Output, abet_output
 from abet.models.resample import resample
 from abet.models.wider_resnet import down_pool, stage, stem
 
@@ -56,23 +48,8 @@ class Aspp(nn.Module):
         return torch.cat([pooled.expand(-1, -1, *x.shape[2:]), *(branch(x) for branch in self.features)], dim=1)
 
 
-class SegmentationModel(nn.Module, ABC):
-    """A whole network: ``model(image) -> Output`` at the image's size."""
-
-    @abstractmethod
-    def forward(self, image: Tensor) -> Output:
-        """Classify every pixel.
-
-        Args:
-            image: (B, 3, H, W) float32, RGB, normalised with the ImageNet mean and standard deviation.
-
-        Returns:
-            `Output` of size (H, W).
-        """
-
-
-class _DeepLab(nn.Module):
-    """The layers that every network shares: trunk, ASPP and decoder."""
+class DeepLabV3Plus(nn.Module):
+    """Trunk, ASPP and decoder: (B, 3, H, W) to the features (B, decoder_channels, ceil(H/2), ceil(W/2))."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -91,8 +68,8 @@ class _DeepLab(nn.Module):
             assert isinstance(convolution, nn.Conv2d)
             nn.init.kaiming_normal_(convolution.weight)
 
-    def features(self, image: Tensor) -> Tensor:
-        """What ``final`` makes of mod2's output and the enlarged ASPP, at half the image's size, rounded up."""
+    def forward(self, image: Tensor) -> Tensor:
+        """What ``final`` makes of mod2's output and the enlarged ASPP; non-negative as long as it ends in a ReLU."""
         skip = self.mod2(self.pool2(self.mod1(image)))
         deep = self.mod7(self.mod6(self.mod5(self.mod4(self.mod3(self.pool3(skip))))))
         context = _enlarge(self.bot_aspp(self.aspp(deep)), like=skip)
@@ -100,15 +77,7 @@ class _DeepLab(nn.Module):
         return result
 
 
-class DeepLabV3Plus(_DeepLab):
-    """(B, 3, H, W) to the non-negative penultimate features (B, decoder_channels, ceil(H/2), ceil(W/2))."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        """The features that a head classifies."""
-        return self.features(image)
-
-
-class PlainModel(SegmentationModel, _DeepLab):
+class PlainModel(DeepLabV3Plus):
     """``temperature_model: none``: a bias-free 1x1 classifier as ``final.6``, and no prefix in the names."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -117,12 +86,15 @@ class PlainModel(SegmentationModel, _DeepLab):
         nn.init.kaiming_normal_(classifier.weight)
         self.final.append(classifier)
 
-    def forward(self, image: Tensor) -> Output:
-        return Output(resample(self.features(image), _size(image)))
+    def forward(self, image: Tensor) -> Output:  # type: ignore[override]  # a subclass for its names alone
+        return Output(resample(super().forward(image), _size(image)))
 
 
-class BaselineModel(SegmentationModel):
-    """``temperature_model: baseline``: a biased 1x1 classifier, temperature 1."""
+class BaselineModel(nn.Module):
+    """``temperature_model: baseline``: a biased 1x1 classifier, temperature 1.
+
+    Classifying commutes with interpolation, whose weights sum to one: the classes are enlarged, not the features.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -133,17 +105,24 @@ class BaselineModel(SegmentationModel):
         return Output(resample(self.h(self.underlying_model(image)), _size(image)))
 
 
-class AbeTModel(SegmentationModel):
+class AbeTModel(nn.Module):
     """``temperature_model: learned``: the AbeT head, cosine over learned temperature."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.underlying_model = DeepLabV3Plus(config)
-        self.h = CosineClassifier(in_channels=config.decoder_channels, num_classes=config.num_classes)
-        self.temperature = temperature_layers(config.decoder_channels)
+        head = AbeTHead(in_channels=config.decoder_channels, num_classes=config.num_classes)
+        self.h, self.temperature = head.h, head.temperature  # the names have no level for the head itself
 
     def forward(self, image: Tensor) -> Output:
         return abet_output(self.underlying_model(image), _size(image), self.h, self.temperature)
+
+
+SegmentationModel = PlainModel | BaselineModel | AbeTModel
+"""A whole network: ``model(image) -> Output`` at the size of the image.
+
+``image`` is (B, 3, H, W) float32, RGB, normalised with the ImageNet mean and standard deviation.
+"""
 
 
 def _size(image: Tensor) -> tuple[int, int]:

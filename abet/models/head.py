@@ -8,13 +8,14 @@ likewise; ||u||^2 = sum_ij a_i a_j <x_i, x_j> needs the products of neighbouring
 grid of neighbour products are enlarged instead of K channels: the same numbers, in training and in evaluation.
 """
 
-from abc import ABC, abstractmethod
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from abet.models.precision import full_precision
+from abet.models.compiling import uncompiled
+from abet.models.precision import at_least_float32, full_precision
 from abet.models.products import neighbour_products, project
 from abet.models.resample import resample, resample_squared_norm
 
@@ -35,14 +36,6 @@ class Output(NamedTuple):
     """(B, 1, H, W) in (0, 1]: the learned temperature; None for other heads."""
 
 
-class Head(nn.Module, ABC):
-    """(B, K, h, w) features and the size (H, W) of the image to an `Output` at that size."""
-
-    @abstractmethod
-    def forward(self, features: Tensor, size: tuple[int, int]) -> Output:
-        """Classify ``features`` (any floating type) at every one of ``size``'s positions (align_corners=True)."""
-
-
 class CosineClassifier(nn.Module):
     """The class directions: (C, K, 1, 1) weights under the reference's name ``h``."""
 
@@ -52,8 +45,8 @@ class CosineClassifier(nn.Module):
         nn.init.kaiming_normal_(self.h.weight)
 
     def directions(self) -> Tensor:
-        """(C, K): each class's weights over their norm + 1e-4."""
-        weight = self.h.weight.flatten(1)
+        """(C, K), at least float32: each class's weights over their norm + 1e-4."""
+        weight = self.h.weight.flatten(1).to(at_least_float32(self.h.weight))
         norms: Tensor = torch.linalg.vector_norm(weight, dim=1, keepdim=True)
         return weight / (norms + NORM_EPSILON)
 
@@ -64,6 +57,7 @@ class Classifier(nn.Conv2d):
     def __init__(self, *, in_channels: int, num_classes: int, bias: bool) -> None:
         super().__init__(in_channels, num_classes, 1, bias=bias)
 
+    @uncompiled
     def forward(self, features: Tensor) -> Tensor:
         """(B, K, h, w) to (B, C, h, w)."""
         maps = project(features, self.weight.flatten(1))
@@ -83,11 +77,7 @@ class LinearClassifier(nn.Module):
         return maps
 
 
-def temperature_layers(in_channels: int) -> nn.Sequential:
-    """Convolution to one channel, batch normalisation, sigmoid: the learned temperature's layers."""
-    return nn.Sequential(nn.Conv2d(in_channels, 1, 1, bias=False), nn.BatchNorm2d(1), nn.Sigmoid())
-
-
+@uncompiled
 def abet_output(
     features: Tensor, size: tuple[int, int], classifier: CosineClassifier, temperature: nn.Sequential
 ) -> Output:
@@ -100,27 +90,51 @@ def abet_output(
     with full_precision(features.device):
         weight = torch.cat([classifier.directions(), convolution.weight.flatten(1)])
         numerator, affine = torch.split(resample(project(features, weight), size), [len(weight) - 1, 1], dim=1)
-        cosine = numerator / (resampled_norm(features, size) + NORM_EPSILON)
-        forefront = squash(normalise(affine)) + TEMPERATURE_EPSILON
+        # No numerator exceeds the norm (Cauchy-Schwarz), but for the rounding of a norm that cancels
+        norm = torch.maximum(resampled_norm(features, size), _largest(numerator))
+        cosine = numerator / (norm + NORM_EPSILON)
+        forefront = squash(_in_type_of(affine, normalise)) + TEMPERATURE_EPSILON
         return Output(cosine / forefront, cosine, forefront)
+
+
+def _largest(maps: Tensor) -> Tensor:
+    result: Tensor = torch.linalg.vector_norm(maps, torch.inf, dim=1, keepdim=True)
+    return result
+
+
+def _in_type_of(maps: Tensor, layer: nn.Module) -> Tensor:
+    """``layer(maps)`` in the type of ``maps``, whatever its own: a float32 step of a network in half precision.
+
+    What the layer does to its buffers (running statistics) reaches them.
+    """
+    state = dict(chain(layer.named_parameters(), layer.named_buffers()))
+    cast = {name: value.to(maps.dtype) for name, value in state.items() if value.is_floating_point()}
+    if all(cast[name] is state[name] for name in cast):
+        result: Tensor = layer(maps)
+        return result
+    result = torch.func.functional_call(layer, cast, maps)
+    with torch.no_grad():
+        for name, buffer in layer.named_buffers():
+            buffer.copy_(cast.get(name, buffer))
+    return result
 
 
 def resampled_norm(features: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, 1, H, W) float32: the norm over the channels that the enlarged features would have.
 
     The quadratic form cancels where neighbours are nearly opposite (never after a ReLU). Below its own rounding error
-    it says nothing, and the square root's slope is unbounded: the form is kept above float32's epsilon times the
-    interpolated squared norm of the neighbours, and passes no gradient from below.
+    it says nothing, and the square root's slope is unbounded: the form is kept above eight float32 epsilons times
+    the interpolated squared norm of the neighbours, and passes no gradient from below.
     """
     products = neighbour_products(features)
     squared = resample_squared_norm(products, size)
     limits = torch.finfo(squared.dtype)
     with torch.no_grad():
-        floor = limits.eps * resample(products[..., ::2, ::2], size) + limits.tiny
+        floor = 8 * limits.eps * resample(products[..., ::2, ::2], size) + limits.tiny
     return torch.maximum(squared, floor).sqrt()
 
 
-class AbeTHead(Head):
+class AbeTHead(nn.Module):
     """Cosine over learned temperature, on any (B, K, h, w) features: logits, cosine and temperature.
 
     Parameters are the reference's: ``h.h.weight``, ``temperature.0.weight``, ``temperature.1.*``.
@@ -129,21 +143,8 @@ class AbeTHead(Head):
     def __init__(self, *, in_channels: int, num_classes: int) -> None:
         super().__init__()
         self.h = CosineClassifier(in_channels=in_channels, num_classes=num_classes)
-        self.temperature = temperature_layers(in_channels)
+        self.temperature = nn.Sequential(nn.Conv2d(in_channels, 1, 1, bias=False), nn.BatchNorm2d(1), nn.Sigmoid())
 
     def forward(self, features: Tensor, size: tuple[int, int]) -> Output:
+        """Classify ``features`` (any floating type) at every one of ``size``'s positions (align_corners=True)."""
         return abet_output(features, size, self.h, self.temperature)
-
-
-class LinearHead(Head):
-    """A biased 1x1 classifier at temperature 1 (the reference's ``baseline``): logits only.
-
-    It commutes with interpolation, whose weights sum to one, so the classes are enlarged instead of the features.
-    """
-
-    def __init__(self, *, in_channels: int, num_classes: int) -> None:
-        super().__init__()
-        self.h = LinearClassifier(in_channels=in_channels, num_classes=num_classes)
-
-    def forward(self, features: Tensor, size: tuple[int, int]) -> Output:
-        return Output(resample(self.h(features), size))

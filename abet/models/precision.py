@@ -1,46 +1,83 @@
 """Float32 that means float32, and kernels that give the same bits every time."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 
-@contextmanager
-def _settings(*changes: tuple[Any, str, Any]) -> Iterator[None]:
-    """Set attributes of torch's backends and put them back on leaving; they belong to the whole process."""
-    before: Sequence[Any] = [getattr(backend, name) for backend, name, _ in changes]
-    try:
-        for backend, name, value in changes:
-            setattr(backend, name, value)
-        yield
-    finally:
-        for (backend, name, _), value in zip(changes, before, strict=True):
-            setattr(backend, name, value)
+class _Region:
+    """While any thread is inside, attributes of torch's backends have the values wanted.
+
+    Attributes that have them already are left alone, on entering and on leaving. So where a broader setting comes
+    before those that inherit from it, what was inherited before is inherited afterwards.
+    """
+
+    def __init__(self, *wanted: tuple[Any, str, Any]) -> None:
+        self._wanted = wanted
+        self._lock, self._inside, self._undo = threading.Lock(), 0, ExitStack()
+
+    def _change(self) -> ExitStack:
+        with ExitStack() as undo:
+            for backend, name, value in self._wanted:
+                before = getattr(backend, name)
+                if before != value:
+                    undo.callback(setattr, backend, name, before)
+                    setattr(backend, name, value)
+            return undo.pop_all()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._undo = self._change()
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._undo.close()
+
+
+# The settings belong to the process, and so must the count of who needs them: were every thread to restore what it saw
+# on entering, the one that entered second would restore the first one's values for good.
+_EXACT_PRODUCTS: Final = _Region(
+    (torch.backends, "fp32_precision", "ieee"),  # inherited by all others
+    (torch.backends.cudnn, "fp32_precision", "ieee"),  # inherited by everything on CUDA
+    (torch.backends.cuda.matmul, "fp32_precision", "ieee"),
+    (torch.backends.mkldnn.matmul, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
+)
+_REPRODUCIBLE_CONVOLUTIONS: Final = _Region(  # only ever inside the other, which holds what they inherit
+    (torch.backends.cudnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
+    (torch.backends.mkldnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
+    (torch.backends.cudnn, "deterministic", True),
+    (torch.backends.cudnn, "benchmark", False),
+)
 
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Within it, autocast is off and float32 matrix products use neither TF32 nor bfloat16 passes."""
-    cuda, mkldnn = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    exact = _settings((cuda, "fp32_precision", "ieee"), (mkldnn, "fp32_precision", "ieee"))
-    with exact, torch.autocast(device.type, enabled=False):
+    """Within it, autocast is off and float32 matrix products use neither TF32 nor bfloat16 passes.
+
+    The latter holds for the whole process until the last thread has left.
+    """
+    with ExitStack() as inside:
+        inside.enter_context(_EXACT_PRODUCTS)
+        if torch.amp.is_autocast_available(device.type):  # not for the meta device
+            inside.enter_context(torch.autocast(device.type, enabled=False))
         yield
 
 
 @contextmanager
 def reproducible(device: torch.device) -> Iterator[None]:
-    """`full_precision` for convolutions as well, by deterministic cuDNN kernels that no timing run chooses."""
-    cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
-    convolutions = _settings(
-        (cudnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
-        (mkldnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
-        (cudnn, "deterministic", True),
-        (cudnn, "benchmark", False),
-    )
-    with convolutions, full_precision(device):
+    """`full_precision` for convolutions as well, by deterministic cuDNN kernels that no timing run chooses.
+
+    A forward pass alone: the backward pass of bilinear interpolation has no deterministic kernel on CUDA.
+    """
+    with full_precision(device), _REPRODUCIBLE_CONVOLUTIONS:
         yield
 
 

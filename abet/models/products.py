@@ -58,15 +58,20 @@ class _Project(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         features, weight = ctx.saved_tensors
         flat = gradient.flatten(2)
-        to_features, to_weight = torch.empty_like(features), torch.empty_like(weight)
+        to_features, to_weight = (
+            torch.empty_like(wanted) if needed else None
+            for wanted, needed in zip((features, weight), ctx.needs_input_grad, strict=True)
+        )
         with full_precision(features.device):
             for channels in _chunks(features):
-                chunk = _chunk(features, channels)
-                to_features[:, channels] = (weight[:, channels].T @ flat).view_as(chunk)
-                to_weight[:, channels] = (flat @ chunk.flatten(2).mT).sum(0)
+                if to_features is not None:
+                    product = weight[:, channels].T @ flat
+                    to_features[:, channels] = product.unflatten(2, features.shape[2:])
+                if to_weight is not None:
+                    to_weight[:, channels] = (flat @ _chunk(features, channels).flatten(2).mT).sum(0)
         return to_features, to_weight
 
 

@@ -8,6 +8,7 @@ q[2i] = <x[i], x[i]> and q[2i+1] = <x[i], x[i+1]>. A numerator and a norm that c
 consistent where the norm is small; the fractions are exact quotients of integers, rounded once.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from abet.models.compiling import uncompiled
 from abet.models.precision import full_precision
 
 BAND_ROWS = 64
@@ -54,10 +56,31 @@ def _axis(inputs: int, outputs: int, quadratic: bool, dtype: torch.dtype, device
         offset = first[rows] - first[start]
         weights = np.zeros((len(offset), offset[-1] + taps.shape[1]))
         weights[np.arange(len(offset))[:, None], offset[:, None] + np.arange(taps.shape[1])] = taps[rows]
-        with torch.inference_mode(False):  # the cached matrices also serve training
-            band = torch.from_numpy(weights).to(device=device, dtype=dtype)
+        band = torch.from_numpy(weights).to(device=device, dtype=dtype)
         bands.append(Band(rows, slice(int(first[start]), int(first[start]) + weights.shape[1]), band))
     return tuple(bands)
+
+
+def _product(maps: Tensor, rows: Sequence[Band], columns: Sequence[Band]) -> Tensor:
+    tall = maps.new_empty(*maps.shape[:-2], rows[-1].outputs.stop, maps.shape[-1])
+    for band in rows:
+        tall[..., band.outputs, :] = band.weights @ maps[..., band.inputs, :]
+    result = maps.new_empty(*tall.shape[:-1], columns[-1].outputs.stop)
+    for band in columns:
+        result[..., band.outputs] = tall[..., band.inputs] @ band.weights.T
+    return result
+
+
+def _local_product(maps: Tensor, rows: Sequence[Band], columns: Sequence[Band]) -> Tensor:
+    """`_product`, but where an input is not finite exactly the outputs that it has a weight in are NaN.
+
+    In the product itself it would reach its whole band, by 0 * inf.
+    """
+    finite = maps.isfinite()
+    if maps.is_meta or finite.all():
+        return _product(maps, rows, columns)
+    result = _product(maps.where(finite, 0), rows, columns)
+    return result.masked_fill_(_product((~finite).to(maps.dtype), rows, columns) > 0, torch.nan)
 
 
 class _Resample(torch.autograd.Function):
@@ -69,13 +92,7 @@ class _Resample(torch.autograd.Function):
         ctx.rows, ctx.columns = (_axis(*side, quadratic, maps.dtype, maps.device) for side in sides)
         ctx.shape = maps.shape
         with full_precision(maps.device):
-            tall = maps.new_empty(*maps.shape[:-2], height, maps.shape[-1])
-            for band in ctx.rows:
-                tall[..., band.outputs, :] = band.weights @ maps[..., band.inputs, :]
-            result = maps.new_empty(*maps.shape[:-2], height, width)
-            for band in ctx.columns:
-                result[..., band.outputs] = tall[..., band.inputs] @ band.weights.T
-        return result
+            return _local_product(maps, ctx.rows, ctx.columns)
 
     @staticmethod
     @once_differentiable
@@ -95,8 +112,12 @@ def _samples(maps: Tensor, quadratic: bool) -> tuple[int, int]:
     return ((height + 1) // 2, (width + 1) // 2) if quadratic else (height, width)
 
 
+@uncompiled
 def resample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear interpolation, align_corners=True, of (B, C, h, w) float32 or float64 maps to (B, C, *size)."""
+    """Bilinear interpolation, align_corners=True, of (B, C, h, w) float32 or float64 maps to (B, C, *size).
+
+    Positions that mix in a value that is not finite are NaN, and no others.
+    """
     result: Tensor = _Resample.apply(maps, *size, False)  # type: ignore[no-untyped-call]
     return result
 

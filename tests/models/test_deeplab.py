@@ -1,6 +1,12 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from abet.config import load_recipe
 from abet.models.build import build_model
@@ -163,10 +169,18 @@ def test_one_training_step_reaches_every_parameter():
         assert parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize("name", ["underlying_model.final.0", "underlying_model.final.3", "h.h"])
-def test_decoder_and_class_directions_start_he_normal(name):
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        ("learned", "underlying_model.final.0"),
+        ("learned", "underlying_model.final.3"),
+        ("learned", "h.h"),
+        ("none", "final.6"),
+    ],
+)
+def test_decoder_and_classes_start_he_normal(head, name):
     torch.manual_seed(0)
-    model = build_model(config().model_copy(update={"decoder_channels": 256, "num_classes": 100}))
+    model = build_model(config(head=head).model_copy(update={"decoder_channels": 256, "num_classes": 100}))
     convolution = model.get_submodule(name)
     fan_in = convolution.weight[0].numel()
     assert convolution.weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.03)
@@ -179,3 +193,96 @@ def test_same_seed_gives_the_same_network():
         torch.manual_seed(3)
         states.append(build_model(config()).state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_batch_normalisation_has_momentum_a_tenth_and_epsilon_1e_5(head):
+    norms = [module for module in full_size(head).modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == sum(name.endswith("running_var") for name in full_size(head).state_dict())
+    assert {(norm.momentum, norm.eps, norm.affine, norm.track_running_stats) for norm in norms} == {
+        (0.1, 1e-5, True, True)
+    }
+
+
+def test_baseline_equals_classifying_the_enlarged_features():
+    model = build_model(config(head="baseline")).double().eval()
+    image = torch.randn(1, 3, 33, 40, dtype=torch.float64)
+    with torch.inference_mode():
+        features = model.underlying_model(image)
+        enlarged = F.interpolate(features, size=(33, 40), mode="bilinear", align_corners=True)
+        expected = F.conv2d(enlarged, model.h.h.weight, model.h.h.bias)
+        torch.testing.assert_close(model(image).logits, expected)
+
+
+def maps_of(output):
+    return [maps for maps in output if maps is not None]
+
+
+def seeded(head):
+    torch.manual_seed(0)
+    return build_model(config(head=head)).eval()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_channels_last_says_what_contiguous_says(head):
+    model, image = seeded(head), torch.randn(2, 3, 65, 97)
+    with torch.inference_mode():
+        expected = maps_of(model(image))
+        model.to(memory_format=torch.channels_last)
+        seen = maps_of(model(image.contiguous(memory_format=torch.channels_last)))
+    torch.testing.assert_close(seen, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_network_in_half_precision_says_float32_maps(head):
+    model = seeded(head).bfloat16()
+    with torch.inference_mode():
+        output = maps_of(model(torch.randn(1, 3, 33, 40).bfloat16()))
+    assert {maps.dtype for maps in output} == {torch.float32}
+    assert all(maps.isfinite().all() for maps in output)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_synchronised_batch_normalisation_keeps_every_name(head):
+    model = build_model(config(head=head))
+    names = list(model.state_dict())
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    assert list(converted.state_dict()) == names
+    assert not any(type(module) is nn.BatchNorm2d for module in converted.modules())
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_shapes_and_operations_can_be_counted_without_memory(head):
+    with torch.device("meta"), FlopCounterMode(display=False) as count:
+        output = build_model(config("wideresnet38", head)).eval()(torch.empty(1, 3, 1024, 2048))
+    assert output.logits.shape == (1, 19, 1024, 2048)
+    assert output.logits.is_meta
+    assert 1e12 < count.get_total_flops() < 2e13
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_compiled_network_is_one_graph_before_its_head(head):
+    model, image = seeded(head), torch.randn(1, 3, 40, 56)
+    graphs = []
+
+    def backend(graph, _inputs):
+        graphs.append(graph)
+        return graph
+
+    torch.compiler.reset()
+    with torch.no_grad():
+        expected = maps_of(model(image))
+        seen = maps_of(torch.compile(model, backend=backend)(image))
+    torch.testing.assert_close(seen, expected)
+    assert len(graphs) == 1
+
+
+def test_a_network_that_is_not_compiled_does_without_the_compiler():
+    program = """
+import sys, torch
+from abet.config import load_recipe
+from abet.models.build import build_model
+build_model(load_recipe("small").model).eval()(torch.zeros(1, 3, 32, 32))
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])

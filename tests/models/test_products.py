@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from abet.models import products
 from abet.models.products import neighbour_products, project
@@ -58,3 +59,15 @@ def test_half_precision_features_are_computed_in_float32_and_their_gradient_has_
         (grid.sum() + maps.sum()).backward()
     assert x.grad.dtype == torch.bfloat16
     assert weight.grad.dtype == torch.float32
+
+
+@pytest.mark.usefixtures("per_pass")
+@pytest.mark.parametrize(("features", "weight"), [(True, True), (True, False), (False, True)])
+def test_only_the_gradients_that_are_asked_for_are_computed(features, weight):
+    x = torch.randn(1, 24, 3, 4, requires_grad=features)
+    w = torch.randn(5, 24, requires_grad=weight)
+    maps = project(x, w)
+    with FlopCounterMode(display=False) as count:
+        maps.sum().backward()
+    assert count.get_total_flops() == (features + weight) * 2 * 5 * 24 * 12
+    assert (x.grad is None, w.grad is None) == (not features, not weight)

@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abet.models.precision import full_precision
 from abet.models.products import neighbour_products
 from abet.models.resample import BAND_ROWS, coordinates, resample, resample_squared_norm
 
@@ -62,37 +61,29 @@ def test_gradients_are_the_transposed_products():
         assert torch.autograd.gradcheck(lambda x, size=size: resample_squared_norm(x, size), grid)
 
 
-def test_a_pixel_that_is_not_finite_stays_local():
-    maps = torch.zeros(1, 1, 300, 300)
-    maps[0, 0, 0, 0] = torch.nan
-    result = resample(maps, (600, 600))
-    assert result[0, 0, 0, 0].isnan()
-    assert result[0, 0, 2 * BAND_ROWS :].isfinite().all()
-    assert result[0, 0, :, 2 * BAND_ROWS :].isfinite().all()
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("size", [(31, 37), (150, 131), (9, 90)])
+def test_exactly_the_positions_that_mix_in_a_value_that_is_not_finite_are_nan(value, size):
+    maps = torch.randn(2, 2, 30, 40, dtype=torch.float64)
+    maps[1, 0, 11, 13] = maps[1, 0, 29, 39] = value
+    result = resample(maps, size)
+    touched = torch.zeros(2, 2, *size, dtype=torch.bool)
+    for i, j in ((11, 13), (29, 39)):
+        touched[1, 0] |= near(i, 30, size[0])[:, None] & near(j, 40, size[1])
+    assert torch.equal(result.isnan(), touched)
+    expected = enlarge(maps.nan_to_num(0, 0, 0), size)
+    torch.testing.assert_close(result[~touched], expected[~touched], rtol=0, atol=1e-13)
 
 
-def test_matrices_made_in_inference_mode_serve_training():
-    with torch.inference_mode():
-        resample(torch.randn(1, 1, 13, 17), (29, 31))
-    maps = torch.randn(1, 1, 13, 17, requires_grad=True)
-    resample(maps, (29, 31)).sum().backward()
-    assert maps.grad.isfinite().all()
+def near(position, inputs, outputs):
+    """Which outputs of an axis lie less than one input from ``position``."""
+    distances = [abs(Fraction(i * (inputs - 1), outputs - 1) - position) for i in range(outputs)]
+    return torch.tensor([distance < 1 for distance in distances])
 
 
-def test_full_precision_switches_reduced_products_off_and_puts_them_back():
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
-    start = [backend.fp32_precision for backend in backends]
-    try:
-        backends[0].fp32_precision, backends[1].fp32_precision = "tf32", "bf16"
-        with (  # noqa: PT012
-            torch.autocast("cpu", torch.bfloat16),
-            pytest.raises(KeyError),
-            full_precision(torch.device("cpu")),
-        ):
-            assert [backend.fp32_precision for backend in backends] == ["ieee", "ieee"]
-            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
-            raise KeyError
-        assert [backend.fp32_precision for backend in backends] == ["tf32", "bf16"]
-    finally:
-        for backend, precision in zip(backends, start, strict=True):
-            backend.fp32_precision = precision
+def test_a_squared_norm_that_is_not_finite_stays_local():
+    features = torch.randn(1, 3, 30, 40)
+    features[0, 1, 11, 13] = torch.inf
+    squared = resample_squared_norm(neighbour_products(features), (59, 79))
+    touched = near(11, 30, 59)[:, None] & near(13, 40, 79)
+    assert torch.equal(squared[0, 0].isnan(), touched)

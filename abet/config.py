@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from abet.errors import UsageError, unknown_name
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, strict=True)]
 TemperatureModel = Literal["none", "baseline", "learned"]
 
 
@@ -62,10 +62,10 @@ class Recipe(Strict):
     model: ModelConfig
 
 
-T = TypeVar("T", bound=Strict)
+_T = TypeVar("_T", bound=Strict)
 
 
-def parse(kind: type[T], values: Any, *, source: str) -> T:
+def parse(kind: type[_T], values: Any, *, source: str) -> _T:
     """Validate ``values`` into ``kind``; an error names the key, the rule and where the value came from.
 
     Raises:
@@ -82,8 +82,9 @@ def parse(kind: type[T], values: Any, *, source: str) -> T:
 def _explain(kind: type[BaseModel], error: dict[str, Any]) -> str:
     location = [str(part) for part in error["loc"]]
     if error["type"] != "extra_forbidden":
-        shown = "" if error["type"] == "missing" else f" (found {error['input']!r})"
-        return f"{'.'.join(location) or 'value'}: {error['msg']}{shown}"
+        whole = error["type"] == "missing" or isinstance(error["input"], dict)  # the mapping around the fault
+        shown = "" if whole else f" (found {error['input']!r})"
+        return f"{'.'.join(location) or 'value'}: {error['msg'].removeprefix('Value error, ')}{shown}"
     for part in location[:-1]:
         annotation = kind.model_fields[part].annotation
         assert isinstance(annotation, type), location
@@ -96,13 +97,33 @@ def _dotted(kind: type[BaseModel], prefix: list[str]) -> list[str]:
     return [".".join([*prefix, name]) for name in kind.model_fields]
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's rule that the keys of a mapping differ, which PyYAML does not enforce: the last one would win."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.composer.ComposerError(
+                        "in a mapping", node.start_mark, f"key {key.value!r} stands there twice", key.start_mark
+                    )
+                seen.add((key.tag, key.value))
+        return node
+
+
 def read_yaml(path: Path) -> Any:
-    """Plain YAML values of a file. Raises UsageError for a missing or malformed one, with line and column."""
+    """Plain YAML values of a file. Raises UsageError for one that cannot be read, or is malformed (line and column)."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # a SafeLoader
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except IsADirectoryError:
+        raise UsageError(f"{path}: is a folder; name the YAML file") from None
+    except OSError as error:
+        raise UsageError(f"{path}: not readable: {error.strerror or error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date such as 2024-99-99
         raise UsageError(f"{path}: not readable as YAML: {error}") from None
 
 

@@ -3,6 +3,7 @@
 Every OOD data set is read into the three values below, whatever numbers its own files use.
 """
 
+import colorsys
 from typing import Final, NamedTuple
 
 ID: Final = 0
@@ -48,7 +49,5 @@ def colour_table(num_classes: int) -> list[tuple[int, int, int]]:
     """One display colour per train id: Cityscapes' own for 19 classes, else evenly spread hues."""
     if num_classes == len(CITYSCAPES):
         return [row.colour for row in CITYSCAPES]
-    import colorsys
-
     hues = (colorsys.hsv_to_rgb((i * 0.61803398875) % 1.0, 0.65, 0.9) for i in range(num_classes))
     return [(round(r * 255), round(g * 255), round(b * 255)) for r, g, b in hues]

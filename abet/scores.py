@@ -5,6 +5,9 @@ abet scores
 Every function is pure: (B, C, H, W) logits and cosine and (B, 1, H, W) temperature in, (B, H, W) float32 out, in raw
 units (nothing is squashed to [0, 1]: ranking metrics need every digit). All are computed from differences to the
 largest class, so that no logit is too large, and confident pixels stay apart until float32 itself underflows.
+
+Where that difference is not defined (a NaN among the logits, two of +inf, none above -inf) the scores computed from it
+are NaN. `abet.metrics` ranks NaN above every number, so that broken pixels are flagged first, and counts them.
 """
 
 from __future__ import annotations
@@ -22,9 +25,6 @@ if TYPE_CHECKING:
     from abet.config import TemperatureModel
 
 Map = Literal["logits", "cosine", "temperature"]
-
-_VANISHED: Final = -110.0
-"""exp of anything below is zero in float32 (the smallest subnormal number is exp(-103.3))."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +79,23 @@ def energy(logits: Tensor, cosine: Tensor | None, temperature: Tensor | None) ->
 
 
 def entropy(logits: Tensor, _cosine: Tensor | None, _temperature: Tensor | None) -> Tensor:
-    """Entropy of the softmax in nats, in [0, ln C]: log Z - sum_k p_k (l_k - max l), two non-negative terms."""
+    """Entropy of the softmax in nats, in [0, ln C]: log Z - sum_k p_k (l_k - max l), two non-negative terms.
+
+    Rounding may carry the sum past ln C, where the 100-bin protocol would drop it: it is cut to the largest float32
+    that is not above.
+    """
     _, gaps = _gaps(logits)
     weights = gaps.exp()
     rest = weights.sum(1)
-    # A vanished class adds nothing, but 0 * -inf would be NaN
-    mean_gap = gaps.clamp_(min=_VANISHED).mul_(weights).sum(1).div_(1 + rest)
-    return rest.log1p_() - mean_gap
+    # exp(-200) is zero in float32: such a class adds nothing, but 0 * -inf would be NaN
+    mean_gap = gaps.clamp_(min=-200).mul_(weights).sum(1).div_(1 + rest)
+    return (rest.log1p_() - mean_gap).clamp_(max=_float32_below(math.log(logits.shape[1])))
+
+
+def _float32_below(value: float) -> float:
+    """The largest float32 (24 binary digits) that is not above a value of ordinary size."""
+    mantissa, exponent = math.frexp(value)
+    return math.ldexp(math.floor(math.ldexp(mantissa, 24)), exponent - 24)
 
 
 def msp(logits: Tensor, _cosine: Tensor | None, _temperature: Tensor | None) -> Tensor:

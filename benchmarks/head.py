@@ -8,16 +8,12 @@ Every figure comes from a process of its own, so that its peak memory is its own
 
 import argparse
 import json
-import platform
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
+from common import in_own_process, machine, peak_mib, positive, publish
 
 from abet.models.direct import direct_output
 from abet.models.head import AbeTHead, Output
@@ -35,7 +31,7 @@ def measure(form: str, kind: str, device: torch.device, repeats: int) -> dict[st
     head.train(kind == "training")
     features = torch.rand(1, CHANNELS, *FEATURES, device=device, requires_grad=kind == "training")
     run = head if form == "low-resolution" else _direct(head)
-    before = peak_mib(device)
+    before = peak(device)
     forward, backward = [], []
     for _ in range(repeats + 1):  # the first one warms up
         start = clock(device)
@@ -51,8 +47,8 @@ def measure(form: str, kind: str, device: torch.device, repeats: int) -> dict[st
     return {
         "forward_s": min(forward[1:]),
         "backward_s": min(backward[1:]),
-        "peak_mib": peak_mib(device),
-        "own_mib": peak_mib(device) - before,
+        "peak_mib": peak(device),
+        "own_mib": peak(device) - before,
     }
 
 
@@ -67,30 +63,9 @@ def clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def peak_mib(device: torch.device) -> float:
-    """Largest memory so far: of the process on a CPU, of torch's tensors on a GPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def in_own_process(arguments: argparse.Namespace, form: str, kind: str) -> dict[str, float]:
-    """`measure` in a fresh interpreter."""
-    command = [sys.executable, __file__, "--form", form, "--kind", kind, "--device", arguments.device]
-    command += ["--repeats", str(arguments.repeats), "--threads", str(arguments.threads)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    result: dict[str, float] = json.loads(done.stdout)
-    return result
-
-
-def processor(device: str) -> str:
-    """The model's name of the processor or GPU."""
-    if device != "cpu":
-        return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor()
+def peak(device: torch.device) -> float:
+    """Largest memory so far in MiB: of the process on a CPU, of torch's tensors on a GPU."""
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else peak_mib()
 
 
 def table(results: dict[tuple[str, str], dict[str, float]]) -> str:
@@ -117,12 +92,18 @@ def _row(kind: str, form: str, values: dict[str, float], seconds: str, mebibytes
 
 def report(arguments: argparse.Namespace) -> str:
     """Run all four processes and describe the result."""
-    results = {(form, kind): in_own_process(arguments, form, kind) for kind in PASSES for form in FORMS}
-    threads = f", {arguments.threads} threads" if arguments.device == "cpu" else ""
+    device = arguments.device
+    on = f"{machine()}, {arguments.threads} threads" if device == "cpu" else torch.cuda.get_device_name(device)
+    options = ["--device", device, "--repeats", arguments.repeats, "--threads", arguments.threads]
+    results = {
+        (form, kind): in_own_process(__file__, "--form", form, "--kind", kind, *options)
+        for kind in PASSES
+        for form in FORMS
+    }
     return (
         f"# The AbeT head: direct form against low-resolution form\n\n"
         f"{CHANNELS} channels, {CLASSES} classes, features {FEATURES[0]}x{FEATURES[1]} to {SIZE[0]}x{SIZE[1]}, "
-        f"batch 1, float32. {processor(arguments.device)}{threads}, torch {torch.__version__}. The fastest of "
+        f"batch 1, float32. {on}; torch {torch.__version__}. The fastest of "
         f"{arguments.repeats} runs; every row is a process of its own.\n\n{table(results)}\n\n"
         "Peak: the process's largest resident size with interpreter, torch and features (on a GPU: torch's tensors). "
         "The head's: what the peak gained from the first pass on, gradients included.\n"
@@ -130,25 +111,21 @@ def report(arguments: argparse.Namespace) -> str:
 
 
 def main() -> None:
+    """Write the table; with the hidden options, measure one row of it and print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch, on a CPU")
-    parser.add_argument("--output", type=Path, help="also write the table to this Markdown file")
+    parser.add_argument("--repeats", type=positive, default=5, help="timed runs of each row")
+    parser.add_argument("--threads", type=positive, default=torch.get_num_threads(), help="of torch, on a CPU")
+    parser.add_argument("--output", type=Path, help="also write the report to this Markdown file")
     parser.add_argument("--form", choices=FORMS, help=argparse.SUPPRESS)
     parser.add_argument("--kind", choices=PASSES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.form:
-        figures: dict[str, Any] = measure(
-            arguments.form, arguments.kind, torch.device(arguments.device), arguments.repeats
-        )
+        figures = measure(arguments.form, arguments.kind, torch.device(arguments.device), arguments.repeats)
         print(json.dumps(figures))
         return
-    text = report(arguments)
-    print(text)
-    if arguments.output:
-        arguments.output.write_text(text, encoding="utf-8")
+    publish(report(arguments), arguments.output)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,31 @@
 """Pixel metrics against scikit-learn: time, throughput and peak memory.
 
-    python benchmarks/metrics.py [--pixels 20000000]
+    python benchmarks/metrics.py --output benchmarks/results/metrics-cpu.md
+    python benchmarks/metrics.py --multiples 10 20
 
-Prints a Markdown table. Every row is measured in a process of its own on the same scores: images of 1024 x 2048 float32
-pixels, 2% of them OOD in one rectangle. Making the images is not timed. scikit-learn computes AUROC, AP and the ROC
-curve for FPR95 from all pixels at once; ours counts image by image and computes the three with their brackets.
+Every row is measured in processes of its own on the same scores: images of 1024 x 2048 float32 pixels, 2% of them OOD
+in one rectangle. Making the images is not timed. scikit-learn computes AUROC, AP and the ROC curve for FPR95 from all
+pixels at once; ours counts image by image and computes the three with their brackets.
 """
 
 import argparse
 import json
 import platform
-import resource
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from common import in_own_process, machine, peak_mib, positive, publish
 
 Image = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
 
 HEIGHT, WIDTH = 1024, 2048
 OOD_HEIGHT, OOD_WIDTH = 200, 210
+SKLEARN_REPEATS = 2
 
 
 def images(pixels: int) -> Iterator[Image]:
@@ -94,56 +93,68 @@ CONTESTANTS: dict[str, Callable[[int], dict[str, Any]]] = {
 }
 
 
-def measure(name: str, pixels: int) -> dict[str, Any]:
-    """One contestant in a fresh process: its answer and its peak memory."""
-    command = [sys.executable, __file__, "--contestant", name, "--pixels", str(pixels)]
-    answer: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return answer
+def measure(name: str, pixels: int, repeats: int = 1) -> dict[str, Any]:
+    """One contestant, each run in a fresh process: the least seconds and the largest peak memory."""
+    answers = [in_own_process(__file__, "--contestant", name, "--pixels", pixels) for _ in range(repeats)]
+    best = min(answers, key=lambda answer: float(answer["seconds"]))
+    return best | {"pixels": pixels, "peak_mib": max(answer["peak_mib"] for answer in answers)}
 
 
-def row(label: str, pixels: int, answer: dict[str, Any], baseline: float) -> str:
-    """One line of the table; the ratio is of time per pixel, against scikit-learn's."""
-    seconds = answer["seconds"]
-    rate = f"{pixels / seconds / 1e6:.1f} M" if seconds else ""
-    ratio = f"{baseline * pixels / seconds:.1f}" if seconds else ""
-    figures = " / ".join(f"{value:.9f}" for value in answer.get("figures", {}).values())
+def row(label: str, answer: dict[str, Any], baseline: float) -> str:
+    """One line of the table; ``baseline``: scikit-learn's seconds per pixel."""
+    seconds, pixels = answer["seconds"], answer["pixels"]
+    rate = f"{pixels / seconds / 1e6:.2f} M" if seconds else "-"
+    ratio = f"{baseline * pixels / seconds:.1f}" if seconds else "-"
+    figures = " / ".join(f"{value:.9f}" for value in answer.get("figures", {}).values()) or "-"
     return f"| {label} | {pixels:,} | {seconds:.2f} | {rate} | {ratio} | {answer['peak_mib']:.0f} | {figures} |"
 
 
+def report(pixels: int, multiples: Sequence[int], repeats: int) -> str:
+    """Run every contestant and describe the result."""
+    on = machine()
+    learned, ours = measure("scikit-learn", pixels, SKLEARN_REPEATS), measure("abet", pixels, repeats)
+    larger = {multiple: measure("abet", multiple * pixels) for multiple in multiples}
+    baseline = learned["seconds"] / pixels
+    lines = [
+        "# Pixel metrics: streaming counts against scikit-learn\n",
+        f"{on}; Python {platform.python_version()}, numpy {np.__version__}, scikit-learn {version('scikit-learn')}. "
+        f"Every run is a process of its own, one thread each. The fastest of {repeats} runs (abet) and of "
+        f"{SKLEARN_REPEATS} (scikit-learn), of one run for the multiples; the largest peak memory of them.\n",
+        "| | pixels | seconds | pixels/s "
+        f"| times scikit-learn's pixels/s at {pixels:,} | peak MiB | AUROC / AP / FPR95 |",
+        "|---|---:|---:|---:|---:|---:|---|",
+        row("scikit-learn", learned, baseline),
+        row("abet", ours, baseline),
+        *(row(f"abet, {multiple} times the pixels", answer, baseline) for multiple, answer in larger.items()),
+        row("one image made, none counted", measure("images alone", HEIGHT * WIDTH), baseline),
+        "",
+    ]
+    lines += [
+        f"- Peak memory {answer['peak_mib'] - ours['peak_mib']:+.0f} MiB at {n} times the pixels."
+        for n, answer in larger.items()
+    ]
+    for name, (low, high) in ours["brackets"].items():
+        inside = low <= learned["figures"][name] <= high
+        where = "inside" if inside else "OUTSIDE"
+        lines.append(f"- {name}: bracket {high - low:.1e} wide, scikit-learn's figure {where}.")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
-    """Measure every contestant and print the table."""
+    """Write the table; with the hidden option, measure one contestant and print its answer as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pixels", type=int, default=20_000_000)
+    parser.add_argument("--pixels", type=positive, default=20_000_000, help="of the rows that are compared")
+    parser.add_argument("--multiples", type=positive, nargs="*", default=[10], help="of them, to see memory stay flat")
+    parser.add_argument("--repeats", type=positive, default=3, help="runs of abet's row")
+    parser.add_argument("--output", type=Path, help="also write the report to this Markdown file")
     parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.contestant:
-        answer = CONTESTANTS[arguments.contestant](arguments.pixels)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(json.dumps(answer | {"peak_mib": peak / (2**20 if sys.platform == "darwin" else 2**10)}))
+        print(json.dumps(CONTESTANTS[arguments.contestant](arguments.pixels) | {"peak_mib": peak_mib()}))
         return
-    pixels = arguments.pixels
-    reference = measure("scikit-learn", pixels)
-    ours, ten = measure("abet", pixels), measure("abet", 10 * pixels)
-    baseline = reference["seconds"] / pixels
-    print(f"CPU: {cpu_model()}; Python {platform.python_version()}, numpy {np.__version__}, one thread\n")
-    print("| | pixels | seconds | pixels/s | times scikit-learn | peak MiB | AUROC / AP / FPR95 |")
-    print("|---|---|---|---|---|---|---|")
-    print(row("scikit-learn", pixels, reference, baseline))
-    print(row("abet", pixels, ours, baseline))
-    print(row("abet, ten times the pixels", 10 * pixels, ten, baseline))
-    print(row("images alone", pixels, measure("images alone", pixels), baseline))
-    for name, (low, high) in ours["brackets"].items():
-        inside = low <= reference["figures"][name] <= high
-        print(f"\n{name}: bracket {high - low:.1e} wide, scikit-learn's figure {'inside' if inside else 'OUTSIDE'}.")
-
-
-def cpu_model() -> str:
-    """The processor's name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
+    if arguments.pixels < HEIGHT * WIDTH:
+        parser.error(f"--pixels {arguments.pixels}: less than one image, which has {HEIGHT * WIDTH}")
+    publish(report(arguments.pixels, arguments.multiples, arguments.repeats), arguments.output)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from abet.config import Recipe, load_recipe, parse, recipe_names
+from abet.config import Recipe, load_recipe, parse, read_yaml, recipe_names
 from abet.errors import UsageError
 
 
@@ -42,6 +42,9 @@ def test_a_misspelt_key_names_the_nearest() -> None:
     [
         ("num_classes", 0, "greater than or equal to 1"),
         ("num_classes", "many", "valid integer"),
+        ("num_classes", "19", "valid integer"),
+        ("num_classes", True, "valid integer"),
+        ("aspp_rates", [1, 2, True], "valid integer"),
         ("temperature_model", "learnt", "'none', 'baseline' or 'learned'"),
         ("aspp_rates", [1, 2], "Field required"),
     ],
@@ -56,8 +59,25 @@ def test_a_wrong_value_is_named_with_its_rule(key: str, value: Any, said: str) -
 def test_a_trunk_has_six_stages() -> None:
     values = plain("small")
     values["model"]["trunk"]["blocks"] = [1, 1]
-    with pytest.raises(UsageError, match="six stages"):
+    with pytest.raises(UsageError) as caught:
         parse(Recipe, values, source="mine.yaml")
+    rule = "channels and blocks need one entry for each of the six stages mod2..mod7"
+    assert str(caught.value) == f"mine.yaml: model.trunk: {rule}"
+
+
+def test_a_key_that_stands_there_twice_is_an_error_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    lines = yaml.safe_dump(plain("small"), sort_keys=False).splitlines()
+    path.write_text("\n".join([*lines, "  num_classes: 7"]))
+    with pytest.raises(UsageError, match=r"(?s)mine\.yaml.*'num_classes' stands there twice") as caught:
+        load_recipe(str(path))
+    assert f"line {len(lines) + 1}, column 3" in str(caught.value)
+
+
+def test_equal_keys_of_different_mappings_and_merged_ones_are_none_too_many(tmp_path: Path) -> None:
+    path = tmp_path / "any.yaml"
+    path.write_text("one: &one {a: 1, b: 2}\ntwo: {<<: *one, a: 3}\n")
+    assert read_yaml(path) == {"one": {"a": 1, "b": 2}, "two": {"a": 3, "b": 2}}
 
 
 def test_an_unknown_recipe_lists_the_choices() -> None:
@@ -75,3 +95,17 @@ def test_an_unreadable_recipe_file_is_named(tmp_path: Path, text: str | None, sa
         path.write_text(text)
     with pytest.raises(UsageError, match=f"mine.yaml.*{said}"):
         load_recipe(str(path))
+
+
+def test_a_recipe_that_is_a_folder_or_no_text_is_a_mistake_of_usage(tmp_path: Path) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "date.yaml").write_text("model: 2024-99-99\n")
+    for name, said in (
+        ("folder", "is a folder"),
+        ("binary", "not readable"),
+        ("date", "not readable"),
+        ("n" * 300, ""),
+    ):
+        with pytest.raises(UsageError, match=rf"{name}\.yaml: .*{said}"):
+            load_recipe(str(tmp_path / f"{name}.yaml"))

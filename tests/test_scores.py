@@ -113,6 +113,24 @@ def test_uniform_logits_are_the_upper_bounds():
     assert SCORES["entropy"].function(logits, None, None).item() == pytest.approx(math.log(19))
 
 
+@pytest.mark.parametrize("classes", [2, 3, 5, 7, 19, 65])
+def test_no_entropy_exceeds_the_logarithm_of_the_classes(classes):
+    """Near-uniform logits: beyond 1 the 100-bin protocol would drop just the least certain pixels."""
+    logits = torch.randn(1, classes, 64, 64, generator=torch.Generator().manual_seed(0)) * 1e-4
+    raw = SCORES["entropy"].function(logits, None, None).numpy()
+    assert float(raw.max()) <= math.log(classes)
+    reference = SCORES["entropy"].reference(raw, classes)
+    assert reference.dtype == np.float32
+    assert reference.max() <= 1
+    assert raw.min() == pytest.approx(math.log(classes), rel=1e-6)
+
+
+@pytest.mark.parametrize("key", ["abet", "entropy", "msp", "energy"])
+@pytest.mark.parametrize("logits", [[math.inf, math.inf, 1.0], [-math.inf] * 3])
+def test_differences_that_are_not_defined_give_nan(key, logits):
+    assert SCORES[key].function(torch.tensor(logits).reshape(1, 3, 1, 1), None, None).isnan().all()
+
+
 @pytest.mark.parametrize("key", ["abet", "entropy", "msp", "max_logit", "energy"])
 def test_an_unlikely_class_may_have_no_logit_at_all(key):
     logits = torch.tensor([2.0, 1.0, -math.inf]).reshape(1, 3, 1, 1)

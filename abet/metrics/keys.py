@@ -26,7 +26,7 @@ _NEGATIVE_ZERO: Final = np.uint32(0x7FFF_FFFF)  # what -0 maps to before it is j
 
 
 def to_keys(scores: Scores) -> Keys:
-    """Keys of scores, of the same shape: uint32 in the order of the scores, -0 equal to +0, NaN on top.
+    """Keys of scores (one dimension or more), of the same shape: uint32 in their order, -0 equal to +0, NaN on top.
 
     Works on the bits alone, so subnormal scores keep their order even where the processor flushes them to zero.
     """

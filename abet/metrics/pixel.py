@@ -8,7 +8,11 @@
 **Bins.** A score becomes its order-preserving 32-bit key (`abet.metrics.keys`); pixels are counted per occupied bin of
 ``key >> L``, where L is the smallest shift that leaves at most ``max_bins`` bins. At L = 0 every distinct score has its
 own bin and the figures of `abet.metrics.ranking` are exact. With 2**20 bins L never exceeds 12, since ``key >> 12`` has
-no more values.
+no more values; with 512, the fewest allowed, it never exceeds 23.
+
+**No bin mixes finite and non-finite scores**, so the non-finite pixels need no counters of their own: since L <= 23,
+every bin lies inside one block of 2**23 keys. -inf, key 0x007FFFFF, is the only key of a score in the lowest block;
++inf, key 0xFF800000 = 511 * 2**23, is the first in the highest, whose only other key of a score is that of NaN.
 
 **The state is a function of the multiset of pixels.** Let B(K, L) be the number of occupied bins of the keys K at shift
 L, and L*(K) the smallest L with B(K, L) <= max_bins.
@@ -23,9 +27,11 @@ L, and L*(K) the smallest L with B(K, L) <= max_bins.
    whatever the order, the buffering or the sharding. Arrays are equal to the byte.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +46,11 @@ Labels = npt.NDArray[np.uint8]
 
 MAX_BINS: Final = 2**20
 """Bins of a state unless told otherwise: at most 24 MiB."""
+MIN_BINS: Final = 2**9
+"""The smallest limit: with fewer bins, one could hold finite and non-finite scores."""
 MAX_PIXELS: Final = 2**63 - 1
 """Pixels of both classes that a state can hold."""
-_KEY_BITS: Final = 32
+_MAX_SHIFT: Final = 23  # key >> 23 has MIN_BINS values
 _BLOCK_PIXELS: Final = 2**18  # keys of one block stay in the second-level cache
 
 
@@ -54,7 +62,6 @@ class PixelState:
     low_key, high_key: (bins,) uint32, ascending: the smallest and the largest key seen in each bin; equal where the
         bin holds one single score.
     id_count, ood_count: (bins,) int64 pixels.
-    non_finite_id, non_finite_ood: pixels among them whose score was NaN or infinite.
     """
 
     shift: int
@@ -63,8 +70,6 @@ class PixelState:
     high_key: Keys
     id_count: Counts
     ood_count: Counts
-    non_finite_id: int
-    non_finite_ood: int
 
     def __post_init__(self) -> None:
         for array in self.runs:
@@ -85,20 +90,35 @@ class PixelState:
         """P: out-of-distribution pixels, the positives."""
         return int(self.ood_count.sum())
 
-    @classmethod
-    def empty(cls, *, max_bins: int = MAX_BINS) -> Self:
-        """The state of no pixels."""
-        return cls._of(0, runs.empty(), max_bins=max_bins, non_finite_id=0, non_finite_ood=0)
+    @property
+    def non_finite_id(self) -> int:
+        """ID pixels whose score is NaN or infinite."""
+        return int(self.id_count[self._non_finite].sum())
+
+    @property
+    def non_finite_ood(self) -> int:
+        """OOD pixels whose score is NaN or infinite."""
+        return int(self.ood_count[self._non_finite].sum())
+
+    @property
+    def _non_finite(self) -> npt.NDArray[np.bool_]:
+        """Bins of non-finite scores: none of them holds a finite one (see the module)."""
+        return np.asarray((self.low_key == NEGATIVE_INFINITY) | (self.low_key >= POSITIVE_INFINITY))
 
     @classmethod
-    def count(cls, scores: Scores, labels: Labels, *, max_bins: int = MAX_BINS) -> "PixelState":
+    def empty(cls, *, max_bins: int = MAX_BINS) -> PixelState:
+        """The state of no pixels; max_bins is at least 512."""
+        return cls._of(0, runs.empty(), max_bins=max_bins)
+
+    @classmethod
+    def count(cls, scores: Scores, labels: Labels, *, max_bins: int = MAX_BINS) -> PixelState:
         """The state of one array of scores: arguments as for `PixelCounter.add`."""
         counter = PixelCounter(max_bins=max_bins)
         counter.add(scores, labels)
         return counter.state()
 
     @classmethod
-    def merge(cls, *states: "PixelState") -> "PixelState":
+    def merge(cls, *states: PixelState) -> PixelState:
         """The state of all pixels of all states, the same for any order and grouping.
 
         Raises DataError where the limits differ or the pixels together exceed 2**63 - 1.
@@ -120,48 +140,27 @@ class PixelState:
             shift=max(state.shift for state in occupied),
             max_bins=occupied[0].max_bins,
         )
-        return cls._of(
-            shift,
-            both,
-            max_bins=occupied[0].max_bins,
-            non_finite_id=sum(state.non_finite_id for state in states),
-            non_finite_ood=sum(state.non_finite_ood for state in states),
-        )
+        return cls._of(shift, both, max_bins=occupied[0].max_bins)
 
     @classmethod
-    def _of(cls, shift: int, counted: Runs, *, max_bins: int, non_finite_id: int, non_finite_ood: int) -> Self:
-        return cls(
-            shift=shift,
-            max_bins=max_bins,
-            non_finite_id=non_finite_id,
-            non_finite_ood=non_finite_ood,
-            **counted._asdict(),
-        )
+    def _of(cls, shift: int, counted: Runs, *, max_bins: int) -> PixelState:
+        return cls(shift=shift, max_bins=max_bins, **counted._asdict())
 
     @classmethod
-    def _of_keys(cls, keys: Keys, *, ood: bool, shift: int, max_bins: int) -> Self:
+    def _of_keys(cls, keys: Keys, *, ood: bool, shift: int, max_bins: int) -> PixelState:
         """The state of sorted keys of one class; ``shift`` is a lower bound of its own that is known already."""
         shift, counted = runs.compress(keys, ood=ood, shift=shift, max_bins=max_bins)
-        below, above = np.searchsorted(keys, np.array([NEGATIVE_INFINITY + 1, POSITIVE_INFINITY], np.uint32))
-        non_finite = int(below) + keys.size - int(above)
-        return cls._of(
-            shift,
-            counted,
-            max_bins=max_bins,
-            non_finite_id=0 if ood else non_finite,
-            non_finite_ood=non_finite if ood else 0,
-        )
+        return cls._of(shift, counted, max_bins=max_bins)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The state as arrays for an ``.npz`` file: the per-bin ones, and ``header`` (4,) int64.
+        """The state as arrays for an ``.npz`` file: the per-bin ones, and ``header`` (2,) int64: shift, max_bins.
 
-        The header holds shift, max_bins, non_finite_id, non_finite_ood. Equal pixels give equal bytes.
+        Equal pixels give equal bytes.
         """
-        header = np.array([self.shift, self.max_bins, self.non_finite_id, self.non_finite_ood], np.int64)
-        return {"header": header, **self.runs._asdict()}
+        return {"header": np.array([self.shift, self.max_bins], np.int64), **self.runs._asdict()}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> PixelState:
         """The state that `to_arrays` wrote. Raises DataError for arrays that no pixels can have produced."""
         expected = {"header": np.int64, "low_key": np.uint32, "high_key": np.uint32}
         expected |= {"id_count": np.int64, "ood_count": np.int64}
@@ -169,27 +168,19 @@ class PixelState:
             _require(name in arrays, f"array {name!r} is missing")
             array = arrays[name]
             _require(array.dtype == dtype and array.ndim == 1, f"array {name!r} is not one {np.dtype(dtype)} row")
-        _require(arrays["header"].size == 4, "the header has not four entries")
-        shift, max_bins, non_finite_id, non_finite_ood = arrays["header"].tolist()
+        _require(arrays["header"].size == 2, "the header has not two entries")
+        shift, max_bins = arrays["header"].tolist()
         counted = Runs(*(np.array(arrays[name]) for name in Runs._fields))
         _check_bins(counted, shift=shift, max_bins=max_bins)
-        for name, count, non_finite in (
-            ("id", counted.id_count, non_finite_id),
-            ("ood", counted.ood_count, non_finite_ood),
-        ):
-            certain = int(count[(counted.high_key <= NEGATIVE_INFINITY) | (counted.low_key >= POSITIVE_INFINITY)].sum())
-            possible = int(
-                count[(counted.low_key <= NEGATIVE_INFINITY) | (counted.high_key >= POSITIVE_INFINITY)].sum()
-            )
-            _require(certain <= non_finite <= possible, f"{non_finite} non-finite {name} pixels contradict the bins")
-        return cls._of(shift, counted, max_bins=max_bins, non_finite_id=non_finite_id, non_finite_ood=non_finite_ood)
+        return cls._of(shift, counted, max_bins=max_bins)
 
 
 def _check_bins(counted: Runs, *, shift: int, max_bins: int) -> None:
     """Everything that the definition of a state says of its bins."""
     low, high, id_count, ood_count = counted
     _require(len({array.size for array in counted}) == 1, "the per-bin arrays differ in length")
-    _require(max_bins >= 2 and 0 <= shift < _KEY_BITS and low.size <= max_bins, "bins, shift and limit do not fit")
+    _require(max_bins >= MIN_BINS and low.size <= max_bins, "the bins do not fit the limit")
+    _require(0 <= shift <= _MAX_SHIFT, f"the shift is not one of 0 to {_MAX_SHIFT}")
     _require(bool((is_valid(low) & is_valid(high) & (low <= high)).all()), "a key is not that of a score")
     _require(bool((low >> np.uint32(shift) == high >> np.uint32(shift)).all()), "a bin is wider than its shift")
     _require(bool((np.diff((low >> np.uint32(shift)).astype(np.int64)) > 0).all()), "the bins are not ascending")
@@ -220,8 +211,8 @@ class PixelCounter:
     """
 
     def __init__(self, *, max_bins: int = MAX_BINS, buffer_pixels: int = 2**23) -> None:
-        """``buffer_pixels``: 4 bytes each for either class, and as much again while compressing."""
-        assert max_bins >= 2  # so that the shift stays below 32
+        """max_bins: at least 512. buffer_pixels: 4 bytes each for either class, and as much again while compressing."""
+        assert max_bins >= MIN_BINS
         assert buffer_pixels >= 1
         self._state = PixelState.empty(max_bins=max_bins)
         self._buffers = {label: np.empty(buffer_pixels, np.uint32) for label in (ID, OOD)}
@@ -280,6 +271,7 @@ def check_pixels(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> None:
         raise DataError(f"labels are {labels.dtype}, not uint8 of ID {ID}, OOD {OOD} and VOID {VOID}")
     if scores.shape != labels.shape:
         raise DataError(f"scores of shape {scores.shape} and labels of shape {labels.shape} are not of one image")
-    known = sum(int(np.count_nonzero(labels == label)) for label in (ID, OOD, VOID))
-    if known != labels.size:
-        raise DataError(f"{labels.size - known} labels are neither ID {ID}, OOD {OOD} nor VOID {VOID}: map them first")
+    places = labels + np.uint8(1)  # VOID 0, ID 1, OOD 2: uint8 starts again after 255
+    if places.max(initial=0) > OOD + 1:
+        unknown = int(np.count_nonzero(places > OOD + 1))
+        raise DataError(f"{unknown} labels are neither ID {ID}, OOD {OOD} nor VOID {VOID}: map them first")

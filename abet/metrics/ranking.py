@@ -42,8 +42,9 @@ score >= threshold, the smallest score in the bin; ``tpr`` = TP1/P is the rate t
 
 **Rounding.** All other sums are exact integers, or are bounded by integers (`abet.metrics.exact`); each quotient is
 rounded once: the value to nearest, low downwards, high upwards. Rounding to nearest is monotone, so
-low <= value <= high; all bounds are cut to [0, 1], where the exact values lie. If no bin is wide, low and high are at
-most two units in the last place apart.
+low <= value <= high. No bound leaves [0, 1]: no sum of AUROC exceeds P N pairs, and a quotient TP/(TP + FP) that is cut
+off after 96 places is below 1, so that its upper bound, one unit of the last place more, is at most 1. If no bin is
+wide, low and high are at most two units in the last place apart (for an AP below 2**-43, at most 2**-95).
 """
 
 import math
@@ -144,7 +145,7 @@ def average_precision(bins: Sweep) -> Figure:
     return Figure(
         value=exact.nearest(exact_low + wide_tied, scale),
         low=exact.below(exact_low + _lower_sum(wide), scale),
-        high=min(exact.above(exact_high + wide_high, scale), 1.0),
+        high=exact.above(exact_high + wide_high, scale),
     )
 
 

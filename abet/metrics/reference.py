@@ -11,10 +11,12 @@ does (reference behaviour, pixel metrics):
 - Precision-recall with 1e7 entries, split by the true share of kept pixels. AUPRC is average precision.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -59,13 +61,13 @@ class ReferenceState:
         return int(self.id_counts.sum()) + int(self.ood_counts.sum()) + self.dropped_id + self.dropped_ood
 
     @classmethod
-    def empty(cls) -> Self:
+    def empty(cls) -> ReferenceState:
         """The state of no pixels."""
         none = np.zeros(BINS, np.int64)
         return cls(id_counts=none, ood_counts=none, dropped_id=0, dropped_ood=0)
 
     @classmethod
-    def count(cls, scores: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> Self:
+    def count(cls, scores: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> ReferenceState:
         """The state of one image.
 
         scores: float32 of any shape, the reference's normalised score, meant to lie in [0, 1]; higher = more OOD.
@@ -84,7 +86,7 @@ class ReferenceState:
         )
 
     @classmethod
-    def merge(cls, *states: "ReferenceState") -> Self:
+    def merge(cls, *states: ReferenceState) -> ReferenceState:
         """The state of all pixels of all states. Raises DataError beyond 2**63 - 1 pixels."""
         total = sum(state.pixels for state in states)
         if total > MAX_PIXELS:
@@ -103,7 +105,7 @@ class ReferenceState:
         return {"id_counts": self.id_counts, "ood_counts": self.ood_counts, "dropped": dropped}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> ReferenceState:
         """The state that `to_arrays` wrote. Raises DataError for anything else."""
         for name, size in (("id_counts", BINS), ("ood_counts", BINS), ("dropped", 2)):
             array = arrays.get(name)

@@ -8,10 +8,8 @@ from hypothesis import strategies as st
 from abet.errors import DataError
 from abet.labels import ID, OOD, VOID
 from abet.metrics.keys import is_valid, to_keys, to_scores
-from abet.metrics.pixel import MAX_BINS, MAX_PIXELS, PixelCounter, PixelState
-from tests.metrics.strategies import pixels
-
-LIMITS = st.sampled_from([2, 3, 5, 16, MAX_BINS])
+from abet.metrics.pixel import MAX_BINS, MAX_PIXELS, MIN_BINS, PixelCounter, PixelState
+from tests.metrics.strategies import LIMITS, crowds
 
 
 def to_bytes(state: PixelState) -> dict[str, bytes]:
@@ -35,7 +33,7 @@ def naive(scores, labels, max_bins) -> tuple[int, list[tuple[int, ...]]]:
     ]
 
 
-@given(pixels(), LIMITS)
+@given(crowds(), LIMITS)
 def test_a_state_is_its_definition(drawn, max_bins):
     scores, labels = drawn
     state = PixelState.count(scores, labels, max_bins=max_bins)
@@ -45,7 +43,7 @@ def test_a_state_is_its_definition(drawn, max_bins):
     assert (state.id_pixels, state.ood_pixels) == (np.count_nonzero(labels == ID), np.count_nonzero(labels == OOD))
 
 
-@given(pixels(), LIMITS, st.randoms(use_true_random=False))
+@given(crowds(), LIMITS, st.randoms(use_true_random=False))
 def test_order_shards_and_grouping_leave_no_trace(drawn, max_bins, random):
     scores, labels = drawn
     whole = to_bytes(PixelState.count(scores, labels, max_bins=max_bins))
@@ -62,7 +60,7 @@ def test_order_shards_and_grouping_leave_no_trace(drawn, max_bins, random):
     assert to_bytes(shards[0]) == whole
 
 
-@given(pixels(), LIMITS, st.integers(1, 9), st.integers(1, 4))
+@given(crowds(), LIMITS, st.sampled_from([1, 9, 100, 600, 5000]), st.integers(1, 4))
 def test_buffering_leaves_no_trace(drawn, max_bins, buffer_pixels, images):
     scores, labels = drawn
     counter = PixelCounter(max_bins=max_bins, buffer_pixels=buffer_pixels)
@@ -90,8 +88,21 @@ def test_the_worst_case_fits_with_a_shift_of_twelve():
     keys = np.concatenate([every_bin, every_bin + np.uint32(4095)])
     scores = to_scores(keys[is_valid(keys)])
     state = PixelState.count(scores, np.zeros(scores.size, np.uint8))
-    assert state.shift <= 12
+    assert state.shift == 12
     assert state.low_key.size <= MAX_BINS
+
+
+def test_the_smallest_limit_fits_with_a_shift_of_twenty_three_and_mixes_no_infinity_with_a_number():
+    block_ends = (np.arange(512, dtype=np.uint32) << np.uint32(23))[:, None] + np.array(
+        [0, 1, 2**22, 2**23 - 1], np.uint32
+    )
+    keys = block_ends[is_valid(block_ends)]
+    state = PixelState.count(to_scores(keys), np.ones(keys.size, np.uint8), max_bins=MIN_BINS)
+    assert state.shift == 23
+    ends = np.stack([to_scores(state.low_key), to_scores(state.high_key)])
+    np.testing.assert_array_equal(*np.isfinite(ends))
+    np.testing.assert_array_equal(ends[:, [0, -1]], [[-np.inf, np.inf], [-np.inf, np.nan]])
+    assert (state.non_finite_id, state.non_finite_ood) == (0, 3)
 
 
 def test_counting_may_go_on_after_a_state_was_taken():
@@ -128,7 +139,8 @@ def test_nothing_merges_into_nothing():
         (np.zeros(2, np.float64), np.zeros(2, np.uint8), "float64, not float32"),
         (np.zeros(2, np.float32), np.zeros(2, np.int64), "int64, not uint8"),
         (np.zeros(2, np.float32), np.zeros(3, np.uint8), "not of one image"),
-        (np.zeros(2, np.float32), np.full(2, 7, np.uint8), "2 labels are neither ID 0, OOD 1 nor VOID 255"),
+        (np.zeros(4, np.float32), np.uint8([0, 1, 2, 255]), "1 labels are neither ID 0, OOD 1 nor VOID 255"),
+        (np.zeros(4, np.float32), np.uint8([254, 7, 254, 255]), "3 labels are neither ID 0, OOD 1 nor VOID 255"),
     ],
 )
 def test_what_is_no_image_is_refused(scores, labels, says):
@@ -136,16 +148,17 @@ def test_what_is_no_image_is_refused(scores, labels, says):
         PixelCounter().add(scores, labels)
 
 
-@given(pixels(), LIMITS)
+@given(crowds(), LIMITS)
 def test_arrays_round_trip(drawn, max_bins):
     state = PixelState.count(*drawn, max_bins=max_bins)
     assert to_bytes(PixelState.from_arrays(state.to_arrays())) == to_bytes(state)
 
 
 def coarse_arrays() -> dict[str, np.ndarray]:
-    scores = np.float32([-np.inf, -2, -1, -0.5, 0, 0.25, 0.5, 1, 1.5, 2, np.nan])
-    arrays = PixelState.count(scores, np.uint8([ID, OOD] * 5 + [ID]), max_bins=5).to_arrays()
+    scores = np.concatenate([[-np.inf], np.linspace(-2, 2, 1001), [np.nan]]).astype(np.float32)
+    arrays = PixelState.count(scores, np.uint8([ID, OOD] * 501 + [ID]), max_bins=600).to_arrays()
     assert arrays["header"][0] > 0
+    assert (arrays["low_key"] < arrays["high_key"]).any()
     return {name: array.copy() for name, array in arrays.items()}
 
 
@@ -154,19 +167,22 @@ DAMAGE = {
     "another type": lambda a: a.update(id_count=a["id_count"].astype(np.float64)),
     "another shape": lambda a: a.update(id_count=a["id_count"][None]),
     "unequal lengths": lambda a: a.update(id_count=a["id_count"][1:]),
-    "a short header": lambda a: a.update(header=a["header"][:3]),
+    "a short header": lambda a: a.update(header=a["header"][:1]),
     "a negative count": lambda a: a["id_count"].__setitem__(0, -1),
     "too many pixels": lambda a: a["id_count"].__setitem__(slice(0, 2), MAX_PIXELS),
     "an empty bin": lambda a: (a["id_count"].__setitem__(-1, 0), a["ood_count"].__setitem__(-1, 0)),
     "swapped bins": lambda a: [a[name].__setitem__(slice(None), a[name][::-1].copy()) for name in list(a)[1:]],
     "swapped ends": lambda a: a.update(low_key=a["high_key"], high_key=a["low_key"]),
-    "a key of no score": lambda a: a["high_key"].__setitem__(-1, 0xFFFFFFFE),
+    "a key of no score": lambda a: a["low_key"].__setitem__(-1, 0xFFFFFFFE),
     "a smaller shift": lambda a: a["header"].__setitem__(0, a["header"][0] - 1),
-    "a larger shift": lambda a: a["header"].__setitem__(0, 31),
+    "a larger shift": lambda a: a["header"].__setitem__(0, 23),
     "an absurd shift": lambda a: a["header"].__setitem__(0, 40),
-    "a smaller limit": lambda a: a["header"].__setitem__(1, 3),
-    "a larger limit": lambda a: a["header"].__setitem__(1, 11),
-    "non-finite pixels that are not there": lambda a: a["header"].__setitem__(2, 9),
+    "a negative shift": lambda a: a["header"].__setitem__(0, -1),
+    "a smaller limit": lambda a: a["header"].__setitem__(1, a["low_key"].size - 1),
+    "a larger limit": lambda a: a["header"].__setitem__(1, 1003),
+    "a limit that is not allowed": lambda a: a.update(
+        header=np.array([0, MIN_BINS - 1]), **{name: a[name][-1:] for name in list(a)[1:]}
+    ),
 }
 
 
@@ -178,10 +194,25 @@ def test_damaged_arrays_are_refused(damage):
         PixelState.from_arrays(arrays)
 
 
-def test_non_finite_pixels_cannot_be_denied():
-    arrays = PixelState.count(np.float32([np.nan, 1]), np.uint8([ID, OOD])).to_arrays()
-    with pytest.raises(DataError, match="0 non-finite id pixels contradict the bins"):
-        PixelState.from_arrays({**arrays, "header": arrays["header"] * [1, 1, 0, 1]})
+@pytest.mark.parametrize("scores", [MIN_BINS, MIN_BINS + 1])
+def test_a_coarser_bin_is_accepted_only_where_the_finer_ones_exceed_the_limit(scores):
+    """Adjacent keys, two per bin of shift 1: at shift 0 they need as many bins as there are scores."""
+    keys = 0x8000_0002 + np.arange(scores, dtype=np.uint32)
+    pairs = np.array_split(keys, range(2, scores, 2))
+    arrays = {
+        "header": np.array([1, MIN_BINS]),
+        "low_key": np.array([pair[0] for pair in pairs], np.uint32),
+        "high_key": np.array([pair[-1] for pair in pairs], np.uint32),
+        "id_count": np.array([pair.size for pair in pairs]),
+        "ood_count": np.zeros(len(pairs), np.int64),
+    }
+    if scores > MIN_BINS:
+        assert to_bytes(PixelState.from_arrays(arrays)) == to_bytes(
+            PixelState.count(to_scores(keys), np.zeros(scores, np.uint8), max_bins=MIN_BINS)
+        )
+    else:
+        with pytest.raises(DataError, match="the shift is larger than needed"):
+            PixelState.from_arrays(arrays)
 
 
 def with_counts(id_count: int, ood_count: int) -> PixelState:
@@ -199,8 +230,8 @@ def test_counts_reach_the_limit_and_not_beyond():
 
 def test_states_of_different_limits_do_not_merge():
     images = np.float32([1, 2, 3]), np.uint8([ID, OOD, ID])
-    with pytest.raises(DataError, match="at most 2 and 1048576 bins"):
-        PixelState.merge(PixelState.count(*images), PixelState.count(*images, max_bins=2))
+    with pytest.raises(DataError, match="at most 512 and 1048576 bins"):
+        PixelState.merge(PixelState.count(*images), PixelState.count(*images, max_bins=MIN_BINS))
 
 
 def test_a_state_cannot_be_changed():

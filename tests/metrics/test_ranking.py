@@ -3,20 +3,21 @@
 import json
 import math
 from fractions import Fraction
+from itertools import pairwise
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import digamma
 from sklearn.metrics import auc, average_precision_score, roc_curve
 
 from abet.labels import ID, OOD, VOID
 from abet.metrics import ranking
 from abet.metrics.keys import to_keys
-from abet.metrics.pixel import MAX_BINS, PixelState
+from abet.metrics.pixel import MAX_BINS, MIN_BINS, PixelState
 from tests.metrics import oracle
-from tests.metrics.strategies import two_class_pixels
+from tests.metrics.strategies import LIMITS, two_class_crowds, two_class_pixels
 
 # scikit-learn adds up all scores to see whether they are finite, which overflows for the largest
 QUIET = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
@@ -39,7 +40,7 @@ def assert_inside(summary, exact) -> None:
         assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1, name
 
 
-@given(two_class_pixels(), st.sampled_from([2, 3, 4, 8, 16, MAX_BINS]))
+@given(two_class_crowds(), LIMITS)
 def test_the_exact_figure_lies_in_every_bracket(drawn, max_bins):
     assert_inside(ranking.summarise(PixelState.count(*drawn, max_bins=max_bins)), exact_figures(*drawn))
 
@@ -55,36 +56,73 @@ def test_a_state_of_single_scores_is_exact(drawn):
             assert figure["low"] == figure["value"] == figure["high"]
 
 
-@given(two_class_pixels(max_size=25), st.sampled_from([2, 3, 4]))
-def test_coarse_brackets_are_those_of_their_definition(drawn, max_bins):
-    state = PixelState.count(*drawn, max_bins=max_bins)
+def state_of(rows) -> PixelState:
+    """A hand-made state from (low score, high score, ID, OOD) rows, ascending."""
+    low, high = (to_keys(np.float32([row[i] for row in rows])) for i in (0, 1))
+    id_count, ood_count = (np.array([row[i] for row in rows], np.int64) for i in (2, 3))
+    return PixelState(shift=23, max_bins=MIN_BINS, low_key=low, high_key=high, id_count=id_count, ood_count=ood_count)
+
+
+ID_COUNTS = st.one_of(st.integers(0, 3), st.integers(0, 10**6), st.integers(0, 10**18))
+OOD_COUNTS = st.one_of(st.integers(0, 3), st.integers(0, 300))
+
+
+@st.composite
+def mixed_bins(draw):
+    """A state of up to six bins, exact and wide ones, of both classes."""
+    wide = draw(st.lists(st.booleans(), min_size=1, max_size=6))
+    counts = [[draw(ID_COUNTS), draw(OOD_COUNTS)] for _ in wide]
+    counts[draw(st.integers(0, len(wide) - 1))][0] += 1
+    counts[draw(st.integers(0, len(wide) - 1))][1] += 1
+    return state_of([(i, i + 0.5 * w, *count) for i, (w, count) in enumerate(zip(wide, counts, strict=True))])
+
+
+@given(mixed_bins())
+def test_brackets_are_those_of_their_definition(state):
     summary = ranking.summarise(state)
     low, high = bounds_by_definition(state)
     for name in NAMES:
-        # the closed form of the lower sum of AP may give away 0.011 of an OOD pixel
-        given_away = 0.011 / state.ood_pixels if name == "ap" else 0
-        assert float(low[name]) - given_away - 1e-12 <= summary[name]["low"] <= float(low[name]) + 1e-15
-        assert summary[name]["high"] == pytest.approx(float(high[name]), rel=2**-51)
+        assert low[name] - given_away(name, state.ood_pixels) <= Fraction(summary[name]["low"]) <= low[name]
+        rounded = high[name] * (1 + Fraction(1, 2**51)) + Fraction(1, 2**95)  # to float64; AP also to 96 binary places
+        assert high[name] <= Fraction(summary[name]["high"]) <= rounded
+
+
+def given_away(name, ood_pixels) -> Fraction:
+    """How far below its definition a lower bound may lie: AP's closed form and its slack, else a float64's rounding."""
+    return Fraction(11, 1000) / ood_pixels + Fraction(1, 2**41) if name == "ap" else Fraction(1, 2**52)
 
 
 def bounds_by_definition(state) -> tuple[dict[str, Fraction], dict[str, Fraction]]:
     """Lower and upper sums of each figure, bin by bin and OOD pixel by OOD pixel."""
     all_p, all_n = state.ood_pixels, state.id_pixels
-    low, high = dict.fromkeys(NAMES, Fraction(0)), dict.fromkeys(NAMES, Fraction(0))
+    low, high = ({name: [] for name in NAMES} for _ in range(2))
     tp0 = fp0 = 0
     for low_key, high_key, n, p in reversed([tuple(map(int, row)) for row in zip(*state.runs, strict=True)]):
         tp1, fp1 = tp0 + p, fp0 + n
         single = low_key == high_key
         half = Fraction(n, 2) if single else 0
-        low["auroc"] += p * ((all_n - fp0 - half) if single else (all_n - fp1)) / Fraction(all_p * all_n)
-        high["auroc"] += p * (all_n - fp0 - half) / Fraction(all_p * all_n)
+        low["auroc"].append(p * ((all_n - fp0 - half) if single else (all_n - fp1)) / Fraction(all_p * all_n))
+        high["auroc"].append(p * (all_n - fp0 - half) / Fraction(all_p * all_n))
         for i in range(1, p + 1):
-            low["ap"] += Fraction(tp1, tp1 + fp1) / all_p if single else Fraction(tp0 + i, tp0 + i + fp1) / all_p
-            high["ap"] += Fraction(tp1, tp1 + (fp1 if single else fp0)) / all_p
+            low["ap"].append((Fraction(tp1, tp1 + fp1) if single else Fraction(tp0 + i, tp0 + i + fp1)) / all_p)
+            high["ap"].append(Fraction(tp1, tp1 + (fp1 if single else fp0)) / all_p)
         if 100 * tp0 < 95 * all_p <= 100 * tp1:
-            low["fpr95"], high["fpr95"] = Fraction(fp1 if single else fp0, all_n), Fraction(fp1, all_n)
+            low["fpr95"].append(Fraction(fp1 if single else fp0, all_n))
+            high["fpr95"].append(Fraction(fp1, all_n))
         tp0, fp0 = tp1, fp1
-    return low, high
+    return tuple({name: oracle.add(terms) for name, terms in side.items()} for side in (low, high))
+
+
+def test_rounding_never_lifts_the_lower_bound_of_ap():
+    """Few OOD pixels among very many ID ones: the lower sum is all cancellation, and its rounding errors are all."""
+    rng = np.random.default_rng(8)
+    for _ in range(200):
+        rows = [
+            (i, i + 0.5 * rng.integers(2), int(10 ** rng.uniform(0, 18)), int(10 ** rng.uniform(0, 1.5)))
+            for i in range(rng.integers(1, 5))
+        ]
+        state = state_of([*rows, (9, 9.5, int(10 ** rng.uniform(0, 18)), int(10 ** rng.uniform(0, 1.5)))])
+        assert Fraction(ranking.summarise(state)["ap"]["low"]) <= bounds_by_definition(state)[0]["ap"]
 
 
 @QUIET
@@ -102,7 +140,7 @@ def test_scikit_learn_agrees(drawn):
     assert summary["fpr95"]["threshold"] == thresholds[first]
 
 
-@given(two_class_pixels(finite=True), st.sampled_from([2, 5, MAX_BINS]))
+@given(two_class_crowds(finite=True), LIMITS)
 def test_the_threshold_gives_the_rates_it_claims(drawn, max_bins):
     scores, labels = drawn
     point = ranking.summarise(PixelState.count(scores, labels, max_bins=max_bins))["fpr95"]
@@ -144,34 +182,37 @@ def test_a_million_scores_at_two_percent(kind):
     labels = (rng.random(MILLION) < 0.02).astype(np.uint8)
     scores = KINDS[kind](rng, labels).astype(np.float32)
     fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
-    expected = {
+    learned = {
         "auroc": auc(fpr, tpr),
         "ap": average_precision_score(labels, scores),
         "fpr95": fpr[np.argmax(tpr >= 0.95)],
     }
+    expected = million_by_definition(scores, labels)
     for max_bins in (MAX_BINS, 2**16):  # the latter is as coarse as sixteen million scores would be
         state = PixelState.count(scores, labels, max_bins=max_bins)
         summary = ranking.summarise(state)
         for name in NAMES:
-            figure = summary[name]
-            assert figure["low"] - 1e-12 <= expected[name] <= figure["high"] + 1e-12
+            figure, (low, high) = summary[name], expected[name]
+            assert Fraction(figure["low"]) <= low <= high <= Fraction(figure["high"])
+            assert float(low) == pytest.approx(learned[name], abs=1e-12)
             assert figure["high"] - figure["low"] <= (1e-3 if state.shift else 1e-15)
 
 
-def state_of(rows, *, shift=0) -> PixelState:
-    """A hand-made state from (low score, high score, ID, OOD) rows, ascending."""
-    low, high = (to_keys(np.float32([row[i] for row in rows])) for i in (0, 1))
-    id_count, ood_count = (np.array([row[i] for row in rows], np.int64) for i in (2, 3))
-    return PixelState(
-        shift=shift,
-        max_bins=len(rows),
-        low_key=low,
-        high_key=high,
-        id_count=id_count,
-        ood_count=ood_count,
-        non_finite_id=0,
-        non_finite_ood=0,
-    )
+def million_by_definition(scores, labels) -> dict[str, tuple[Fraction, Fraction]]:
+    """The exact figures, each between two fractions; the quotients of AP are cut off after 200 binary places."""
+    tp, fp = (np.bincount(np.unique(-scores, return_inverse=True)[1], labels == kind).cumsum() for kind in (OOD, ID))
+    points = [(0, 0), *zip(tp.astype(int).tolist(), fp.astype(int).tolist(), strict=True)]
+    steps = [(tp0, fp0, tp1, fp1) for (tp0, fp0), (tp1, fp1) in pairwise(points) if tp1 > tp0]
+    all_p, all_n = points[-1]
+    doubled = sum((tp1 - tp0) * (2 * all_n - fp0 - fp1) for tp0, fp0, tp1, fp1 in steps)
+    cut = sum((tp1 - tp0) * ((tp1 << 200) // (tp1 + fp1)) for tp0, _, tp1, fp1 in steps)
+    rate = next(Fraction(fp1, all_n) for _, _, tp1, fp1 in steps if 100 * tp1 >= 95 * all_p)
+    area = Fraction(doubled, 2 * all_p * all_n)
+    return {
+        "auroc": (area, area),
+        "ap": (Fraction(cut, all_p << 200), min(Fraction(cut + all_p, all_p << 200), Fraction(1))),
+        "fpr95": (rate, rate),
+    }
 
 
 COUNTS = st.one_of(st.integers(0, 3), st.integers(0, 10**6), st.integers(0, 10**18))
@@ -204,19 +245,18 @@ def test_a_state_full_to_the_last_pixel():
 @pytest.mark.parametrize("p", [1, 2, 10**5, 4 * 10**18])
 def test_one_wide_bin_of_any_size(n, p):
     """All OOD pixels of the bin may come before its ID pixels, or one by one after all of them."""
-    summary = ranking.summarise(state_of([(-1, -1, 1, 0), (0, 1, n, p)], shift=30))
-    if p <= 10**5:
-        worst = math.fsum(i / (i + n) for i in range(1, p + 1)) / p
-    else:
-        worst = 1 - n / p * (digamma(float(n + p + 1)) - digamma(float(n + 1)))
-    assert worst - 0.011 / p - 1e-12 <= summary["ap"]["low"] <= worst + 1e-15
+    summary = ranking.summarise(state_of([(-1, -1, 1, 0), (0, 1, n, p)]))
+    with mpmath.workdps(100):  # the difference of two digammas, of which 60 digits are left
+        worst = 1 - mpmath.mpf(n) / p * (mpmath.digamma(n + p + 1) - mpmath.digamma(n + 1))
+        low = mpmath.mpf(summary["ap"]["low"])
+        assert worst - (mpmath.mpf("0.011") / p + mpmath.mpf(2) ** -41) <= low <= worst
     assert summary["ap"]["high"] == 1
     assert (summary["fpr95"]["low"], summary["fpr95"]["value"]) == (0, n / (n + 1))
 
 
 def test_a_tied_bin_and_a_wide_bin_by_hand():
     # from the top: one OOD alone; three tied scores, one of them OOD; a wide bin of one OOD and one ID
-    summary = ranking.summarise(state_of([(1, 2, 1, 1), (3, 3, 2, 1), (4, 4, 0, 1)], shift=22))
+    summary = ranking.summarise(state_of([(1, 2, 1, 1), (3, 3, 2, 1), (4, 4, 0, 1)]))
     assert summary["auroc"] == pytest.approx({"value": 5.5 / 9, "low": 5 / 9, "high": 6 / 9})
     assert summary["ap"]["value"] == pytest.approx((1 + 2 / 4 + 3 / 6) / 3)
     assert summary["ap"]["high"] == pytest.approx((1 + 2 / 4 + 3 / 5) / 3)

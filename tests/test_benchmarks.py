@@ -1,0 +1,69 @@
+"""Benchmarks run from a checkout and write their own report."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def run(script: str, *options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(FOLDER / script), *map(str, options)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("script", ["head.py", "metrics.py"])
+def test_measuring_nothing_is_refused(script):
+    result = run(script, "--repeats", 0)
+    assert result.returncode == 2
+    assert "'0' is no integer of at least 1" in result.stderr
+
+
+def test_less_than_one_image_is_refused():
+    result = run("metrics.py", "--pixels", 50_000)
+    assert result.returncode == 2
+    assert "--pixels 50000: less than one image, which has 2097152" in result.stderr
+
+
+@pytest.fixture
+def metrics(monkeypatch):
+    """benchmarks/metrics.py as a module."""
+    monkeypatch.syspath_prepend(FOLDER)
+    yield importlib.import_module("metrics")
+    for name in ("metrics", "common"):
+        del sys.modules[name]
+
+
+def test_the_report_compares_with_the_same_pixels_and_tells_how_memory_grows(metrics, monkeypatch):
+    answers = {
+        "images alone": {"seconds": 0.0, "peak_mib": 50.0},
+        "scikit-learn": {"seconds": 30.0, "peak_mib": 900.0, "figures": {"auroc": 0.5, "ap": 0.5}},
+        "abet": {
+            "seconds": 0.5,
+            "peak_mib": 200.0,
+            "figures": {"auroc": 0.5, "ap": 0.25},
+            "brackets": {"auroc": [0.4, 0.6], "ap": [0.1, 0.3]},
+        },
+    }
+
+    def measured(name, pixels, repeats=1):
+        larger = pixels // 1_000_000
+        return answers[name] | {
+            "pixels": pixels,
+            "seconds": answers[name]["seconds"] * larger,
+            "peak_mib": 199 + larger,
+        }
+
+    monkeypatch.setattr(metrics, "measure", measured)
+    text = metrics.report(1_000_000, [10, 20], 3)
+    assert "| times scikit-learn's pixels/s at 1,000,000 |" in text
+    assert "| abet, 20 times the pixels | 20,000,000 | 10.00 | 2.00 M | 60.0 | 219 |" in text
+    assert "- Peak memory +9 MiB at 10 times the pixels." in text
+    assert "- auroc: bracket 2.0e-01 wide, scikit-learn's figure inside." in text
+    assert "- ap: bracket 2.0e-01 wide, scikit-learn's figure OUTSIDE." in text
+    columns = {line.count("|") for line in text.splitlines() if line.startswith("|")}
+    assert columns == {8}

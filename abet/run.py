@@ -18,7 +18,7 @@ from abet.version import __version__
 CONFIG = "config.yaml"
 PROVENANCE = "run.json"
 OURS = frozenset({CONFIG, PROVENANCE, "evaluation"})
-PACKAGES = ("torch", "numpy", "pillow", "scipy", "safetensors")
+PACKAGES = ("torch", "numpy", "pillow", "safetensors")
 SHARD_NAME = re.compile(r"shard-(\d+)-of-(\d+)\.npz")
 
 

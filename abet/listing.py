@@ -68,7 +68,10 @@ def list_checkpoints(folder: Path) -> list[Listed]:
         DataError: there is no such folder.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; docs/weights.md says what belongs there")
+        raise DataError(
+            f"{folder}: no such folder; name one, or run where abet.site.yaml is found (docs/weights.md says what "
+            "belongs there)"
+        )
     found = {path.parent for path in folder.rglob(MANIFEST)}
     found |= {path for path in folder.rglob("*") if path.is_file() and path.suffix in PUBLISHED_SUFFIXES}
     return [_row(folder, path) for path in sorted(found) if not _hidden(path.relative_to(folder))]

@@ -107,7 +107,7 @@ def _claim(output: Path, settings: dict[str, Any]) -> None:
         raise UsageError(f"{output} is a file: choose another --output")
     write_json(output / SUMMARY, {**settings, "images": [], "unreadable": []}, keep_existing=True)
     found = read_json(output / SUMMARY)
-    changed = [key for key, value in settings.items() if found.get(key) != value]
+    changed = [f"{key} ({found.get(key)}, not {value})" for key, value in settings.items() if found.get(key) != value]
     if changed:
         raise UsageError(f"{output} holds predictions with another {', '.join(changed)}: choose another --output")
 
@@ -133,8 +133,9 @@ def _write_outputs(job: PredictionJob, name: str, path: Path, image: Picture, ou
         output / f"{name}.classes.png", overlay_classes(image, prediction.classes, job.detector.config.num_classes)
     )
     write_png(output / f"{name}.heat.png", heat_map(score))
-    write_score_png(output / f"{name}.score.png", score)
+    scale, offset = write_score_png(output / f"{name}.score.png", score)
     row: dict[str, Any] = {"image": path.as_posix(), "name": name, "height": image.shape[0], "width": image.shape[1]}
+    row |= {"score_scale": scale, "score_offset": offset}
     if job.threshold is not None:
         mask = above(score, job.threshold)
         write_png(output / f"{name}.mask.png", mask_picture(mask))

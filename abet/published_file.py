@@ -65,7 +65,7 @@ def _fault(value: Any, size_bytes: int) -> str | None:
 
 def _unpickle(path: Path) -> Any:
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; docs/weights.md says where each checkpoint is obtained")
+        raise CheckpointError(f"{path}: no such file or folder; docs/weights.md says where each checkpoint is obtained")
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path}: the file is empty; download it again (docs/weights.md lists the sizes)")
     try:

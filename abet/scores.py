@@ -190,7 +190,7 @@ def missing(score: Score, head: TemperatureModel) -> str | None:
     absent = [name for name in score.needs if name not in provided]
     if not absent:
         return None
-    return f"{score.key} needs the {' and '.join(absent)} of a learned head; temperature_model {head} has none"
+    return f"score {score.key} needs the learned {' and '.join(absent)}, which a network with head {head!r} lacks"
 
 
 def select(keys: Iterable[str]) -> tuple[Score, ...]:

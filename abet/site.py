@@ -15,6 +15,7 @@ from abet.config import Strict, parse, read_yaml
 from abet.errors import UsageError, unknown_name
 
 FILE_NAME = "abet.site.yaml"
+_NOWHERE = FILE_NAME + " (there is none in {} or a folder above it, and ABET_SITE is not set)"
 
 
 class SiteConfig(Strict):
@@ -80,5 +81,5 @@ def data_root(site: SiteConfig, dataset: str, given: Path | None) -> Path:
         return site.data[dataset]
     raise UsageError(
         f"no data root for {dataset!r}: give --data-root DIR (make: DATA_ROOT=DIR), or write it under `data:` in "
-        f"{find_site_file() or FILE_NAME}; docs/datasets.md says where to get it"
+        f"{find_site_file() or _NOWHERE.format(Path.cwd())}; docs/datasets.md says where to get it"
     )

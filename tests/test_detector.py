@@ -50,7 +50,7 @@ def test_prediction_holds_classes_and_every_defined_score(learned_checkpoint: Pa
 
 def test_scores_that_are_not_there_are_refused(plain_checkpoint: Path) -> None:
     detector = abet.load(plain_checkpoint, device="cpu")
-    with pytest.raises(UsageError, match="learned head"):
+    with pytest.raises(UsageError, match="needs the learned temperature"):
         detector.score(image(), "abet")
     with pytest.raises(UsageError, match="did you mean 'entropy'"):
         detector.score(image(), "entropyy")

@@ -72,3 +72,16 @@ def test_other_weights_at_the_promoted_path_are_refused_until_promoted_again(cli
     assert load(choose_checkpoint(tmp_path / "c", load_site()), "cpu", "small").sha256 == new
     assert cli("checkpoint", "promote", tmp_path / "c").code == 0
     assert load(choose_checkpoint(None, load_site()), "cpu", "small").sha256 == new
+
+
+def test_the_list_marks_the_newest_promotion_alone_and_says_what_is_used(cli: Cli, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        checkpoint.save(random_weights(seed=seed), tmp_path / "weights" / f"c{seed}")
+    assert "none is promoted yet" in cli("checkpoint", "ls", tmp_path / "weights").err
+    for seed in (2, 1):
+        assert cli("checkpoint", "promote", tmp_path / "weights" / f"c{seed}").code == 0
+    finished = cli("checkpoint", "ls", tmp_path / "weights")
+    marked = [line for line in finished.out.splitlines() if "newest" in line]
+    assert len(marked) == 1
+    assert " c1 " in marked[0]
+    assert f"used when none is named: {tmp_path / 'weights' / 'c1'} (the newest promotion)" in finished.err

@@ -89,7 +89,7 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_says_where_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no such file; docs/weights\.md"):
+    with pytest.raises(CheckpointError, match=r"no such file or folder; docs/weights\.md"):
         read_published(tmp_path / "absent.pth", base=BASE)
 
 

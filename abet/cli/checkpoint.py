@@ -56,15 +56,18 @@ def ls(
     from abet.text import printable
 
     site = load_site()
-    promoted = {promotion.sha256 for promotion in promotions(site.artifacts)}
+    newest = max(promotions(site.artifacts), key=lambda promotion: promotion.number, default=None)
     table = Table("checkpoint", "kind", "head", "classes", "size MB", "sha256", "promoted", "source")
     for row in list_checkpoints(folder or site.weights):
-        mark = "yes" if row.sha256 in promoted else ""
+        mark = "newest" if newest and row.sha256 == newest.sha256 else ""
         size = f"{row.bytes / 1e6:.1f}"
         cells = (row.name, row.kind, row.head, str(row.classes or ""), size, row.sha256[:12], mark, row.source)
         # Names and reasons come from files: neither rich's markup nor a terminal's commands
         table.add_row(*(Text(printable(cell, limit=400)) for cell in cells))
     console().print(table)
+    used = site.checkpoint or (newest and newest.checkpoint)
+    origin = "`checkpoint:` of the site file" if site.checkpoint else "the newest promotion"
+    say(f"used when none is named: {used} ({origin})" if used else "used when none is named: none is promoted yet")
 
 
 @app.command()

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from abet.evaluate import Evaluation
 
 
+LONG_SECONDS = 600
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands to ``app``."""
     for command in (evaluate, merge, scores):
@@ -119,10 +122,13 @@ def announce(evaluation: "Evaluation", data: "OodDataset", shard: str) -> None:
     pixels = verified_pixels(data)
     detector = evaluation.detector
     seconds = estimate_seconds(detector, pixels)
+    defined = sum(detector.why_missing(key) is None for key in evaluation.scores)
     say(
         f"{data.name} {data.split} {shard}: {len(data.pairs)} images, {pixels / 1e6:.1f} Mpixel, "
-        f"{len(evaluation.scores)} scores on {detector.device}: about {format_seconds(seconds)}"
+        f"{defined} scores on {detector.device}: about {format_seconds(seconds)}"
     )
+    if seconds > LONG_SECONDS:
+        say("a shard that is stopped starts again from its first image: --shard I/N makes smaller ones")
 
 
 def verified_pixels(data: "OodDataset") -> int:

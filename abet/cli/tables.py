@@ -31,10 +31,11 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
         paper = [_plain(reference.get(name)) for name in ("auroc", "auprc", "fpr95")]
         table.add_row(key, *shown, "" if threshold is None else f"{threshold:.6g}", *paper)
         if entry.get("reason"):
-            notes.append(f"{key}: {entry['reason']}")
+            notes.append(f"n/a: {entry['reason']}")
+    notes.append("± where half the proven bracket is 0.005 or more; metrics.json holds low and high of every figure")
     console().print(table)
     for note in notes:
-        console().print(note, markup=False)
+        console().print(note, markup=False, soft_wrap=True)
 
 
 def _plain(value: float | None) -> str:

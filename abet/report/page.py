@@ -82,6 +82,8 @@ def _section(runs: Sequence[RunResults], labels: Sequence[str], name: str, max_i
     return {
         "name": name,
         "metrics": metrics[0],
+        "runs": [label for run, label in zip(runs, labels, strict=True) if name in run.datasets],
+        "absent": [label for run, label in zip(runs, labels, strict=True) if name not in run.datasets],
         "same_images": all(other.pixels == metrics[0].pixels for other in metrics),
         "table": table.comparison(runs, labels, name),
         "several_runs": len(metrics) > 1,

@@ -148,8 +148,8 @@ def decode_score_16bit(codes: NDArray[np.uint16], scale: float, offset: float) -
     return score.astype(np.float32)
 
 
-def write_score_png(path: Path, score: ScoreMap) -> None:
-    """Write a score map as a 16-bit grey PNG that explains itself; atomic.
+def write_score_png(path: Path, score: ScoreMap) -> tuple[float, float]:
+    """Write a score map as a 16-bit grey PNG that explains itself; atomic. Returns its scale and offset.
 
     The text entries ``score_scale`` and ``score_offset`` hold the mapping of `encode_score_16bit` as decimal numbers,
     ``score_mapping`` says it in words. Read it back with `read_score_png`.
@@ -163,6 +163,7 @@ def write_score_png(path: Path, score: ScoreMap) -> None:
     )
     with atomic_path(path) as temporary:
         Image.fromarray(codes).save(temporary, format="PNG", pnginfo=text)
+    return scale, offset
 
 
 def read_score_png(path: Path) -> NDArray[np.float32]:

@@ -218,6 +218,8 @@ def test_runs_over_other_data_sets_have_a_section_each(tmp_path: Path):
     headings = [attributes["id"] for attributes in page.attributes("h2")]
     assert headings == ["set-1", "set-2"]
     assert [link["href"] for link in page.attributes("a")] == ["#set-1", "#set-2"]
+    assert "Evaluated by a" in page.text
+    assert "not by b" in page.text
 
 
 def test_runs_over_different_pixels_are_not_compared_silently(tmp_path: Path):

@@ -23,7 +23,9 @@
   const draw = (plot, width) => {
     const figure = figures[Number(plot.dataset.figure)];
     // react keeps what the reader switched off in the legend
-    return Plotly.react(plot, plot.data || figure.data, layoutFor(figure, width), config);
+    // Small plots have no room for buttons beside their legend
+    const bar = figure.narrow ? {} : { displayModeBar: false };
+    return Plotly.react(plot, plot.data || figure.data, layoutFor(figure, width), { ...config, ...bar });
   };
   const drawAll = () => plots.forEach((plot) => draw(plot, plot.clientWidth));
 

@@ -139,5 +139,5 @@ def load_recipe(name: str) -> Recipe:
         return parse(Recipe, read_yaml(Path(name)), source=name)
     if name not in recipe_names():
         raise unknown_name(kind="recipe", name=name, choices=recipe_names())
-    text = (resources.files("abet") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
-    return parse(Recipe, yaml.safe_load(text), source=f"recipe {name}")
+    with resources.as_file(resources.files("abet") / "recipes" / f"{name}.yaml") as path:
+        return parse(Recipe, read_yaml(path), source=f"recipe {name}")

@@ -13,11 +13,9 @@ are NaN. `abet.metrics` ranks NaN above every number, so that broken pixels are 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
-
-from abet.errors import unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -191,13 +189,3 @@ def missing(score: Score, head: TemperatureModel) -> str | None:
     if not absent:
         return None
     return f"score {score.key} needs the learned {' and '.join(absent)}, which a network with head {head!r} lacks"
-
-
-def select(keys: Iterable[str]) -> tuple[Score, ...]:
-    """The rows of these keys, in their order. Raises UsageError, listing the choices, for an unknown one."""
-    rows = []
-    for key in keys:
-        if key not in SCORES:
-            raise unknown_name(kind="score", name=key, choices=SCORES)
-        rows.append(SCORES[key])
-    return tuple(rows)

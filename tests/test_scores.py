@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from abet.errors import UsageError
-from abet.scores import SCORES, missing, select
+from abet.scores import SCORES, missing
 
 CLASSES = 5
 EXACT = Context(prec=60, Emax=MAX_EMAX, Emin=MIN_EMIN)
@@ -196,12 +195,6 @@ def test_the_table_explains_itself():
         assert score.formula
         assert "arXiv" in score.source
         assert score.needs
-
-
-def test_select_keeps_the_order_and_lists_the_choices_for_an_unknown_key():
-    assert [score.key for score in select(["msp", "abet"])] == ["msp", "abet"]
-    with pytest.raises(UsageError, match=r"unknown score 'entropi': did you mean 'entropy'\?.*max_cosine"):
-        select(["entropi"])
 
 
 def test_the_table_is_listed_without_torch():

@@ -32,5 +32,5 @@ def check(
     with unsized_progress(f"check {name}") as show:
         report = run_check(name, data_root(load_site(), name, root), split, workers=workers, progress=show)
     typer.echo(describe(report))
-    if report.faults:
+    if not report.ok:
         raise typer.Exit(3)

@@ -141,7 +141,7 @@ def verified_pixels(data: "OodDataset") -> int:
 
     with progress("check files", len(data.pairs)) as advance:
         report = check_dataset(data, progress=lambda _done, _all: advance(1))
-    if report.faults:
+    if not report.ok:
         faults = "\n  ".join(str(fault) for fault in report.faults)
         raise DataError(f"{data.root}: {len(report.faults)} faults, nothing was evaluated:\n  {faults}")
     return report.pixels.id + report.pixels.ood + report.pixels.void

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "load"]
 
 
-def load(checkpoint: str | Path, *, device: str = "auto", model: str = "wideresnet38") -> "Detector":
+def load(checkpoint: str | Path, *, device: str = "auto", model: str = "cityscapes_finetune") -> "Detector":
     """A detector from a checkpoint folder or a published ``.pth`` file.
 
     Args:

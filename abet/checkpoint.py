@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from abet.config import ModelConfig, Strict
+from abet.config import ModelConfig
 from abet.errors import CheckpointError, UsageError
 from abet.files import flush, read_json, sha256_of, temporary_beside, write_json
+from abet.settings import Strict
 from abet.text import printable
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from abet.config import ModelConfig, parse
+from abet.config import ModelConfig
 from abet.data.index import OodDataset, Pair, open_dataset
 from abet.detector import Detector, class_map, load_detector, score_map
 from abet.errors import DataError, UsageError
@@ -20,6 +20,7 @@ from abet.report.matrix import MatrixColumn, matrix_columns, row_from_samples, w
 from abet.report.runs import RunResults, Sample, load_sample
 from abet.run import evaluation_dir, read_config, sample_path
 from abet.samples import make_sample, write_sample
+from abet.settings import parse
 
 
 def draw_matrix(

@@ -1,25 +1,25 @@
 """Typed, frozen configuration. A recipe in ``abet/recipes/`` is one complete YAML file; nothing is inherited.
 
-abet show-config wideresnet38
+abet show-config demo_finetune
 """
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from abet.errors import UsageError, unknown_name
+from abet.errors import unknown_name
+from abet.settings import Strict, override, parse, read_yaml
 
 Positive = Annotated[int, Field(ge=1, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 TemperatureModel = Literal["none", "baseline", "learned"]
-
-
-class Strict(BaseModel):
-    """Frozen, and a key that no field has is an error: a misspelt option never passes silently."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class TrunkConfig(Strict):
@@ -30,11 +30,15 @@ class TrunkConfig(Strict):
         description="per stage mod2..mod7 the channels of a block: two (3x3, 3x3) or three (1x1, 3x3, 1x1) convolutions"
     )
     blocks: tuple[Positive, ...] = Field(description="per stage mod2..mod7 the number of residual blocks")
+    dropout: tuple[Probability, ...] = Field(
+        default=(0.0, 0.0, 0.0, 0.0, 0.3, 0.5),
+        description="per stage mod2..mod7 the probability that a channel is dropped before a block's last convolution",
+    )
 
     @model_validator(mode="after")
     def _six_stages(self) -> "TrunkConfig":
-        if len(self.channels) != 6 or len(self.blocks) != 6:
-            raise ValueError("channels and blocks need one entry for each of the six stages mod2..mod7")
+        if {len(self.channels), len(self.blocks), len(self.dropout)} != {6}:
+            raise ValueError("channels, blocks and dropout need one entry for each of the six stages mod2..mod7")
         if any(len(stage) not in (2, 3) for stage in self.channels):
             raise ValueError("a stage's channels are two (plain block) or three (bottleneck) numbers")
         return self
@@ -56,75 +60,82 @@ class ModelConfig(Strict):
     decoder_channels: Positive = Field(description="channels of the decoder and of the penultimate features")
 
 
+class DataConfig(Strict):
+    """What is learned from, and what the mIoU is measured on. Roots stand in the site file, never here."""
+
+    dataset: str = Field(description="a training set by name: mapillary or cityscapes")
+    train_split: str = Field(description="split that is trained on")
+    validation_split: str = Field(description="split that the mIoU is measured on, every image of it")
+    workers_per_process: Count = Field(description="loader processes per GPU; 0 loads in a thread of the trainer")
+
+
+class AugmentationConfig(Strict):
+    """What happens to a training image and its label, together and in this order: scale, crop, flip, colours."""
+
+    scale_min: PositiveNumber = Field(description="smallest factor that an image is resized by")
+    scale_max: PositiveNumber = Field(description="largest factor; factors are drawn uniformly")
+    crop_height: Positive = Field(description="rows of a crop, in pixels; smaller images are padded with ignore")
+    crop_width: Positive = Field(description="columns of a crop, in pixels")
+    flip_probability: Probability = Field(description="probability of a horizontal flip")
+    brightness: Probability = Field(description="factors are drawn from 1 - this to 1 + this")
+    contrast: Probability = Field(description="factors are drawn from 1 - this to 1 + this")
+    saturation: Probability = Field(description="factors are drawn from 1 - this to 1 + this")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(description="shift of the hue, in turns: from -this to +this")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "AugmentationConfig":
+        if self.scale_min > self.scale_max:
+            raise ValueError(f"scale_min {self.scale_min} is above scale_max {self.scale_max}")
+        return self
+
+
+class BatchConfig(Strict):
+    """``global_batch`` = ``batch_per_gpu`` x processes x ``accumulation``, on any number of GPUs."""
+
+    global_batch: Positive = Field(description="crops per optimiser step, over all processes")
+    batch_per_gpu: Positive = Field(description="crops in memory of one process at a time")
+    accumulation: Positive | None = Field(
+        description="forward and backward passes per optimiser step; null: whatever the number of processes needs"
+    )
+
+
+class OptimiserConfig(Strict):
+    """SGD with momentum and the polynomial schedule lr(t) = learning_rate * (1 - t / steps) ** poly_exponent."""
+
+    learning_rate: PositiveNumber = Field(description="of the first step")
+    momentum: Probability = Field(description="share of the last update that is kept")
+    weight_decay: Number = Field(description="L2 penalty on every parameter, normalisation included, as the reference")
+    poly_exponent: Number = Field(description="1: a straight line to zero; 0: constant")
+
+
+class TrainingConfig(Strict):
+    """How long, how exact, and how often things are measured and saved."""
+
+    steps: Positive = Field(description="optimiser steps of the whole run")
+    seed: Count = Field(description="of initial weights, order, augmentation and dropout")
+    precision: Precision = Field(
+        description="auto: bfloat16 on Ampere and newer, float16 with loss scaling on older GPUs, float32 on CPU"
+    )
+    sync_batch_norm: bool = Field(description="batch statistics over all processes, the temperature's included")
+    reinitialise_classifier: bool = Field(
+        description="start with a fresh classifier where the snapshot's has other classes or another kind of head"
+    )
+    log_every_steps: Positive = Field(description="steps between two lines of metrics.jsonl")
+    validate_every_steps: Positive = Field(description="steps between two measurements of the mIoU; also at the end")
+    checkpoint_every_steps: Positive = Field(description="steps between two checkpoints; also at the end")
+    keep_last: Positive = Field(description="newest checkpoints that are kept, beside the one of the best mIoU")
+
+
 class Recipe(Strict):
     """One complete job description."""
 
+    description: str = Field(description="what the job is, in a sentence")
     model: ModelConfig
-
-
-_T = TypeVar("_T", bound=Strict)
-
-
-def parse(kind: type[_T], values: Any, *, source: str) -> _T:
-    """Validate ``values`` into ``kind``; an error names the key, the rule and where the value came from.
-
-    Raises:
-        UsageError: for a wrong value; a misspelt key names the nearest one.
-    """
-    if not isinstance(values, dict):
-        raise UsageError(f"{source}: expected a mapping of keys to values, found {type(values).__name__}")
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise UsageError(f"{source}: " + "; ".join(_explain(kind, dict(e)) for e in error.errors())) from None
-
-
-def _explain(kind: type[BaseModel], error: dict[str, Any]) -> str:
-    location = [str(part) for part in error["loc"]]
-    if error["type"] != "extra_forbidden":
-        whole = error["type"] == "missing" or isinstance(error["input"], dict)  # the mapping around the fault
-        shown = "" if whole else f" (found {error['input']!r})"
-        return f"{'.'.join(location) or 'value'}: {error['msg'].removeprefix('Value error, ')}{shown}"
-    for part in location[:-1]:
-        annotation = kind.model_fields[part].annotation
-        assert isinstance(annotation, type), location
-        assert issubclass(annotation, BaseModel), location
-        kind = annotation
-    return str(unknown_name(kind="key", name=".".join(location), choices=_dotted(kind, location[:-1])))
-
-
-def _dotted(kind: type[BaseModel], prefix: list[str]) -> list[str]:
-    return [".".join([*prefix, name]) for name in kind.model_fields]
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's rule that the keys of a mapping differ, which PyYAML does not enforce: the last one would win."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if (key.tag, key.value) in seen:
-                    raise yaml.composer.ComposerError(
-                        "in a mapping", node.start_mark, f"key {key.value!r} stands there twice", key.start_mark
-                    )
-                seen.add((key.tag, key.value))
-        return node
-
-
-def read_yaml(path: Path) -> Any:
-    """Plain YAML values of a file. Raises UsageError for one that cannot be read, or is malformed (line and column)."""
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)  # a SafeLoader
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise UsageError(f"{path}: is a folder; name the YAML file") from None
-    except OSError as error:
-        raise UsageError(f"{path}: not readable: {error.strerror or error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date such as 2024-99-99
-        raise UsageError(f"{path}: not readable as YAML: {error}") from None
+    data: DataConfig
+    augmentation: AugmentationConfig
+    batch: BatchConfig
+    optimiser: OptimiserConfig
+    training: TrainingConfig
 
 
 def recipe_names() -> list[str]:
@@ -133,11 +144,16 @@ def recipe_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_recipe(name: str) -> Recipe:
-    """A shipped recipe by name, or one's own by the path of a ``.yaml`` file."""
+def load_recipe(name: str, *, changes: Sequence[str] = ()) -> Recipe:
+    """A shipped recipe by name, or one's own by the path of a ``.yaml`` file, with ``a.b=value`` changes applied.
+
+    Raises:
+        UsageError: an unknown recipe, a misspelt key, or a wrong value.
+    """
     if name.endswith((".yaml", ".yml")):
-        return parse(Recipe, read_yaml(Path(name)), source=name)
+        return parse(Recipe, override(Recipe, read_yaml(Path(name)), changes, source=name), source=name)
     if name not in recipe_names():
         raise unknown_name(kind="recipe", name=name, choices=recipe_names())
+    source = f"recipe {name}"
     with resources.as_file(resources.files("abet") / "recipes" / f"{name}.yaml") as path:
-        return parse(Recipe, read_yaml(path), source=f"recipe {name}")
+        return parse(Recipe, override(Recipe, read_yaml(path), changes, source=source), source=source)

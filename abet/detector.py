@@ -131,7 +131,7 @@ def _same_kind(found: torch.Tensor | None, wanted: torch.Tensor) -> bool:
     return found is not None and found.shape == wanted.shape and found.dtype == wanted.dtype
 
 
-def load_detector(path: Path, *, device: str = "auto", model: str | ModelConfig = "wideresnet38") -> Detector:
+def load_detector(path: Path, *, device: str = "auto", model: str | ModelConfig = "cityscapes_finetune") -> Detector:
     """See `abet.load`; ``model`` may also be the configuration itself."""
     target = choose_device(device)
     weights = read_weights(path, model=model)

@@ -133,8 +133,8 @@ def read_published(path: Path, *, base: ModelConfig, allow_partial: Sequence[str
 
     Args:
         path: the published file.
-        base: widths and depths to expect (recipe ``wideresnet38`` for the published files); its head and class count
-            give way to the file's.
+        base: widths and depths to expect (recipe ``cityscapes_finetune`` for the published files); its head and class
+            count give way to the file's.
         allow_partial: names or patterns (``temperature.*``) that may be missing or misshapen; those tensors get the
             network's seeded initial values, and the checkpoint records which.
 

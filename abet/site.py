@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from abet.config import Strict, parse, read_yaml
 from abet.errors import UsageError, unknown_name
+from abet.settings import Strict, parse, read_yaml
 
 FILE_NAME = "abet.site.yaml"
 _NOWHERE = FILE_NAME + " (there is none in {} or a folder above it, and ABET_SITE is not set)"

@@ -40,7 +40,7 @@ def _no_site(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
 
 def small_config(head: TemperatureModel = "learned", num_classes: int = 19) -> ModelConfig:
     """The small recipe with another head or class count."""
-    return load_recipe("small").model.model_copy(update={"temperature_model": head, "num_classes": num_classes})
+    return load_recipe("demo_finetune").model.model_copy(update={"temperature_model": head, "num_classes": num_classes})
 
 
 @cache

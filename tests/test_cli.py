@@ -70,9 +70,12 @@ def test_from_checkpoint_to_figures_and_page(
 def test_a_raw_published_file_evaluates_like_its_import(cli: Cli, road_anomaly: Path, tmp_path: Path) -> None:
     state = {f"module.{name}": value for name, value in random_weights().tensors.items()}
     torch.save({"state_dict": state}, tmp_path / "ref.pth")
-    assert cli("checkpoint", "import", tmp_path / "ref.pth", "--model", "small", "--output", tmp_path / "c").code == 0
+    assert (
+        cli("checkpoint", "import", tmp_path / "ref.pth", "--model", "demo_finetune", "--output", tmp_path / "c").code
+        == 0
+    )
     assert evaluate(cli, tmp_path / "c", road_anomaly, tmp_path / "a").code == 0
-    assert evaluate(cli, tmp_path / "ref.pth", road_anomaly, tmp_path / "b", "--model", "small").code == 0
+    assert evaluate(cli, tmp_path / "ref.pth", road_anomaly, tmp_path / "b", "--model", "demo_finetune").code == 0
     first, second = (
         json.loads((tmp_path / run / "evaluation" / "road_anomaly" / "metrics.json").read_text()) for run in "ab"
     )
@@ -140,8 +143,8 @@ def test_checkpoint_ls_shows_what_is_there(cli: Cli, learned_checkpoint: Path) -
 
 
 def test_show_config_prints_a_loadable_recipe(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text(cli("show-config", "small").out)
-    assert cli("show-config", tmp_path / "mine.yaml").out == cli("show-config", "small").out
+    (tmp_path / "mine.yaml").write_text(cli("show-config", "demo_finetune").out)
+    assert cli("show-config", tmp_path / "mine.yaml").out == cli("show-config", "demo_finetune").out
 
 
 # --- bad input
@@ -213,8 +216,8 @@ def test_a_bad_checkpoint_exits_3(cli: Cli, road_anomaly: Path, tmp_path: Path, 
         torch.save({"state_dict": dict(random_weights().tensors), "x": os.system if damage == "hostile" else 0}, path)
     if damage in ("empty", "truncated"):
         path.write_bytes(path.read_bytes()[: 0 if damage == "empty" else 100_000])
-    refused(evaluate(cli, path, road_anomaly, tmp_path / "run", "--model", "small"), 3, str(path))
-    refused(cli("checkpoint", "import", path, "--model", "small", "--output", tmp_path / "c"), 3, str(path))
+    refused(evaluate(cli, path, road_anomaly, tmp_path / "run", "--model", "demo_finetune"), 3, str(path))
+    refused(cli("checkpoint", "import", path, "--model", "demo_finetune", "--output", tmp_path / "c"), 3, str(path))
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "c").exists()
 
@@ -229,7 +232,10 @@ def test_a_checkpoint_of_another_class_count_must_be_meant(cli: Cli, road_anomal
 def test_a_trunk_is_no_detector(cli: Cli, road_anomaly: Path, tmp_path: Path) -> None:
     trunk = {name: value for name, value in random_weights("none").tensors.items() if name.startswith("mod")}
     torch.save(trunk, tmp_path / "trunk.pth")
-    assert cli("checkpoint", "import", tmp_path / "trunk.pth", "--model", "small", "--output", tmp_path / "t").code == 0
+    assert (
+        cli("checkpoint", "import", tmp_path / "trunk.pth", "--model", "demo_finetune", "--output", tmp_path / "t").code
+        == 0
+    )
     refused(evaluate(cli, tmp_path / "t", road_anomaly, tmp_path / "run"), 3, "without a segmentation head")
     refused(cli("checkpoint", "promote", tmp_path / "t"), 3, "promote a model")
 

@@ -1,13 +1,15 @@
 """Recipes: complete, typed, and unforgiving of misspelt keys."""
 
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from abet.config import Recipe, load_recipe, parse, read_yaml, recipe_names
+from abet.config import Recipe, load_recipe, recipe_names
 from abet.errors import UsageError
+from abet.settings import dotted_fields, parse, read_yaml
 
 
 def plain(name: str) -> dict[str, Any]:
@@ -23,15 +25,53 @@ def test_every_shipped_recipe_loads_and_survives_a_round_trip(name: str, tmp_pat
 
 
 def test_every_field_is_explained() -> None:
-    from abet.config import ModelConfig, TrunkConfig
+    fields = dict(dotted_fields(Recipe))
+    assert "training.steps" in fields
+    assert [name for name, field in fields.items() if not field.description] == []
 
-    for kind in (ModelConfig, TrunkConfig):
-        unexplained = [n for n, f in kind.model_fields.items() if not f.description and n != "trunk"]
-        assert unexplained == []
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_shipped_recipe_leaves_nothing_to_defaults(name: str) -> None:
+    with resources.as_file(resources.files("abet") / "recipes" / f"{name}.yaml") as path:
+        written = read_yaml(path)
+    for key in dict(dotted_fields(Recipe)):
+        section: Any = written
+        for part in key.split("."):
+            assert part in section, key
+            section = section[part]
+
+
+def test_a_change_replaces_one_value_and_is_read_as_in_the_file() -> None:
+    changes = ["training.steps=7", "batch.accumulation=null", "model.aspp_rates=[1, 2, 3]", "data.train_split=a=b"]
+    changed = load_recipe("demo_finetune", changes=changes)
+    assert changed.training.steps == 7
+    assert changed.model.aspp_rates == (1, 2, 3)
+    assert changed.data.train_split == "a=b"
+    wanted = plain("demo_finetune")
+    wanted["training"]["steps"], wanted["model"]["aspp_rates"], wanted["data"]["train_split"] = 7, [1, 2, 3], "a=b"
+    assert changed.model_dump(mode="json") == wanted
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("training.steps", r"expected KEY=VALUE"),
+        ("training.step=1", r"did you mean 'training\.steps'\?"),
+        ("training=1", r"training is a section"),
+        ("training.steps=[", r"not readable as YAML"),
+        ("training.steps=-1", r"training\.steps: .*greater than or equal to 1"),
+        ("training.steps=", r"training\.steps: .*valid integer"),
+        ("augmentation.scale_min=9", r"scale_min 9\.0 is above scale_max 1\.5"),
+        ("optimiser.learning_rate=.nan", r"learning_rate"),
+    ],
+)
+def test_a_change_that_cannot_be_meant_is_refused(change: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        load_recipe("demo_finetune", changes=[change])
 
 
 def test_a_misspelt_key_names_the_nearest() -> None:
-    values = plain("small")
+    values = plain("demo_finetune")
     values["model"]["trunk"]["blokcs"] = values["model"]["trunk"]["blocks"]
     with pytest.raises(UsageError, match=r"unknown key 'model\.trunk\.blokcs': did you mean 'model\.trunk\.blocks'\?"):
         parse(Recipe, values, source="mine.yaml")
@@ -50,26 +90,26 @@ def test_a_misspelt_key_names_the_nearest() -> None:
     ],
 )
 def test_a_wrong_value_is_named_with_its_rule(key: str, value: Any, said: str) -> None:
-    values = plain("small")
+    values = plain("demo_finetune")
     values["model"][key] = value
     with pytest.raises(UsageError, match=rf"mine\.yaml: model\.{key}.*{said}"):
         parse(Recipe, values, source="mine.yaml")
 
 
 def test_a_trunk_has_six_stages() -> None:
-    values = plain("small")
+    values = plain("demo_finetune")
     values["model"]["trunk"]["blocks"] = [1, 1]
     with pytest.raises(UsageError) as caught:
         parse(Recipe, values, source="mine.yaml")
-    rule = "channels and blocks need one entry for each of the six stages mod2..mod7"
+    rule = "channels, blocks and dropout need one entry for each of the six stages mod2..mod7"
     assert str(caught.value) == f"mine.yaml: model.trunk: {rule}"
 
 
 def test_a_key_that_stands_there_twice_is_an_error_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    lines = yaml.safe_dump(plain("small"), sort_keys=False).splitlines()
-    path.write_text("\n".join([*lines, "  num_classes: 7"]))
-    with pytest.raises(UsageError, match=r"(?s)mine\.yaml.*'num_classes' stands there twice") as caught:
+    lines = yaml.safe_dump(plain("demo_finetune"), sort_keys=False).splitlines()
+    path.write_text("\n".join([*lines, "  keep_last: 7"]))
+    with pytest.raises(UsageError, match=r"(?s)mine\.yaml.*'keep_last' stands there twice") as caught:
         load_recipe(str(path))
     assert f"line {len(lines) + 1}, column 3" in str(caught.value)
 
@@ -82,7 +122,7 @@ def test_equal_keys_of_different_mappings_and_merged_ones_are_none_too_many(tmp_
 
 def test_an_unknown_recipe_lists_the_choices() -> None:
     with pytest.raises(UsageError, match=r"'smal'.*'small'.*wideresnet38"):
-        load_recipe("smal")
+        load_recipe("demo_finetun")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "abet"
 # Every room of the package; each imports from those above its own line alone. A new room must be placed here.
 LAYERS = (
     {"version", "errors", "text"},
-    {"files", "labels", "progress", "memory"},
+    {"files", "labels", "progress", "memory", "settings"},
     {"config", "run"},
     {"checkpoint", "data", "metrics", "models", "promote", "published_file", "report", "scores"},
     {"published", "samples", "shards", "site"},

@@ -66,7 +66,7 @@ def test_names_are_shown_as_they_are_without_markup_or_terminal_commands(cli: Cl
 
 def test_what_an_import_leaves_out_is_named_without_terminal_commands(cli: Cli, tmp_path: Path) -> None:
     torch.save(dict(random_weights("none").tensors) | {"\x1b[2J": torch.zeros(1)}, tmp_path / "ref.pth")
-    finished = cli("checkpoint", "import", tmp_path / "ref.pth", "--output", tmp_path / "c", "--model", "small")
+    finished = cli("checkpoint", "import", tmp_path / "ref.pth", "--output", tmp_path / "c", "--model", "demo_finetune")
     assert finished.code == 0, finished.err
     assert r"\x1b[2J" in finished.err
     assert "\x1b" not in finished.err

@@ -63,15 +63,15 @@ def test_promotions_at_the_same_moment_are_all_kept(tmp_path: Path, monkeypatch:
 def test_other_weights_at_the_promoted_path_are_refused_until_promoted_again(cli: Cli, tmp_path: Path) -> None:
     old = checkpoint.save(random_weights(), tmp_path / "c").sha256
     assert cli("checkpoint", "promote", tmp_path / "c").code == 0
-    assert load(choose_checkpoint(None, load_site()), "cpu", "small").sha256 == old
+    assert load(choose_checkpoint(None, load_site()), "cpu", "demo_finetune").sha256 == old
     shutil.rmtree(tmp_path / "c")
     new = checkpoint.save(random_weights(seed=1), tmp_path / "c").sha256
 
     with pytest.raises(CheckpointError, match=f"sha256 {old} was promoted.*{new}.*abet checkpoint promote"):
-        load(choose_checkpoint(None, load_site()), "cpu", "small")
-    assert load(choose_checkpoint(tmp_path / "c", load_site()), "cpu", "small").sha256 == new
+        load(choose_checkpoint(None, load_site()), "cpu", "demo_finetune")
+    assert load(choose_checkpoint(tmp_path / "c", load_site()), "cpu", "demo_finetune").sha256 == new
     assert cli("checkpoint", "promote", tmp_path / "c").code == 0
-    assert load(choose_checkpoint(None, load_site()), "cpu", "small").sha256 == new
+    assert load(choose_checkpoint(None, load_site()), "cpu", "demo_finetune").sha256 == new
 
 
 def test_the_list_marks_the_newest_promotion_alone_and_says_what_is_used(cli: Cli, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def import_(
         list[str] | None,
         typer.Option(help="Tensor name or pattern that may be missing or misshapen; repeat for more."),
     ] = None,
-    model: ModelOption = "wideresnet38",
+    model: ModelOption = "cityscapes_finetune",
 ) -> None:
     """Read a published .pth, without executing anything in it, and write a verified safetensors checkpoint."""
     from abet.checkpoint import save

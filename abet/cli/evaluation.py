@@ -63,7 +63,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="CPU threads. All shards of an evaluation use the same number.")
     ] = None,
     device: DeviceOption = "auto",
-    model: ModelOption = "wideresnet38",
+    model: ModelOption = "cityscapes_finetune",
 ) -> None:
     """Evaluate a checkpoint on an OOD data set: all scores in one pass, at full resolution."""
     number, shards = parse_shard(shard)

@@ -98,7 +98,7 @@ def predict(
         typer.Option(help="Take the 95% TPR threshold from this metrics.json (of the same checkpoint)."),
     ] = None,
     device: DeviceOption = "auto",
-    model: ModelOption = "wideresnet38",
+    model: ModelOption = "cityscapes_finetune",
 ) -> None:
     """Class overlay, heat map, 16-bit score and mask for anyone's photographs."""
     from abet.scores import SCORES

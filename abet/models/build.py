@@ -1,6 +1,6 @@
 """From a configuration to a network.
 
-model = build_model(load_recipe("wideresnet38").model).eval()
+model = build_model(load_recipe("cityscapes_finetune").model).eval()
 output = model(image)
 """
 

@@ -1,6 +1,6 @@
 """The residual trunk: WiderResNet38-A2's family (Wu et al. 2016, arXiv 1611.10080), output stride 8.
 
-Widths and depths are parameters; strides, dilations and dropout belong to the family. Parameter names are the
+Widths, depths and dropout are parameters; strides and dilations belong to the family. Parameter names are the
 reference's: ``mod4.block1.bn1.0.weight``, ``mod4.block1.convs.conv1.weight``, ``mod4.block1.proj_conv.weight``.
 """
 
@@ -15,8 +15,6 @@ from abet.config import TrunkConfig
 STRIDES: Final = (1, 1, 2, 1, 1, 1)
 """Of the first block of mod2..mod7; two max-pools, before mod2 and mod3, make 8 with it."""
 DILATIONS: Final = (1, 1, 1, 2, 4, 4)
-DROPOUTS: Final = (0.0, 0.0, 0.0, 0.0, 0.3, 0.5)
-"""Probability that a channel is dropped before the last convolution of a block of mod2..mod7."""
 
 
 def norm_relu(channels: int) -> nn.Sequential:
@@ -95,6 +93,6 @@ def stage(config: TrunkConfig, index: int) -> nn.Sequential:
             channels,
             stride=1 if number else STRIDES[index],
             dilation=DILATIONS[index],
-            dropout=DROPOUTS[index],
+            dropout=config.dropout[index],
         )
     return nn.Sequential(blocks)

@@ -14,13 +14,13 @@ from abet.models.deeplab import Aspp
 from abet.models.wider_resnet import ResidualBlock
 
 
-def config(recipe="small", head="learned"):
+def config(recipe="demo_finetune", head="learned"):
     return load_recipe(recipe).model.model_copy(update={"temperature_model": head})
 
 
 def full_size(head):
     with torch.device("meta"):
-        return build_model(config("wideresnet38", head))
+        return build_model(config("cityscapes_finetune", head))
 
 
 def parameters(model):
@@ -77,7 +77,7 @@ def test_the_learned_network_has_274_entries():
 
 
 def test_the_small_recipe_has_a_few_hundred_thousand_parameters():
-    assert 200_000 < parameters(build_model(config("small"))) < 1_000_000
+    assert 200_000 < parameters(build_model(config("demo_finetune"))) < 1_000_000
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -254,7 +254,7 @@ def test_synchronised_batch_normalisation_keeps_every_name(head):
 @pytest.mark.parametrize("head", HEADS)
 def test_shapes_and_operations_can_be_counted_without_memory(head):
     with torch.device("meta"), FlopCounterMode(display=False) as count:
-        output = build_model(config("wideresnet38", head)).eval()(torch.empty(1, 3, 1024, 2048))
+        output = build_model(config("cityscapes_finetune", head)).eval()(torch.empty(1, 3, 1024, 2048))
     assert output.logits.shape == (1, 19, 1024, 2048)
     assert output.logits.is_meta
     assert 1e12 < count.get_total_flops() < 2e13
@@ -282,7 +282,7 @@ def test_a_network_that_is_not_compiled_does_without_the_compiler():
 import sys, torch
 from abet.config import load_recipe
 from abet.models.build import build_model
-build_model(load_recipe("small").model).eval()(torch.zeros(1, 3, 32, 32))
+build_model(load_recipe("demo_finetune").model).eval()(torch.zeros(1, 3, 32, 32))
 assert "torch._dynamo" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])

@@ -30,7 +30,7 @@ def derived_weights(key: str, shape: torch.Size) -> torch.Tensor:
 
 def network(head: str, values: Mapping[str, torch.Tensor]) -> torch.nn.Module:
     with torch.device("meta"):
-        model = build_model(load_recipe("wideresnet38").model.model_copy(update={"temperature_model": head}))
+        model = build_model(load_recipe("cityscapes_finetune").model.model_copy(update={"temperature_model": head}))
     model.load_state_dict(values, strict=True, assign=True)
     return model.eval()
 
@@ -44,7 +44,7 @@ def golden(golden_dir):
 @pytest.fixture(scope="module")
 def weights(golden):
     with torch.device("meta"):
-        wanted = build_model(load_recipe("wideresnet38").model).state_dict()
+        wanted = build_model(load_recipe("cityscapes_finetune").model).state_dict()
     statistics = {key.removeprefix("bn/"): torch.from_numpy(golden[key]) for key in golden if key.startswith("bn/")}
     assert statistics.keys() == {key for key in wanted if "running_" in key}
     return statistics | {key: derived_weights(key, v.shape) for key, v in wanted.items() if key not in statistics}

@@ -9,9 +9,10 @@ CHECKPOINT ?=
 DATA_ROOT ?=
 OUTPUT ?=
 EVAL_ARGS ?=
+FAULT_TABLE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types eval benchmark clean
+.PHONY: help setup demo test test-faults lint types eval benchmark clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +27,14 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+demo: $(READY)  ## Train a small detector on synthetic scenes and show what it finds (ten minutes, 2 cores)
+	@$(BIN)/abet demo
+
 test: $(READY)  ## Run the tests
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not faults"
+
+test-faults: $(READY)  ## Run the long fault matrices: kills and resumes [FAULT_TABLE=FILE to append the results to]
+	@ABET_FAULT_TABLE="$(FAULT_TABLE)" $(BIN)/python -m pytest -m faults
 
 lint: $(READY)  ## Check style with ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,14 +1,18 @@
 """abet's own checkpoint: a folder with ``model.safetensors`` and, written last, ``manifest.json``.
 
 The manifest names every file with its size and SHA-256, and holds the network's configuration and normalisation, so
-that a checkpoint explains itself. A folder whose manifest is missing or does not verify is no checkpoint.
+that a checkpoint explains itself. A folder whose manifest is missing or does not verify is no checkpoint. What a
+training run commits (`abet.training.commit`) is such a folder too, with further files that a resume needs.
 
     abet checkpoint ls weights/
 """
 
 import errno
+import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from abet.config import ModelConfig
-from abet.errors import CheckpointError, UsageError
+from abet.errors import CheckpointError, DataError, UsageError
 from abet.files import flush, read_json, sha256_of, temporary_beside, write_json
+from abet.run import CHECKPOINTS, step_name
 from abet.settings import Strict
 from abet.text import printable
 
@@ -26,10 +31,14 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 MANIFEST = "manifest.json"
+BEST = "best.json"
+"""In a run's ``checkpoints/``: the step of the best mIoU."""
 MAX_CLASSES = 256
 """Class maps are uint8."""
 
 Contents = Literal["model", "trunk"]
+Write = Callable[[Path], None]
+"""Makes one file, under the path that it is given."""
 
 
 class FileEntry(Strict):
@@ -66,6 +75,7 @@ class Manifest(Strict):
     model: ModelConfig
     normalisation: Normalisation = Normalisation()
     source: Source | None = None
+    step: int | None = Field(default=None, ge=0, description="optimiser steps done, of a training run's checkpoint")
     files: tuple[FileEntry, ...]
 
     @field_validator("files")
@@ -73,6 +83,8 @@ class Manifest(Strict):
     def _one_holds_the_weights(cls, files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
         if sum(entry.name == WEIGHTS for entry in files) != 1:
             raise ValueError(f"exactly one entry must be {WEIGHTS}")
+        if len({entry.name for entry in files}) != len(files):
+            raise ValueError("every file has one entry")
         return files
 
     @property
@@ -93,6 +105,13 @@ class Weights:
     source: Source | None = None
 
 
+class Best(Strict):
+    """The validation mIoU that no later one exceeded, and its step; as it stands in ``best.json``."""
+
+    step: int = Field(ge=0)
+    miou: float = Field(ge=0, le=1, allow_inf_nan=False)
+
+
 def save(weights: Weights, output: Path) -> Manifest:
     """Write a checkpoint folder; it appears under its name only when complete. ``weights.sha256`` is not used.
 
@@ -103,27 +122,85 @@ def save(weights: Weights, output: Path) -> Manifest:
     if output.exists():
         raise UsageError(f"{output} exists already; a checkpoint is never overwritten: choose another --output")
     output.parent.mkdir(parents=True, exist_ok=True)
-    staging = temporary_beside(output)
-    staging.mkdir()
-    try:
-        _save_tensors(weights.tensors, staging / WEIGHTS)
-        flush(staging / WEIGHTS)
-        entry = FileEntry(name=WEIGHTS, bytes=(staging / WEIGHTS).stat().st_size, sha256=sha256_of(staging / WEIGHTS))
-        manifest = Manifest(
+
+    def manifest(files: tuple[FileEntry, ...]) -> Manifest:
+        return Manifest(
             contents=weights.contents,
             model=weights.model,
             normalisation=weights.normalisation,
             source=weights.source,
-            files=(entry,),
+            files=files,
         )
-        write_json(staging / MANIFEST, manifest.model_dump(mode="json"))
+
+    with staged(output) as staging:
+        return write_into(staging, {WEIGHTS: lambda path: save_tensors(weights.tensors, path)}, manifest)
+
+
+@contextmanager
+def staged(output: Path) -> Iterator[Path]:
+    """A hidden folder beside ``output`` that gets its name when the block ends well and vanishes when it does not.
+
+    Raises:
+        OSError: naming ``output`` or a file in it, never the hidden folder.
+    """
+    staging = temporary_beside(output)
+    try:
+        staging.mkdir()
+        yield staging
+        flush_folder(staging)
         staging.rename(output)
+    except OSError as error:
+        error.filename = str(error.filename or output).replace(str(staging), str(output))
+        if error.filename2:
+            error.filename2 = str(error.filename2).replace(str(staging), str(output))
+        raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return manifest
+    flush_folder(output.parent)
 
 
-def _save_tensors(tensors: "Mapping[str, torch.Tensor]", path: Path) -> None:
+def write_into(
+    folder: Path, files: Mapping[str, Write], manifest: Callable[[tuple[FileEntry, ...]], Manifest]
+) -> Manifest:
+    """Fill a folder: every file, on the disk before the next one; then the manifest that vouches for them."""
+    entries = []
+    for name, write in files.items():
+        path = folder / name
+        with naming(path):
+            write(path)
+            flush(path)
+        entries.append(FileEntry(name=name, bytes=path.stat().st_size, sha256=sha256_of(path)))
+    complete = manifest(tuple(entries))
+    with naming(folder / MANIFEST):
+        write_json(folder / MANIFEST, complete.model_dump(mode="json"))
+    return complete
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError say the path; fsync's for one does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until the folder's entries (what was made, renamed or removed in it) are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with naming(folder):
+            os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that flushes no folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def save_tensors(tensors: "Mapping[str, torch.Tensor]", path: Path) -> None:
+    """Write a safetensors file with the permissions of any new file. Raises OSError, also for a full disk."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -155,9 +232,14 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
 
 
-def verify(folder: Path, manifest: Manifest) -> None:
-    """Compare every file with the manifest. Raises CheckpointError naming the first that differs."""
+def verify(folder: Path, manifest: Manifest, *, only: Collection[str] | None = None) -> None:
+    """Compare every file (or those of the names ``only``) with the manifest.
+
+    Raises CheckpointError naming the first that differs.
+    """
     for entry in manifest.files:
+        if only is not None and entry.name not in only:
+            continue
         path = folder / entry.name
         size = path.stat().st_size if path.is_file() else None
         if size != entry.bytes:
@@ -168,21 +250,80 @@ def verify(folder: Path, manifest: Manifest) -> None:
 
 
 def read(folder: Path) -> Weights:
-    """Verify and read a checkpoint folder. Raises CheckpointError as `read_manifest` and `verify` do."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    """Verify and read the weights of a checkpoint folder; what only a resume needs may be missing.
 
+    Raises CheckpointError as `read_manifest` and `verify` do.
+    """
     manifest = read_manifest(folder)
-    verify(folder, manifest)
-    try:
-        tensors: Any = load_file(folder / WEIGHTS)
-    except (SafetensorError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{folder / WEIGHTS}: not a safetensors file ({printable(str(error))})") from None
+    verify(folder, manifest, only=(WEIGHTS,))
     return Weights(
         contents=manifest.contents,
         model=manifest.model,
-        tensors=tensors,
+        tensors=load_tensors(folder / WEIGHTS),
         sha256=manifest.sha256,
         normalisation=manifest.normalisation,
         source=manifest.source,
     )
+
+
+def load_tensors(path: Path) -> "dict[str, torch.Tensor]":
+    """Name -> tensor of a safetensors file. Raises CheckpointError when it is none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: Any = load_file(path)
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: not a safetensors file ({printable(str(error))})") from None
+    return dict(tensors)
+
+
+def step_folder(run: Path, step: int) -> Path:
+    """Where a run directory keeps the checkpoint of ``step``."""
+    return run / CHECKPOINTS / step_name(step)
+
+
+def step_folders(run: Path) -> dict[int, Path]:
+    """Step -> folder, newest first, of everything that is named like a run's checkpoint, verified or not."""
+    found = {}
+    if (run / CHECKPOINTS).is_dir():
+        for path in (run / CHECKPOINTS).iterdir():
+            match = re.fullmatch(r"step-([0-9]{8,})", path.name)
+            if match and path.is_dir() and path == step_folder(run, int(match[1])):
+                found[int(match[1])] = path
+    return dict(sorted(found.items(), reverse=True))
+
+
+def resolve(path: Path) -> Path:
+    """The checkpoint folder that ``path`` means: of a run directory its best step, else its newest; others themselves.
+
+    Raises:
+        CheckpointError: a run directory without a checkpoint, or whose ``best.json`` names none.
+    """
+    if (path / MANIFEST).exists() or not (path / CHECKPOINTS).is_dir():
+        return path
+    folders = step_folders(path)
+    if (path / CHECKPOINTS / BEST).exists():
+        best = read_best(path)
+        if best is None or best.step not in folders:
+            there = ", ".join(folder.name for folder in folders.values()) or "none"
+            raise CheckpointError(
+                f"{path / CHECKPOINTS / BEST}: names no checkpoint that is there; instead of the run directory, name "
+                f"one of {path / CHECKPOINTS} yourself ({there})"
+            )
+        return folders[best.step]
+    for folder in folders.values():
+        try:
+            verify(folder, read_manifest(folder), only=(WEIGHTS,))
+        except DataError:
+            continue
+        return folder
+    raise CheckpointError(f"{path}: no checkpoint in {CHECKPOINTS}/ yet; train until the first one is committed")
+
+
+def read_best(run: Path) -> Best | None:
+    """What ``best.json`` of a run directory says; None when it is missing or damaged."""
+    try:
+        return Best.model_validate(read_json(run / CHECKPOINTS / BEST))
+    except (DataError, ValidationError):
+        return None

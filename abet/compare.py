@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from abet.config import ModelConfig
-from abet.data.index import OodDataset, Pair, open_dataset
+from abet.data.index import Dataset, Pair, open_dataset
 from abet.detector import Detector, class_map, load_detector, score_map
 from abet.errors import DataError, UsageError
 from abet.files import read_json, sha256_of
@@ -59,19 +59,19 @@ def _only_dataset(runs: Sequence[RunResults]) -> str:
     raise UsageError(f"the matrix shows one data set and these runs share {shown}: choose with --dataset")
 
 
-def _in_order(data: OodDataset, images: Sequence[str]) -> list[Pair]:
+def _in_order(data: Dataset, images: Sequence[str]) -> list[Pair]:
     """The chosen pairs in the order in which they were named."""
     return [pair for name in images for pair in data.select(images=[name]).pairs] if images else list(data.pairs)
 
 
-def _open(run: RunResults, dataset: str, data_root: Path | None) -> OodDataset:
+def _open(run: RunResults, dataset: str, data_root: Path | None) -> Dataset:
     description = read_json(evaluation_dir(run.path, dataset) / "evaluation.json")
     root = data_root or Path(str(description["data_root"]))
     return open_dataset(dataset, root, str(description["split"]))
 
 
 def _samples(
-    columns: Sequence[tuple[RunResults, MatrixColumn]], data: OodDataset, device: str
+    columns: Sequence[tuple[RunResults, MatrixColumn]], data: Dataset, device: str
 ) -> Mapping[tuple[Path, str], Sample]:
     """(run, image) -> its maps, computed where they are not kept yet; one network in memory at a time."""
     keys: dict[Path, list[str]] = {}
@@ -104,7 +104,7 @@ def _holds(path: Path, made_from: str, keys: Sequence[str]) -> bool:
         return str(file["made_from"]) == made_from and {f"score_{key}" for key in keys} <= set(file.files)
 
 
-def _compute(detector: Detector, data: OodDataset, pair: Pair, keys: Sequence[str], path: Path) -> None:
+def _compute(detector: Detector, data: Dataset, pair: Pair, keys: Sequence[str], path: Path) -> None:
     image, label = data.read(pair)
     output = detector.output(image)
     maps = {key: score_map(key, output) for key in keys}

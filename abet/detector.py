@@ -117,9 +117,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def read_weights(path: Path, *, model: str | ModelConfig) -> checkpoint.Weights:
-    """Weights of a checkpoint folder or a published ``.pth``; see `abet.load`."""
+    """Weights of a checkpoint folder, a run directory (its best step) or a published ``.pth``; see `abet.load`."""
     if path.is_dir():
-        return checkpoint.read(path)
+        return checkpoint.read(checkpoint.resolve(path))
     from abet.published import read_published
 
     base = load_recipe(model).model if isinstance(model, str) else model
@@ -134,6 +134,7 @@ def _same_kind(found: torch.Tensor | None, wanted: torch.Tensor) -> bool:
 def load_detector(path: Path, *, device: str = "auto", model: str | ModelConfig = "cityscapes_finetune") -> Detector:
     """See `abet.load`; ``model`` may also be the configuration itself."""
     target = choose_device(device)
+    path = checkpoint.resolve(path)
     weights = read_weights(path, model=model)
     if weights.contents != "model":
         raise CheckpointError(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from abet.data.index import OodDataset, Pair
+from abet.data.index import Dataset, Pair
 from abet.detector import Detector, class_map, score_map
 from abet.errors import UsageError
 from abet.files import read_json, write_json
@@ -73,7 +73,7 @@ class Evaluation:
     """One detector on one data set with the scores to take."""
 
     detector: Detector
-    dataset: OodDataset
+    dataset: Dataset
     scores: tuple[str, ...]
     shards: int = 1
     samples: int = 6

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from abet.data.images import is_image_name, read_image
-from abet.data.layout import files_in, is_utf8
+from abet.data.pairing import files_in, is_utf8
 from abet.detector import Detector
 from abet.errors import DataError, UsageError
 from abet.files import read_json, write_json

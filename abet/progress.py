@@ -3,14 +3,18 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LOG_INTERVAL_SECONDS = 30.0
 
-Advance = Callable[[int], None]
-"""Call it with the units done since the last call."""
+
+class Advance(Protocol):
+    """Call it with the units done since the last call, and with how things stand, if that is worth showing."""
+
+    def __call__(self, units: int, status: str = "") -> None: ...
 
 
 def format_seconds(seconds: float) -> str:
@@ -24,11 +28,11 @@ def format_seconds(seconds: float) -> str:
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Advance]:
-    """Show how far ``total`` units of work have come, with the time that remains."""
+def progress(description: str, total: int, *, done: int = 0) -> Iterator[Advance]:
+    """Show how far ``total`` units of work, of which ``done`` are done, have come, with the time that remains."""
     console = Console(stderr=True)
-    shown = _bar(console, description, total) if console.is_terminal else _log(console, description, total)
-    with shown as advance:
+    shown = _bar if console.is_terminal else _log
+    with shown(console, description, total, done) as advance:
         yield advance
 
 
@@ -48,25 +52,33 @@ def unsized_progress(description: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def _bar(console: Console, description: str, total: int) -> Iterator[Advance]:
+def _bar(console: Console, description: str, total: int, done: int) -> Iterator[Advance]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("ETA"), TimeRemainingColumn(), console=console) as bars:
-        task = bars.add_task(description, total=total)
-        yield lambda units: bars.advance(task, units)
+    after = (TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[status]}"))
+    with Progress(*columns, *after, console=console) as bars:
+        task = bars.add_task(description, total=total, completed=done, status="")
+
+        def advance(units: int, status: str = "") -> None:
+            if status:
+                bars.update(task, status=status)
+            bars.advance(task, units)
+
+        yield advance
 
 
 @contextmanager
-def _log(console: Console, description: str, total: int) -> Iterator[Advance]:
+def _log(console: Console, description: str, total: int, done: int) -> Iterator[Advance]:
     start = last = time.monotonic()
-    done = 0
+    before = done
 
-    def advance(units: int) -> None:
+    def advance(units: int, status: str = "") -> None:
         nonlocal done, last
         done += units
         now = time.monotonic()
         if done == total or now - last >= LOG_INTERVAL_SECONDS:
             last = now
-            remaining = (now - start) / max(done, 1) * (total - done)
-            console.print(f"{description}: {done}/{total}, {format_seconds(remaining)} left", highlight=False)
+            remaining = (now - start) / max(done - before, 1) * (total - done)
+            text = f"{description}: {done}/{total}, {format_seconds(remaining)} left"
+            console.print(f"{text}  {status}" if status else text, highlight=False, markup=False, soft_wrap=True)
 
     yield advance

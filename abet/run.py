@@ -1,4 +1,8 @@
-"""The run directory: which checkpoint it belongs to, what started it, and where its evaluation files stand."""
+"""The run directory: which job or checkpoint it belongs to, what started it, and where its files stand.
+
+A run of `abet train` keeps its recipe in ``config.yaml``; what was evaluated of it then stands in
+``evaluation/config.yaml``. In a run that only evaluates, that is ``config.yaml`` itself.
+"""
 
 import os
 import platform
@@ -17,9 +21,20 @@ from abet.version import __version__
 
 CONFIG = "config.yaml"
 PROVENANCE = "run.json"
-OURS = frozenset({CONFIG, PROVENANCE, "evaluation"})
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
+CHECKPOINTS = "checkpoints"
+PICTURES = "pictures"
+FAILED_BATCHES = "failed_batches"
+OWNER = "owner.json"
+OURS = frozenset({CONFIG, PROVENANCE, METRICS, TENSORBOARD, CHECKPOINTS, PICTURES, FAILED_BATCHES, OWNER, "evaluation"})
 PACKAGES = ("torch", "numpy", "pillow", "safetensors")
 SHARD_NAME = re.compile(r"shard-(\d+)-of-(\d+)\.npz")
+
+
+def step_name(step: int) -> str:
+    """``step-00001234``: how files and folders of a training step are named."""
+    return f"step-{step:08d}"
 
 
 def evaluation_dir(run: Path, dataset: str) -> Path:
@@ -45,7 +60,7 @@ def open_run(run: Path, config: dict[str, Any]) -> None:
     Raises as `refuse_foreign` does.
     """
     refuse_foreign(run, config)
-    write_bytes(run / CONFIG, yaml.safe_dump(config, sort_keys=False).encode(), keep_existing=True)
+    write_bytes(evaluation_config(run), yaml.safe_dump(config, sort_keys=False).encode(), keep_existing=True)
     refuse_foreign(run, config)
     write_json(run / PROVENANCE, provenance(), keep_existing=True)
 
@@ -56,9 +71,25 @@ def refuse_foreign(run: Path, config: dict[str, Any]) -> None:
     Raises:
         UsageError: the folder belongs to another checkpoint, or holds files that no run wrote.
     """
-    if (run / CONFIG).exists():
+    if evaluation_config(run).exists():
         _same_checkpoint(run, config)
-    elif run.exists() and (not run.is_dir() or any(map(_is_foreign, run.iterdir()))):
+    else:
+        require_ours(run)
+
+
+def run_of(checkpoint: Path) -> Path | None:
+    """The training run that a checkpoint (a run directory, or one of its steps) belongs to; None for other folders."""
+    return next((place for place in (checkpoint, *checkpoint.parents[1:2]) if (place / CHECKPOINTS).is_dir()), None)
+
+
+def evaluation_config(run: Path) -> Path:
+    """Where the evaluations below ``run`` say which checkpoint they belong to."""
+    return run / "evaluation" / CONFIG if (run / CHECKPOINTS).is_dir() else run / CONFIG
+
+
+def require_ours(run: Path) -> None:
+    """Raises UsageError for a folder with files that no run wrote, or something that is no folder."""
+    if run.exists() and (not run.is_dir() or any(map(_is_foreign, run.iterdir()))):
         raise UsageError(f"{run} is not empty and not a run directory: choose another --output")
 
 
@@ -78,10 +109,11 @@ def _same_checkpoint(run: Path, config: dict[str, Any]) -> None:
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """``config.yaml`` of a run. Raises DataError when the folder is no run or the file is damaged."""
-    path = run / CONFIG
+    """What the evaluations of a run belong to. Raises DataError when there are none or the file is damaged."""
+    path = evaluation_config(run)
     if not path.is_file():
-        raise DataError(f"{run}: no run directory ({CONFIG} is missing); `abet evaluate --output {run}` makes one")
+        name = path.relative_to(run)
+        raise DataError(f"{run}: nothing is evaluated here ({name} is missing); `abet evaluate --output {run}` does it")
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         known = {"uri": config["checkpoint"]["uri"], "sha256": config["checkpoint"]["sha256"]}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from abet.data.index import OodDataset, open_dataset
+from abet.data.index import Dataset, open_dataset
 from abet.detector import Detector, load_detector
 from abet.errors import DataError, UsageError
 from abet.evaluate import Evaluation, shard_of
@@ -31,7 +31,7 @@ def plain(plain_checkpoint: Path) -> Detector:
 
 
 @pytest.fixture(scope="module")
-def mixed_sizes(tmp_path_factory: pytest.TempPathFactory) -> OodDataset:
+def mixed_sizes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Five images of two sizes."""
     root = tmp_path_factory.mktemp("road_anomaly")
     make_road_anomaly(root, count=2, size=(40, 56), seed=1)
@@ -44,7 +44,7 @@ def mixed_sizes(tmp_path_factory: pytest.TempPathFactory) -> OodDataset:
 ALL = ("abet", "energy", "entropy", "msp", "max_logit", "godin", "max_cosine")
 
 
-def evaluate(detector: Detector, dataset: OodDataset, run: Path, *, shards: int = 1, **options: Any) -> dict[str, Any]:
+def evaluate(detector: Detector, dataset: Dataset, run: Path, *, shards: int = 1, **options: Any) -> dict[str, Any]:
     evaluation = Evaluation(detector=detector, dataset=dataset, scores=ALL, shards=shards, **options)
     for shard in reversed(range(1, shards + 1)):
         evaluation.run_shard(run, shard)
@@ -53,7 +53,7 @@ def evaluate(detector: Detector, dataset: OodDataset, run: Path, *, shards: int 
 
 @pytest.mark.parametrize("key", ALL)
 def test_figures_are_those_of_all_valid_pixels_together(
-    learned: Detector, mixed_sizes: OodDataset, tmp_path: Path, key: str
+    learned: Detector, mixed_sizes: Dataset, tmp_path: Path, key: str
 ) -> None:
     metrics = evaluate(learned, mixed_sizes, tmp_path / "run")
     scores, truth = [], []
@@ -69,7 +69,7 @@ def test_figures_are_those_of_all_valid_pixels_together(
     assert entry["ap"]["low"] - 1e-9 <= ap <= entry["ap"]["high"] + 1e-9
 
 
-def test_every_sharding_gives_the_same_bytes(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+def test_every_sharding_gives_the_same_bytes(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
     contents = set()
     for shards in (1, 2, 3, 5):
         run = tmp_path / str(shards)
@@ -79,7 +79,7 @@ def test_every_sharding_gives_the_same_bytes(learned: Detector, mixed_sizes: Ood
     assert len(contents) == 1
 
 
-def test_shards_may_start_at_the_same_moment(mixed_sizes: OodDataset, learned: Detector, tmp_path: Path) -> None:
+def test_shards_may_start_at_the_same_moment(mixed_sizes: Dataset, learned: Detector, tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     evaluation = Evaluation(detector=learned, dataset=mixed_sizes, scores=("msp",), shards=5)
@@ -88,19 +88,19 @@ def test_shards_may_start_at_the_same_moment(mixed_sizes: OodDataset, learned: D
     assert merge(tmp_path / "run", "road_anomaly")["images"] == 5
 
 
-def test_shards_partition_the_images(mixed_sizes: OodDataset) -> None:
+def test_shards_partition_the_images(mixed_sizes: Dataset) -> None:
     for shards in range(1, 6):
         parts = [shard_of(mixed_sizes.pairs, shard, shards) for shard in range(1, shards + 1)]
         assert sorted(pair.name for part in parts for pair in part) == [pair.name for pair in mixed_sizes.pairs]
 
 
 @pytest.mark.parametrize(("shard", "shards"), [(0, 2), (3, 2), (1, 6)])
-def test_an_impossible_shard_is_refused(mixed_sizes: OodDataset, shard: int, shards: int) -> None:
+def test_an_impossible_shard_is_refused(mixed_sizes: Dataset, shard: int, shards: int) -> None:
     with pytest.raises(UsageError, match=f"shard {shard}/{shards}"):
         shard_of(mixed_sizes.pairs, shard, shards)
 
 
-def test_metrics_json_holds_the_contract(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+def test_metrics_json_holds_the_contract(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
     evaluate(learned, mixed_sizes, tmp_path / "run")
     text = (evaluation_dir(tmp_path / "run", "road_anomaly") / "metrics.json").read_text()
 
@@ -131,7 +131,7 @@ WORDS = {"id": ID, "ood": OOD, "void": VOID}
 
 
 def test_a_score_that_the_head_does_not_define_is_null_with_a_reason(
-    plain: Detector, mixed_sizes: OodDataset, tmp_path: Path
+    plain: Detector, mixed_sizes: Dataset, tmp_path: Path
 ) -> None:
     scores = evaluate(plain, mixed_sizes, tmp_path / "run")["scores"]
     for key in ("abet", "godin", "max_cosine"):
@@ -167,7 +167,7 @@ def test_lost_and_found_is_read_by_its_own_table(learned: Detector, tmp_path: Pa
 # --- what may stand in the output folder
 
 
-def test_a_finished_shard_is_kept(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+def test_a_finished_shard_is_kept(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
     evaluate(learned, mixed_sizes, tmp_path / "run")
     path = shard_path(tmp_path / "run", "road_anomaly", 1, 1)
     before = path.stat().st_mtime_ns
@@ -176,21 +176,21 @@ def test_a_finished_shard_is_kept(learned: Detector, mixed_sizes: OodDataset, tm
 
 
 def test_an_output_of_another_checkpoint_is_refused(
-    learned: Detector, plain: Detector, mixed_sizes: OodDataset, tmp_path: Path
+    learned: Detector, plain: Detector, mixed_sizes: Dataset, tmp_path: Path
 ) -> None:
     evaluate(learned, mixed_sizes, tmp_path / "run")
     with pytest.raises(UsageError, match=r"holds the run of another checkpoint.*choose another --output"):
         evaluate(plain, mixed_sizes, tmp_path / "run")
 
 
-def test_an_output_of_another_selection_is_refused(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+def test_an_output_of_another_selection_is_refused(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
     evaluate(learned, mixed_sizes, tmp_path / "run")
     with pytest.raises(UsageError, match=r"another evaluation of road_anomaly \(different: images 5 there, 2 here"):
         evaluate(learned, mixed_sizes.select(limit=2), tmp_path / "run")
 
 
 def test_a_folder_of_other_files_is_refused_and_untouched(
-    learned: Detector, mixed_sizes: OodDataset, tmp_path: Path
+    learned: Detector, mixed_sizes: Dataset, tmp_path: Path
 ) -> None:
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(UsageError, match="not empty and not a run directory"):
@@ -201,22 +201,22 @@ def test_a_folder_of_other_files_is_refused_and_untouched(
 # --- merging
 
 
-def test_missing_shards_are_named(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+def test_missing_shards_are_named(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
     Evaluation(detector=learned, dataset=mixed_sizes, scores=ALL, shards=3).run_shard(tmp_path / "run", 2)
     with pytest.raises(DataError, match=r"2 of 3 shards missing: 1/3, 3/3"):
         merge(tmp_path / "run", "road_anomaly")
 
 
-def test_no_shard_at_all_says_what_to_run(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+def test_no_shard_at_all_says_what_to_run(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
     evaluate(learned, mixed_sizes, tmp_path / "run")
     with pytest.raises(DataError, match="no shards; run `abet evaluate --dataset lost_and_found"):
         merge(tmp_path / "run", "lost_and_found")
-    with pytest.raises(DataError, match="no run directory"):
+    with pytest.raises(DataError, match="nothing is evaluated here"):
         merge(tmp_path / "absent", "road_anomaly")
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
-def test_a_truncated_shard_is_named(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path, keep: float) -> None:
+def test_a_truncated_shard_is_named(learned: Detector, mixed_sizes: Dataset, tmp_path: Path, keep: float) -> None:
     evaluate(learned, mixed_sizes, tmp_path / "run")
     path = shard_path(tmp_path / "run", "road_anomaly", 1, 1)
     content = path.read_bytes()
@@ -225,7 +225,7 @@ def test_a_truncated_shard_is_named(learned: Detector, mixed_sizes: OodDataset, 
         merge(tmp_path / "run", "road_anomaly")
 
 
-def test_shards_of_two_partitions_are_refused(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+def test_shards_of_two_partitions_are_refused(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
     evaluate(learned, mixed_sizes, tmp_path / "run")
     path = shard_path(tmp_path / "run", "road_anomaly", 1, 1)
     path.with_name("shard-001-of-002.npz").write_bytes(path.read_bytes())
@@ -239,7 +239,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def test_a_shard_of_another_model_is_refused(
-    learned: Detector, plain: Detector, mixed_sizes: OodDataset, tmp_path: Path
+    learned: Detector, plain: Detector, mixed_sizes: Dataset, tmp_path: Path
 ) -> None:
     evaluate(learned, mixed_sizes, tmp_path / "a", shards=2)
     evaluate(plain, mixed_sizes, tmp_path / "b", shards=2)
@@ -248,7 +248,7 @@ def test_a_shard_of_another_model_is_refused(
         merge(tmp_path / "a", "road_anomaly")
 
 
-def test_a_shard_of_another_selection_is_refused(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+def test_a_shard_of_another_selection_is_refused(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
     evaluate(learned, mixed_sizes, tmp_path / "a", shards=2)
     evaluate(learned, mixed_sizes.select(limit=4), tmp_path / "b", shards=2)
     copy(*(shard_path(tmp_path / run, "road_anomaly", 2, 2) for run in "ba"))
@@ -256,14 +256,14 @@ def test_a_shard_of_another_selection_is_refused(learned: Detector, mixed_sizes:
         merge(tmp_path / "a", "road_anomaly")
 
 
-def test_a_shard_under_another_name_is_refused(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+def test_a_shard_under_another_name_is_refused(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
     evaluate(learned, mixed_sizes, tmp_path, shards=2)
     copy(*(shard_path(tmp_path, "road_anomaly", number, 2) for number in (1, 2)))
     with pytest.raises(DataError, match=r"shard-002-of-002\.npz: holds shard 001 of 002"):
         merge(tmp_path, "road_anomaly")
 
 
-def test_a_shard_of_another_data_set_is_refused(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+def test_a_shard_of_another_data_set_is_refused(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
     evaluate(learned, mixed_sizes, tmp_path)
     copy(*(shard_path(tmp_path, dataset, 1, 1) for dataset in ("road_anomaly", "lost_and_found")))
     with pytest.raises(DataError, match="dataset road_anomaly"):
@@ -271,7 +271,7 @@ def test_a_shard_of_another_data_set_is_refused(learned: Detector, mixed_sizes: 
 
 
 def test_shards_of_other_arithmetic_are_refused(
-    learned: Detector, mixed_sizes: OodDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learned: Detector, mixed_sizes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Evaluation(detector=learned, dataset=mixed_sizes, scores=("msp",), shards=2).run_shard(tmp_path, 1)
     monkeypatch.setattr("torch.get_num_threads", lambda: 64)
@@ -279,7 +279,7 @@ def test_shards_of_other_arithmetic_are_refused(
         Evaluation(detector=learned, dataset=mixed_sizes, scores=("msp",), shards=2).run_shard(tmp_path, 2)
 
 
-def test_a_shard_survives_its_file(learned: Detector, mixed_sizes: OodDataset, tmp_path: Path) -> None:
+def test_a_shard_survives_its_file(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
     evaluate(learned, mixed_sizes, tmp_path / "run", shards=2)
     shard = read_shard(shard_path(tmp_path / "run", "road_anomaly", 1, 2))
     assert (shard.shard, shard.images) == (1, 3)
@@ -290,7 +290,7 @@ def test_a_shard_survives_its_file(learned: Detector, mixed_sizes: OodDataset, t
 # --- samples
 
 
-def test_samples_are_spread_over_the_set_and_independent_of_sharding(mixed_sizes: OodDataset, tmp_path: Path) -> None:
+def test_samples_are_spread_over_the_set_and_independent_of_sharding(mixed_sizes: Dataset, tmp_path: Path) -> None:
     names = [pair.name for pair in mixed_sizes.pairs]
     assert sample_names(mixed_sizes.pairs, 0) == set()
     assert sample_names(mixed_sizes.pairs, 2) == {names[0], names[-1]}

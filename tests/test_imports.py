@@ -16,11 +16,13 @@ PACKAGE = ROOT / "abet"
 LAYERS = (
     {"version", "errors", "text"},
     {"files", "labels", "progress", "memory", "settings"},
-    {"config", "run"},
-    {"checkpoint", "data", "metrics", "models", "promote", "published_file", "report", "scores"},
-    {"published", "samples", "shards", "site"},
+    {"config", "exits", "run"},
+    {"data", "distributed", "losses", "metrics", "optim", "promote", "published_file", "report", "scores"},
+    {"checkpoint", "models"},
+    {"launch", "published", "samples", "shards", "site"},
     {"detector", "listing"},
-    {"evaluate", "merge", "predict", "compare"},
+    {"controls", "evaluate", "merge", "predict", "compare", "training"},
+    {"train"},
     {"cli"},
 )
 ROOMS = set.union(*LAYERS)

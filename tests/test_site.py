@@ -63,7 +63,7 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_committed_example_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, EXAMPLE.read_text())
     monkeypatch.chdir(tmp_path)
-    assert set(load_site().data) == {"road_anomaly", "lost_and_found"}
+    assert set(load_site().data) == {"road_anomaly", "lost_and_found", "mapillary", "cityscapes"}
 
 
 def test_the_given_data_root_wins_over_the_sites(tmp_path: Path) -> None:

@@ -10,11 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from abet.labels import ID, OOD, VOID
+from abet.labels import CITYSCAPES, ID, IGNORE, MAPILLARY, OOD, VOID
 
 
 class Sample(NamedTuple):
-    """image (H, W, 3) uint8 RGB, as saved (exact for .png); label (H, W) uint8 of ID, OOD and VOID."""
+    """image (H, W, 3) uint8 RGB, as saved (exact for .png); label (H, W) uint8.
+
+    Labels are ID, OOD and VOID in the OOD sets, train ids and IGNORE in the training sets.
+    """
 
     image: np.ndarray
     label: np.ndarray
@@ -66,9 +69,86 @@ def make_lost_and_found(root, count=3, size=(48, 64), seed=0, split="test", kind
     return samples
 
 
+CITYSCAPES_IDS = dict(
+    zip(range(19), (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33), strict=True)
+)
+"""Train id -> label id, as the authors publish it."""
+
+
+def make_training_sample(num_classes, size=(48, 64), seed=0):
+    """Tiles of random classes on noise, the upper left tile ignored."""
+    rng = np.random.default_rng(seed)
+    tiles = rng.integers(0, num_classes, (size[0] // 8, size[1] // 8), dtype=np.uint8)
+    tiles[0, 0] = IGNORE
+    label = np.kron(tiles, np.ones((8, 8), dtype=np.uint8))
+    return Sample(rng.integers(0, 255, (*size, 3), dtype=np.uint8), label)
+
+
+def mapillary_config(names=None):
+    """The text of a config.json, by default with the 65 classes and the 66th row for what nobody labelled."""
+    colours = {row.name: row.colour for row in MAPILLARY}
+    names = [*colours, "Unlabeled"] if names is None else names
+    rows = [
+        {
+            "color": list(colours.get(name, (0, 0, 0))),
+            "instances": False,
+            "readable": name,
+            "name": f"group--{str(name).lower()}",
+            "evaluate": name != "Unlabeled",
+        }
+        for name in names
+    ]
+    return json.dumps({"labels": rows, "version": 1.1, "mapping": "public"})
+
+
+def make_mapillary(root, count=3, size=(48, 64), seed=0, version="v1.1", split="training", suffix=".jpg"):
+    """``version``: "v1.1" (labels/), "v1.2" (the newer archive, which holds v2.0 too) or "v2.0" (that part alone)."""
+    root, samples = Path(root), {}
+    folders = {"v1.1": ("labels",), "v1.2": ("v1.2/labels", "v2.0/labels"), "v2.0": ("v2.0/labels",)}[version]
+    for index in range(count):
+        stem, sample = f"-{index:02d}_Vistas", make_training_sample(len(MAPILLARY), size, seed + index)
+        image = f"{split}/images/{stem}{suffix}"
+        save(root / image, sample.image)
+        label = np.where(sample.label == IGNORE, 65, sample.label)
+        for folder in folders:
+            numbers = np.full_like(label, 123) if "v2.0" in folder else label
+            save_palette(root / split / folder / f"{stem}.png", numbers, [row.colour for row in MAPILLARY])
+        samples[image] = sample
+    configs = {"labels": "config.json", "v1.2/labels": "config_v1.2.json", "v2.0/labels": "config_v2.0.json"}
+    for folder in folders:
+        names = [f"Class {number}" for number in range(124)] if "v2.0" in folder else None
+        (root / configs[folder]).write_text(mapillary_config(names), encoding="utf-8")
+    return samples
+
+
+def make_cityscapes(root, count=3, size=(48, 64), seed=0, tree="usual", split="train", kinds=("labelIds",)):
+    """Two cities in turn; ``tree`` "usual" or "nvidia"; ``kinds`` are the label files written."""
+    numbers = {"labelIds": {**CITYSCAPES_IDS, IGNORE: 0}, "labelTrainIds": {n: n for n in (*range(19), IGNORE)}}
+    above = {"usual": ("", ""), "nvidia": ("leftImg8bit_trainvaltest/", "gtFine_trainvaltest/")}[tree]
+    root, samples = Path(root), {}
+    for index in range(count):
+        city = ("aachen", "zurich")[index % 2]
+        stem, sample = f"{city}_{index:06d}_000019", make_training_sample(len(CITYSCAPES), size, seed + index)
+        image = f"{above[0]}leftImg8bit/{split}/{city}/{stem}_leftImg8bit.png"
+        save(root / image, sample.image)
+        for kind in kinds:
+            label = f"{above[1]}gtFine/{split}/{city}/{stem}_gtFine_{kind}.png"
+            save(root / label, translate(sample.label, numbers[kind]))
+        samples[image] = sample
+    return samples
+
+
 def translate(label, numbers):
     """(H, W) label with each meaning replaced by the number that a file uses for it."""
     return np.vectorize(numbers.__getitem__, otypes=[np.uint8])(label)
+
+
+def save_palette(path, indices, colours):
+    """Write (H, W) uint8 indices as a PNG with a palette, as Mapillary Vistas has its labels."""
+    picture = Image.fromarray(indices)
+    picture.putpalette([channel for colour in colours for channel in colour])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
 
 
 def save(path, array, **options):

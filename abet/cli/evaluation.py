@@ -18,15 +18,17 @@ from abet.cli.options import (
     load,
     open_data,
     parse_shard,
+    require_ood_set,
     require_output,
     say,
     split_names,
 )
 from abet.errors import CheckpointError, DataError, UsageError
 from abet.labels import CITYSCAPES
+from abet.run import run_of
 
 if TYPE_CHECKING:
-    from abet.data.index import OodDataset
+    from abet.data.index import Dataset
     from abet.detector import Detector
     from abet.evaluate import Evaluation
 
@@ -44,7 +46,10 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     dataset: DatasetOption,
     output: Annotated[
-        Path | None, typer.Option(help="Run directory. Default: <artifacts>/<checkpoint name> of the site file.")
+        Path | None,
+        typer.Option(
+            help="Run directory. Default: the checkpoint's own, if it was trained here, else <artifacts>/<its name>."
+        ),
     ] = None,
     checkpoint: CheckpointOption = None,
     data_root: DataRootOption = None,
@@ -78,7 +83,7 @@ def evaluate(
     say(*(f"note: {note}" for note in data.notes))
     chosen = choose_checkpoint(checkpoint, site)
     path = chosen.path
-    run = output or site.artifacts / path.resolve().name.removesuffix(".pth")
+    run = output or run_of(path.absolute()) or site.artifacts / path.resolve().name.removesuffix(".pth")
     require_output(run, kind="folder")
     use_threads(threads)
     detector = load(chosen, device, model)
@@ -114,7 +119,7 @@ def require_classes(detector: "Detector", num_classes: int) -> None:
         )
 
 
-def announce(evaluation: "Evaluation", data: "OodDataset", shard: str) -> None:
+def announce(evaluation: "Evaluation", data: "Dataset", shard: str) -> None:
     """Verify the files of the shard, then say how long it will take."""
     from abet.evaluate import estimate_seconds
     from abet.progress import format_seconds
@@ -131,7 +136,7 @@ def announce(evaluation: "Evaluation", data: "OodDataset", shard: str) -> None:
         say("a shard that is stopped starts again from its first image: --shard I/N makes smaller ones")
 
 
-def verified_pixels(data: "OodDataset") -> int:
+def verified_pixels(data: "Dataset") -> int:
     """Decode every file, which costs little beside a network's pass, so that none fails hours into the evaluation.
 
     Returns the pixels in all. Raises DataError with every fault.
@@ -144,7 +149,7 @@ def verified_pixels(data: "OodDataset") -> int:
     if not report.ok:
         faults = "\n  ".join(str(fault) for fault in report.faults)
         raise DataError(f"{data.root}: {len(report.faults)} faults, nothing was evaluated:\n  {faults}")
-    return report.pixels.id + report.pixels.ood + report.pixels.void
+    return report.pixels.total
 
 
 def merge(
@@ -152,10 +157,7 @@ def merge(
     dataset: DatasetOption,
 ) -> None:
     """Add up the shards of an evaluation into metrics.json."""
-    from abet.cli.options import check_names
-    from abet.data.index import DATASETS
-
-    check_names("dataset", [dataset], DATASETS)
+    require_ood_set(dataset)
     _merge_and_print(run, dataset)
 
 

@@ -5,17 +5,26 @@ import re
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from abet.cli import checkpoint, data, evaluation, showing
+from abet.cli import checkpoint, data, demo, evaluation, launch, showing, training
 from abet.cli.options import say
 from abet.errors import AbetError
+from abet.exits import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    STOPPED,
+    LostPeerError,
+    announce_rank,
+    record_exit,
+    speaks_for_itself,
+)
 from abet.files import DISK_FULL
 from abet.version import __version__
 
-INTERRUPTED = 130
 TEMPORARY = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{16}\.partial(?P<suffix>\.[^.]*)?")
 """Names that `abet.files.atomic_path` gives to files which are not complete yet."""
 
@@ -27,6 +36,9 @@ app = typer.Typer(
 )
 evaluation.register(app)
 showing.register(app)
+training.register(app)
+launch.register(app)
+demo.register(app)
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(data.app, name="data")
 
@@ -47,21 +59,30 @@ def _root(
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script, and of every rank that `abet launch` starts."""
+    announce_rank()
     warnings.showwarning = _show_warning
     try:
         app()
     except AbetError as error:
-        say(f"abet: error: {error}")
-        sys.exit(error.exit_code)
+        _leave(error.exit_code, str(error), follows=isinstance(error, LostPeerError))
     except OSError as error:
         # a full disk, a folder without permission: not our bug, so no traceback either
-        say(f"abet: error: {_explain(error)}")
-        sys.exit(1)
+        _leave(FAILED, _explain(error))
     except SystemExit as stop:
-        if stop.code == INTERRUPTED:  # typer has turned Ctrl-C into it, without a word
-            say("abet: interrupted")
+        # typer has turned Ctrl-C into a code without a word, and what it said of an option is said already
+        _leave(stop.code if isinstance(stop.code, int) else DONE, "interrupted" if stop.code == INTERRUPTED else "")
+    except BaseException as error:
+        record_exit(FAILED, f"{type(error).__name__}: {error}")
         raise
+
+
+def _leave(code: int, reason: str, *, follows: bool = False) -> NoReturn:
+    """Say the reason, here or through the launcher, and exit."""
+    if reason and speaks_for_itself():
+        say(f"abet: {reason}" if code in (STOPPED, INTERRUPTED) else f"abet: error: {reason}")
+    record_exit(code, reason, follows=follows)
+    sys.exit(code)
 
 
 def _explain(error: OSError) -> str:

@@ -12,7 +12,7 @@ import typer
 from abet.errors import CheckpointError, UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from abet.data.index import OodDataset
+    from abet.data.index import Dataset
     from abet.detector import Detector
     from abet.site import SiteConfig
 
@@ -157,12 +157,23 @@ def choose_checkpoint(given: Path | None, site: "SiteConfig") -> ChosenCheckpoin
     return ChosenCheckpoint(promotion.checkpoint, promotion.sha256)
 
 
-def open_data(dataset: str, data_root: Path | None, split: str | None, site: "SiteConfig") -> "OodDataset":
-    """The data set, with its name checked before its root is looked for."""
-    from abet.data.index import DATASETS, open_dataset
+def require_ood_set(name: str) -> None:
+    """Raises UsageError unless ``name`` is a data set that can be evaluated: a training set has no OOD pixels."""
+    from abet.data.index import OOD_SETS, TRAINING_SETS
+
+    if name in TRAINING_SETS:
+        raise UsageError(
+            f"--dataset {name}: a training set, its labels know no OOD pixels. The choices are: {', '.join(OOD_SETS)}"
+        )
+    check_names("dataset", [name], OOD_SETS)
+
+
+def open_data(dataset: str, data_root: Path | None, split: str | None, site: "SiteConfig") -> "Dataset":
+    """The OOD data set, with its name checked before its root is looked for."""
+    from abet.data.index import open_dataset
     from abet.site import data_root as find_root
 
-    check_names("dataset", [dataset], DATASETS)
+    require_ood_set(dataset)
     return open_dataset(dataset, find_root(site, dataset, data_root), split)
 
 

@@ -14,6 +14,7 @@ from abet.cli.options import (
     check_names,
     choose_checkpoint,
     load,
+    require_ood_set,
     require_output,
     say,
     split_names,
@@ -44,6 +45,8 @@ def report(
     """Compare runs on one page, or as the paper's matrix figure."""
     if matrix is None and (images, dataset, scores) != (None, None, None):
         raise UsageError("--images, --dataset and --scores choose what --matrix draws: add --matrix out.png")
+    if dataset is not None:
+        require_ood_set(dataset)
     page = output or (Path("report.html") if matrix is None else None)
     rows, columns = split_names(images), split_names(scores, what="score")
     if matrix is not None:

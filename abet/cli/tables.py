@@ -1,10 +1,14 @@
 """Results as tables for a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from abet.files import read_json
+from abet.run import evaluation_dir
 
 LOG_WIDTH_COLUMNS = 160
 
@@ -47,3 +51,22 @@ def _percent(figure: Mapping[str, float] | None) -> str:
         return "n/a"
     half = 50 * (figure["high"] - figure["low"])
     return f"{100 * figure['value']:.2f}" + (f" ± {half:.1g}" if half >= 0.005 else "")
+
+
+def print_comparison(runs: Sequence[Path], dataset: str) -> None:
+    """Every score of every run on one data set, one row each, the best of each figure marked; in percent."""
+    rows = [
+        (run.name, key, entry)
+        for run in runs
+        for key, entry in read_json(evaluation_dir(run, dataset) / "metrics.json")["scores"].items()
+        if entry["auroc"] is not None and entry["auroc"]["value"] is not None
+    ]
+    best = {
+        name: choose(entry[name]["value"] for _, _, entry in rows)
+        for name, choose in (("auroc", max), ("ap", max), ("fpr95", min))
+    }
+    table = Table("run", "score", "AUROC", "AP", "FPR95", title=f"{dataset}, in percent (* best)")
+    for run, key, entry in rows:
+        marks = ("*" if entry[name]["value"] == best[name] else " " for name in best)
+        table.add_row(run, key, *(f"{_percent(entry[name])}{mark}" for name, mark in zip(best, marks, strict=True)))
+    console().print(table)

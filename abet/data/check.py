@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from abet.data.images import IndexArray, decode_image, read_label
-from abet.data.index import OodDataset, require_same_size, survey
+from abet.data.check_report import CheckReport, ClassCounts, PixelCounts, count_pixels, describe
+from abet.data.images import decode_image, read_label
+from abet.data.index import DATASETS, Dataset, require_same_size, survey
 from abet.data.layout import Fault, Pair
 from abet.errors import DataError, UsageError
-from abet.labels import ID, OOD, VOID
+from abet.labels import IGNORE, VOID
+
+__all__ = ["CheckReport", "ClassCounts", "PixelCounts", "Progress", "check", "check_dataset", "describe"]
 
 _T = TypeVar("_T")
 
@@ -26,45 +30,10 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelCounts:
-    """Pixels of each meaning, summed over every sound pair."""
-
-    id: int = 0
-    ood: int = 0
-    void: int = 0
-
-    def __add__(self, other: "PixelCounts") -> "PixelCounts":
-        return PixelCounts(id=self.id + other.id, ood=self.ood + other.ood, void=self.void + other.void)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckReport:
-    """What a check found. Equal for equal files, whatever the number of workers."""
-
-    name: str
-    split: str
-    root: Path
-    layout: str | None
-    """None when the root holds no tree of this data set."""
-    images: int
-    """Pairs that were listed, sound or not."""
-    sizes: tuple[tuple[tuple[int, int], int], ...]
-    """((width, height), images), most frequent first."""
-    pixels: PixelCounts
-    notes: tuple[str, ...]
-    """Not faults: images that are converted, another number of images than published, all-void labels."""
-    faults: tuple[Fault, ...]
-
-    @property
-    def ok(self) -> bool:
-        """No fault at all: the set can be evaluated."""
-        return not self.faults
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Examined:
     size: tuple[int, int] | None = None
-    pixels: PixelCounts | None = None
+    histogram: NDArray[np.int64] | None = None
+    """(256,) pixels of each value that a read label may hold; None for a pair with a fault."""
     notes: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
 
@@ -84,36 +53,22 @@ def check(
         raise UsageError(f"workers {workers}: at least one is needed")
     found = survey(name, root, split)
     if found.dataset is None:
+        nothing = PixelCounts() if DATASETS[name].kind == "ood" else ClassCounts()
         return CheckReport(
-            name=name, split=found.split, root=Path(root), layout=None, images=0, sizes=(), pixels=PixelCounts(),
+            name=name, split=found.split, root=Path(root), layout=None, images=0, sizes=(), pixels=nothing,
             notes=found.notes, faults=found.faults,
         )  # fmt: skip
     report = check_dataset(found.dataset, workers=workers, progress=progress)
-    faults = (*found.faults, *report.faults)
-    if report.pixels != PixelCounts():
-        faults += tuple(_missing_classes(found.dataset, report.pixels))
-    return replace(report, faults=faults)
+    faults, notes = [*found.faults, *report.faults], [*report.notes]
+    if report.pixels.total:
+        faults += _useless(found.dataset, report.pixels)
+        notes += _absent_classes(report.pixels)
+    return replace(report, faults=tuple(faults), notes=tuple(notes))
 
 
-def check_dataset(dataset: OodDataset, *, workers: int | None = None, progress: Progress | None = None) -> CheckReport:
-    """The same for pairs that are listed already, a selection say; one without OOD or ID pixel is no fault here."""
+def check_dataset(dataset: Dataset, *, workers: int | None = None, progress: Progress | None = None) -> CheckReport:
+    """The same for pairs that are listed already, a selection say; what it lacks as a whole is no fault here."""
     return _report(dataset, _examine_all(dataset, workers or available_cpus(), progress))
-
-
-def describe(report: CheckReport) -> str:
-    """The report as plain text: counts, remarks, and every fault on a line of its own."""
-    total = max(1, report.pixels.id + report.pixels.ood + report.pixels.void)
-    lines = [f"{report.name} ({report.split}) in {report.root}, tree: {report.layout or 'none'}"]
-    lines.append(f"images: {report.images}")
-    lines += [f"  {count} of {width}x{height}" for (width, height), count in report.sizes]
-    for word, count in (("ID", report.pixels.id), ("OOD", report.pixels.ood), ("void", report.pixels.void)):
-        lines.append(f"{word} pixels: {count} ({count / total:.2%})")
-    lines += [f"note: {note}" for note in report.notes]
-    lines += [f"fault: {fault}" for fault in report.faults]
-    found = len(report.faults)
-    lines.append("no fault" if not found else "1 fault" if found == 1 else f"{found} faults")
-    # A file name need not be UTF-8, what is printed must
-    return "\n".join(lines).encode("utf-8", "backslashreplace").decode()
 
 
 def available_cpus() -> int:
@@ -121,7 +76,7 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _examine_all(dataset: OodDataset, workers: int, progress: Progress | None) -> list[_Examined]:
+def _examine_all(dataset: Dataset, workers: int, progress: Progress | None) -> list[_Examined]:
     examined = []
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -134,7 +89,7 @@ def _examine_all(dataset: OodDataset, workers: int, progress: Progress | None) -
     return examined
 
 
-def _examine(dataset: OodDataset, pair: Pair) -> _Examined:
+def _examine(dataset: Dataset, pair: Pair) -> _Examined:
     """Every fault of one pair: a bad image does not hide a bad label."""
     faults: list[Fault] = []
 
@@ -155,25 +110,21 @@ def _examine(dataset: OodDataset, pair: Pair) -> _Examined:
         attempt("size", pair.label, lambda: require_same_size(pair, decoded.pixels, raw))
     return _Examined(
         size=None if decoded is None else (decoded.pixels.shape[1], decoded.pixels.shape[0]),
-        pixels=None if label is None or faults else _count(label),
+        histogram=None if label is None or faults else np.bincount(label.ravel(), minlength=256),
         notes=() if decoded is None else decoded.notes,
         faults=tuple(faults),
     )
 
 
-def _count(label: IndexArray) -> PixelCounts:
-    counts = np.bincount(label.ravel(), minlength=256)
-    return PixelCounts(id=int(counts[ID]), ood=int(counts[OOD]), void=int(counts[VOID]))
-
-
-def _report(dataset: OodDataset, examined: list[_Examined]) -> CheckReport:
+def _report(dataset: Dataset, examined: list[_Examined]) -> CheckReport:
     sizes = Counter(result.size for result in examined if result.size is not None)
-    counted = [result.pixels for result in examined if result.pixels is not None]
-    faults = tuple(fault for result in examined for fault in result.faults)
+    counted = [result.histogram for result in examined if result.histogram is not None]
     notes = [*dataset.notes, *(note for result in examined for note in result.notes)]
-    empty = sum(1 for counts in counted if counts.id == counts.ood == 0)
+    blank = {"ood": ("void", VOID, "any figure"), "training": ("ignored", IGNORE, "what is learned")}
+    word, value, purpose = blank[DATASETS[dataset.name].kind]
+    empty = sum(1 for histogram in counted if histogram[value] == histogram.sum())
     if empty:
-        notes.append(f"{empty} images are void throughout: they are read and add nothing to any figure")
+        notes.append(f"{empty} images are {word} throughout: they are read and add nothing to {purpose}")
     return CheckReport(
         name=dataset.name,
         split=dataset.split,
@@ -181,14 +132,32 @@ def _report(dataset: OodDataset, examined: list[_Examined]) -> CheckReport:
         layout=dataset.layout,
         images=len(dataset.pairs),
         sizes=tuple(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))),
-        pixels=sum(counted, PixelCounts()),
+        pixels=count_pixels(dataset.labels, _total(counted)),
         notes=tuple(notes),
-        faults=faults,
+        faults=tuple(fault for result in examined for fault in result.faults),
     )
 
 
-def _missing_classes(dataset: OodDataset, pixels: PixelCounts) -> Iterator[Fault]:
-    for word, count in (("ID", pixels.id), ("OOD", pixels.ood)):
-        if not count:
-            message = f"no {word} pixel in the whole set: no metric is defined; the labels are of another kind?"
-            yield Fault(kind="label values", file=str(dataset.root), message=message)
+def _total(histograms: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    total = np.zeros(256, dtype=np.int64)
+    for histogram in histograms:
+        total += histogram
+    return total
+
+
+def _useless(dataset: Dataset, pixels: PixelCounts | ClassCounts) -> Iterator[Fault]:
+    """What a set of sound pairs may still lack, so that nothing can be done with it."""
+    if isinstance(pixels, PixelCounts):
+        lacking = [word for word, count in (("ID", pixels.id), ("OOD", pixels.ood)) if not count]
+        remark = "no metric is defined"
+    else:
+        lacking = [] if pixels.total > pixels.ignored else ["labelled"]
+        remark = "nothing can be learned"
+    for word in lacking:
+        message = f"no {word} pixel in the whole set: {remark}; the labels are of another kind?"
+        yield Fault(kind="label values", file=str(dataset.root), message=message)
+
+
+def _absent_classes(pixels: PixelCounts | ClassCounts) -> list[str]:
+    absent = pixels.absent if isinstance(pixels, ClassCounts) else ()
+    return [f"{len(absent)} classes never occur: {', '.join(absent)}"] if absent else []

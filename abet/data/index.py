@@ -16,22 +16,30 @@ from types import MappingProxyType
 from typing import Final
 
 from abet.data import locate
+from abet.data.cityscapes import CITYSCAPES
 from abet.data.images import ImageArray, IndexArray, read_image, read_label
-from abet.data.layout import DatasetSpec, Fault, LabelTable, Pair
+from abet.data.layout import DatasetSpec, Fault, Pair
 from abet.data.lost_and_found import LOST_AND_FOUND
+from abet.data.mapillary import MAPILLARY
 from abet.data.road_anomaly import ROAD_ANOMALY
+from abet.data.tables import ClassTable, LabelTable
 from abet.errors import DataError, UsageError, unknown_name
+from abet.labels import LabelClass
 
-__all__ = ["DATASETS", "OodDataset", "Pair", "Survey", "open_dataset", "survey"]
+__all__ = ["DATASETS", "OOD_SETS", "TRAINING_SETS", "Dataset", "Pair", "Survey", "open_dataset", "survey"]
 
-DATASETS: Final[Mapping[str, DatasetSpec]] = MappingProxyType(
+OOD_SETS: Final[Mapping[str, DatasetSpec]] = MappingProxyType(
     {"lost_and_found": LOST_AND_FOUND, "road_anomaly": ROAD_ANOMALY}
 )
-"""Every OOD data set by the name that commands and configuration use."""
+"""What is evaluated: labels are ID, OOD and VOID."""
+TRAINING_SETS: Final[Mapping[str, DatasetSpec]] = MappingProxyType({"cityscapes": CITYSCAPES, "mapillary": MAPILLARY})
+"""What is learned from: labels are train ids and IGNORE."""
+DATASETS: Final[Mapping[str, DatasetSpec]] = MappingProxyType({**OOD_SETS, **TRAINING_SETS})
+"""Every data set by the name that commands and configuration use."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class OodDataset:
+class Dataset:
     """A complete list of pairs, sorted by name, and the table that reads their labels. Cheap, and can be pickled."""
 
     name: str
@@ -39,11 +47,19 @@ class OodDataset:
     root: Path
     layout: str
     pairs: tuple[Pair, ...]
-    labels: LabelTable
+    labels: LabelTable | ClassTable
     notes: tuple[str, ...] = ()
 
+    @property
+    def classes(self) -> tuple[LabelClass, ...]:
+        """The classes of a training set, by train id."""
+        assert isinstance(self.labels, ClassTable), f"{self.name} is no training set"
+        return self.labels.classes
+
     def read(self, pair: Pair) -> tuple[ImageArray, IndexArray]:
-        """Image (H, W, 3) uint8 RGB and label (H, W) uint8 of ID, OOD and VOID, of one size.
+        """Image (H, W, 3) uint8 RGB and label (H, W) uint8, of one size.
+
+        Label values are ID, OOD and VOID in an OOD set, train ids and IGNORE in a training set.
 
         Raises:
             DataError: an unreadable file, different sizes, or label values outside the table.
@@ -53,17 +69,17 @@ class OodDataset:
         return image, self.labels.apply(raw, file=pair.label)
 
     def list_sha256(self) -> str:
-        """Fingerprint of what is evaluated: data set, split, label table, and name and byte sizes of every pair.
+        """Fingerprint of what is read: data set, split, label table, and name and byte sizes of every pair.
 
         Equal on machines that hold equal copies wherever they lie; shards of one evaluation must agree on it.
         Contents are not hashed (LostAndFound has gigabytes): it shows other files, not a flipped bit within one.
         """
-        digest = hashlib.sha256(json.dumps([self.name, self.split, str(self.labels)]).encode())
+        digest = hashlib.sha256(json.dumps([self.name, self.split, self.labels.signature]).encode())
         for pair in self.pairs:
             digest.update(json.dumps([pair.name, _bytes(pair.image), _bytes(pair.label)]).encode())
         return digest.hexdigest()
 
-    def select(self, *, images: Iterable[str] | None = None, limit: int | None = None) -> "OodDataset":
+    def select(self, *, images: Iterable[str] | None = None, limit: int | None = None) -> "Dataset":
         """The same data set with fewer pairs, in the same order: those named, then the first ``limit`` of them.
 
         A name is the path below the root, the file name, or the stem (with or without its ``_leftImg8bit``).
@@ -102,13 +118,15 @@ class Survey:
     """What lies below a root, complete or not. ``dataset`` holds the complete pairs; None when no tree was found."""
 
     split: str
-    dataset: OodDataset | None
+    dataset: Dataset | None
     faults: tuple[Fault, ...]
     notes: tuple[str, ...]
 
 
-def open_dataset(name: str, root: Path, split: str | None = None) -> OodDataset:
-    """The complete data set below ``root``; ``split`` defaults to the one that papers evaluate (test).
+def open_dataset(name: str, root: Path, split: str | None = None) -> Dataset:
+    """The complete data set below ``root``; ``split`` defaults to the one that papers evaluate, or train on.
+
+    Files are listed and none is decoded: 18000 images on a local disk open in a second or two.
 
     Raises:
         UsageError: an unknown data set or split.
@@ -138,7 +156,7 @@ def survey(name: str, root: Path, split: str | None = None) -> Survey:
         message = f"{place.root}: no image found. {locate.expected(spec, split)}"
         faults.append(Fault(kind="root", file=str(root), message=message))
     notes = (*place.notes, *scan.notes, *_count_note(spec, split, len(scan.pairs)))
-    dataset = OodDataset(
+    dataset = Dataset(
         name=name,
         split=split,
         root=place.root,
@@ -164,6 +182,11 @@ def _resolve(name: str, split: str | None) -> tuple[DatasetSpec, str]:
     if name not in DATASETS:
         raise unknown_name(kind="data set", name=name, choices=DATASETS)
     spec = DATASETS[name]
+    if split is not None and split in spec.refused_splits:
+        raise UsageError(
+            f"{name}: split {split!r} cannot be used: {spec.refused_splits[split]}. "
+            f"The choices are: {', '.join(spec.splits)}"
+        )
     if split is not None and split not in spec.splits:
         raise unknown_name(kind=f"split of {name}", name=split, choices=spec.splits)
     return spec, split or spec.default_split

@@ -36,6 +36,7 @@ def find(spec: DatasetSpec, root: Path, split: str) -> Place:
     if near:
         names = ", ".join(str(place.root) for place in near)
         raise DataError(f"{root} is not a {spec.title} root, several folders next to it are: {names}; name one of them")
+    _require_not_refused(spec, root, split)
     raise DataError(_nothing(spec, root, split))
 
 
@@ -66,6 +67,13 @@ def _require_folder(spec: DatasetSpec, root: Path, split: str) -> None:
         raise DataError(f"{root} does not exist or is out of reach. {expected(spec, split)}")
     if not _entries(root):
         raise DataError(f"{root} is empty. {expected(spec, split)}")
+
+
+def _require_not_refused(spec: DatasetSpec, root: Path, split: str) -> None:
+    for folder in (root, *_neighbours(spec, root, split)):
+        for tree in spec.refused_trees:
+            if (folder / tree.folder.format(split=split)).is_dir():
+                raise DataError(f"{folder} {tree.reason}. {expected(spec, split)}")
 
 
 def _nothing(spec: DatasetSpec, root: Path, split: str) -> str:

@@ -7,10 +7,10 @@ decide, as in the reference; label ids are mapped by the published table where t
 from pathlib import Path
 from typing import Final
 
-from abet.data.images import is_image_name
-from abet.data.layout import DatasetSpec, LabelTable, Layout, PairUp, Scan, files_in
+from abet.data.layout import DatasetSpec, Layout, Scan
+from abet.data.pairing import scan_by_token
+from abet.data.tables import LabelTable
 
-IMAGE_TOKEN: Final = "_leftImg8bit"
 TRAIN_IDS: Final = LabelTable(
     title="LostAndFound train ids", id=frozenset({1}), ood=frozenset({2}), void=frozenset({0, 255})
 )
@@ -22,45 +22,19 @@ LABEL_IDS: Final = LabelTable(
 )
 """Void: unlabelled (0), and what one may drive over: lying poles, post stands, timber, wheel caps, thin wood."""
 
-_SUFFIXES: Final = {
+_KINDS: Final = {
     "labelTrainIds": ("_gtCoarse_labelTrainIds.png", TRAIN_IDS),
     "labelIds": ("_gtCoarse_labelIds.png", LABEL_IDS),
 }
 
 
 def _scan(root: Path, split: str) -> Scan:
-    images, labels = root / "leftImg8bit" / split, root / "gtCoarse" / split
-    found = {kind: _labels_by_key(labels, suffix) for kind, (suffix, _) in _SUFFIXES.items()}
-    kind, other = ("labelTrainIds", "labelIds") if found["labelTrainIds"] else ("labelIds", "labelTrainIds")
-    suffix, table = _SUFFIXES[kind]
-    result = PairUp(root)
-    for image in files_in(images, recursive=True):
-        if not is_image_name(image.name):
-            continue
-        if not image.stem.endswith(IMAGE_TOKEN):
-            result.fault("unexpected name", image, f"image names end in {IMAGE_TOKEN}: move or rename it")
-            continue
-        key = image.relative_to(images).with_name(image.stem.removesuffix(IMAGE_TOKEN)).as_posix()
-        if key not in found[kind] and key in found[other]:
-            result.fault("mixed label kinds", image, f"has {other} only, others have {kind}: use one kind for all")
-            continue
-        label = found[kind].get(key, labels / f"{key}{suffix}")
-        result.add(key, image, label, present=key in found[kind])
-    result.orphans(found[kind].values())
-    return result.scan(table, notes=[f"labels read from *{suffix}"])
-
-
-def _labels_by_key(folder: Path, suffix: str) -> dict[str, Path]:
-    """Labels by ``<scene>/<stem>`` without the suffix."""
-    return {
-        path.relative_to(folder).as_posix().removesuffix(suffix): path
-        for path in files_in(folder, recursive=True)
-        if path.name.endswith(suffix)
-    }
+    return scan_by_token(root, root / "leftImg8bit" / split, root / "gtCoarse" / split, _KINDS)
 
 
 LOST_AND_FOUND: Final = DatasetSpec(
     title="LostAndFound",
+    kind="ood",
     citation="Pinggera, Ramos, Gehrig, Franke, Rother, Mester: Lost and Found: Detecting Small Road Hazards for "
     "Self-Driving Vehicles. IROS 2016, arXiv 1609.04653",
     page="http://wwwlehre.dhbw-stuttgart.de/~sgehrig/lostAndFoundDataset/index.html",

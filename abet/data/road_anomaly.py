@@ -8,7 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from abet.data.images import is_image_name
-from abet.data.layout import DatasetSpec, LabelTable, Layout, PairUp, Scan, files_in, is_utf8
+from abet.data.layout import DatasetSpec, Layout, Scan
+from abet.data.pairing import PairUp, files_in, is_utf8, pair_by_stem
+from abet.data.tables import LabelTable
 
 SYNBOOST_LABELS: Final = LabelTable(
     title="SynBoost's RoadAnomaly labels", id=frozenset({0}), ood=frozenset({1}), void=frozenset({255})
@@ -20,14 +22,7 @@ EPFL_LABELS: Final = LabelTable(
 
 
 def _scan_synboost(root: Path, _split: str) -> Scan:
-    labels = {path.stem: path for path in files_in(root / "labels") if path.suffix.lower() == ".png"}
-    result = PairUp(root)
-    for image in files_in(root / "original"):
-        if is_image_name(image.name):
-            label = labels.get(image.stem)
-            result.add(image.stem, image, label or root / "labels" / f"{image.stem}.png", present=label is not None)
-    result.orphans(labels.values())
-    return result.scan(SYNBOOST_LABELS)
+    return pair_by_stem(root, root / "original", root / "labels").scan(SYNBOOST_LABELS)
 
 
 def _scan_epfl(root: Path, _split: str) -> Scan:
@@ -75,6 +70,7 @@ def _is_frame_name(name: object) -> bool:
 
 ROAD_ANOMALY: Final = DatasetSpec(
     title="RoadAnomaly",
+    kind="ood",
     citation="Lis, Nakka, Fua, Salzmann: Detecting the Unexpected via Image Resynthesis. ICCV 2019, arXiv 1904.07595",
     page="https://www.epfl.ch/labs/cvlab/data/road-anomaly/",
     downloads=(

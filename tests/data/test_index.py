@@ -1,13 +1,14 @@
 """From a root to pairs to arrays: every tree, its order, its names and what reading refuses."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from abet.data.images import ImageNote
-from abet.data.index import DATASETS, open_dataset
+from abet.data.index import DATASETS, OOD_SETS, TRAINING_SETS, open_dataset
 from abet.errors import DataError, UsageError
 from tests.trees import make_lost_and_found, make_road_anomaly, make_sample, save
 
@@ -118,13 +119,19 @@ def test_an_unknown_data_set_or_split_lists_the_choices(tmp_path):
         open_dataset("lost_and_found", tmp_path, "val")
 
 
+def test_a_data_set_is_either_evaluated_or_learned_from():
+    assert dict(DATASETS) == {**OOD_SETS, **TRAINING_SETS}
+    assert {name for name, spec in DATASETS.items() if spec.kind == "ood"} == set(OOD_SETS)
+    assert set(TRAINING_SETS) == {"cityscapes", "mapillary"}
+
+
 @pytest.mark.parametrize("name", DATASETS)
 def test_each_data_set_says_where_it_comes_from(name):
     spec = DATASETS[name]
     assert spec.default_split in spec.splits
     assert set(spec.published_images) == set(spec.splits)
     assert spec.page.startswith("http")
-    assert "arXiv" in spec.citation
+    assert re.search(r"\b(CVPR|ICCV|IROS) 20\d\d", spec.citation)
     assert "check the page" in spec.licence or "read them there" in spec.licence
 
 

@@ -38,7 +38,7 @@ def test_every_evaluated_data_set_is_read_and_one_still_in_shards_is_not(tmp_pat
 
 
 def test_a_folder_that_is_no_run_says_what_makes_one(tmp_path: Path):
-    with pytest.raises(DataError, match=r"no run directory.*abet evaluate"):
+    with pytest.raises(DataError, match=r"nothing is evaluated here.*abet evaluate"):
         load_run(tmp_path)
 
 

@@ -1,0 +1,350 @@
+"""Batches for training, decoded ahead by processes of their own; and a share of the validation images, by threads.
+
+    with TrainingBatches(dataset, ...) as batches:
+        batch = batches.next_batch(stop)
+
+Each loader process has one pipe: it is sent the keys of every n-th micro-batch and answers with arrays. Nothing is
+shared between the processes, neither locks nor /dev/shm, so one that is killed shows at once as the end of its pipe,
+and closing is a kill: they hold no state.
+"""
+
+import atexit
+import multiprocessing
+import multiprocessing.connection
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from itertools import cycle, islice
+from multiprocessing.connection import Connection
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+import torch
+
+from abet.config import AugmentationConfig
+from abet.data.images import ImageArray, IndexArray, read_label
+from abet.data.index import Dataset, Pair
+from abet.data.sampling import BatchPlan, Crops, CropSource, SampleKey, micro_batches
+from abet.errors import AbetError, DataError
+from abet.labels import IGNORE
+
+_AHEAD_PER_WORKER: Final = 2
+_READY_BATCHES: Final = 2
+_POLL_SECONDS: Final = 0.1
+_CLOSE_SECONDS: Final = 5.0
+_PROBED_LABELS: Final = 16
+
+
+class LoaderError(AbetError):
+    """A loader process that could not be started or died: no fault of the data, so a new start may succeed."""
+
+
+class Batch(NamedTuple):
+    """A micro-batch of B crops, in host memory (pinned where asked for)."""
+
+    images: torch.Tensor
+    """(B, H, W, 3) uint8 RGB."""
+    labels: torch.Tensor
+    """(B, H, W) uint8 train ids and IGNORE."""
+    names: tuple[str, ...]
+    """Of the images that the crops were taken from."""
+    faults: tuple[str, ...]
+    """What could not be read and was replaced; empty without ``skip_corrupt``."""
+
+
+class TrainingBatches:
+    """The micro-batches of one rank from ``start_step`` on, without end: a context manager over `next_batch`.
+
+    The same batches, bit for bit, for any number of ``workers``.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        augmentation: AugmentationConfig,
+        plan: BatchPlan,
+        rank: int,
+        seed: int,
+        start_step: int = 0,
+        workers: int = 0,
+        skip_corrupt: bool = False,
+        pin_memory: bool = False,
+    ) -> None:
+        """Nothing is started yet. Raises DataError for fewer images than a global batch.
+
+        Args:
+            dataset: a training set.
+            augmentation: what happens to image and label.
+            plan: how a global batch is shared out.
+            rank: of this process, below ``plan.processes``.
+            seed: of order and augmentation.
+            start_step: optimiser steps that are done already.
+            workers: loader processes, which live until the end; 0 decodes in one thread of this process.
+            skip_corrupt: replace an image that cannot be read by another one, and report it.
+            pin_memory: page-locked memory, for copies to a CUDA device that do not wait.
+        """
+        self._source = CropSource(dataset=dataset, augmentation=augmentation, seed=seed, skip_corrupt=skip_corrupt)
+        self._keys = micro_batches(plan, rank, len(dataset.pairs), seed, start_step)
+        self._workers: list[_Worker] = []
+        self._worker_count = workers
+        self._pin_device = torch.cuda.current_device() if pin_memory else None
+        self._ready: queue.Queue[Batch | Exception] = queue.Queue(maxsize=_READY_BATCHES)
+        self._closing = threading.Event()
+        # Daemon: a read that hangs on a lost network drive must not keep the process alive
+        self._thread = threading.Thread(target=self._feed, name="batches", daemon=True)
+        self._failure: Exception | None = None
+        self._waited_seconds = 0.0
+
+    def __enter__(self) -> Self:
+        """Start the loader processes, then the thread that listens to them. Raises LoaderError when it cannot."""
+        # Processes that ignore SIGTERM must be gone before the interpreter's exit, which would wait for them
+        atexit.register(self.close)
+        try:
+            for _ in range(self._worker_count):
+                self._workers.append(_Worker(self._source))
+            self._thread.start()
+        except (OSError, RuntimeError) as error:
+            self.close()
+            raise LoaderError(
+                f"loader process {len(self._workers) + 1} of {self._worker_count} could not be started: {error}; "
+                "lower data.workers_per_process (0 needs none)"
+            ) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """See `close`."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop thread and processes, wherever they are; returns within seconds, and may be called again."""
+        self._closing.set()
+        for worker in self._workers:
+            worker.process.kill()
+        if self._thread.ident is not None:
+            self._thread.join(_CLOSE_SECONDS)
+        for worker in self._workers:
+            worker.process.join(_CLOSE_SECONDS)
+        atexit.unregister(self.close)
+
+    def next_batch(self, stop: Callable[[], bool]) -> Batch | None:
+        """The next micro-batch; None when it is not ready and ``stop()`` is true, which is asked while waiting.
+
+        Raises:
+            DataError: a file that cannot be read; the message names it.
+            LoaderError: a loader process died.
+        """
+        if self._failure is not None:
+            raise self._failure
+        started = time.monotonic()
+        try:
+            result = self._wait(stop)
+        finally:
+            self._waited_seconds += time.monotonic() - started
+        if isinstance(result, Exception):
+            self._failure = result
+            raise result
+        return result
+
+    def _wait(self, stop: Callable[[], bool]) -> Batch | Exception | None:
+        while True:
+            try:
+                return self._ready.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                assert self._thread.ident is not None, "use TrainingBatches in a with statement"
+                assert not self._closing.is_set(), "these batches are closed"
+                if stop():
+                    return None
+
+    def take_waited_seconds(self) -> float:
+        """Seconds that `next_batch` has waited since this was last asked."""
+        waited, self._waited_seconds = self._waited_seconds, 0.0
+        return waited
+
+    def _feed(self) -> None:
+        """The thread: whatever goes wrong travels to `next_batch` as a value."""
+        try:
+            if self._pin_device is not None:
+                torch.cuda.set_device(self._pin_device)  # a thread starts on device 0, and would claim memory there
+            for arrays in self._from_workers() if self._workers else self._from_here():
+                self._put(self._batch(arrays))
+        except Exception as error:
+            self._put(error)
+
+    def _put(self, item: Batch | Exception) -> None:
+        while not self._closing.is_set():
+            with suppress(queue.Full):
+                self._ready.put(item, timeout=_POLL_SECONDS)
+                return
+
+    def _batch(self, arrays: Crops) -> Batch:
+        images, labels = torch.from_numpy(arrays.images), torch.from_numpy(arrays.labels)
+        if self._pin_device is not None:
+            images, labels = images.pin_memory(), labels.pin_memory()
+        return Batch(images, labels, arrays.names, arrays.faults)
+
+    def _from_here(self) -> Iterator[Crops]:
+        for keys in self._keys:
+            if self._closing.is_set():
+                return
+            yield self._source.take(keys)
+
+    def _from_workers(self) -> Iterator[Crops]:
+        """Micro-batch i comes from worker i modulo their number, so the order is that of the keys."""
+        for worker, keys in zip(self._workers * _AHEAD_PER_WORKER, self._keys, strict=False):
+            worker.send(keys)
+        for worker in cycle(self._workers):
+            arrays = worker.receive(self._closing)
+            if arrays is None:
+                return
+            worker.send(next(self._keys))
+            yield arrays
+
+
+class _Worker:
+    """One loader process and this end of its pipe."""
+
+    def __init__(self, source: CropSource) -> None:
+        # Forked, it needs no second import of torch; and it never touches torch's threads or a CUDA device
+        context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+        self._pipe, theirs = context.Pipe()
+        self.process: Any = context.Process(target=_work, args=(source, theirs, os.getpid()), daemon=True)
+        try:
+            self.process.start()
+        finally:
+            theirs.close()  # so that the pipe ends when the process does
+
+    def send(self, keys: Sequence[SampleKey]) -> None:
+        """Ask for one more batch. The end of a dead process shows when its answer is awaited."""
+        with suppress(OSError):
+            self._pipe.send(tuple(keys))
+
+    def receive(self, closing: threading.Event) -> Crops | None:
+        """The oldest batch asked for; None when closing. Raises what the process raised, or LoaderError."""
+        while not closing.is_set():
+            if not self._pipe.poll(_POLL_SECONDS):
+                continue
+            try:
+                answer = self._pipe.recv()
+            except (EOFError, OSError):
+                raise self._death() from None
+            if isinstance(answer, Exception):
+                raise answer
+            assert isinstance(answer, Crops), answer
+            return answer
+        return None
+
+    def _death(self) -> LoaderError:
+        self.process.join(_CLOSE_SECONDS)
+        code = self.process.exitcode or 0
+        cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return LoaderError(
+            f"loader process {self.process.pid} died ({cause}). When nobody killed it, memory ran short: "
+            "lower data.workers_per_process, or ask for more memory"
+        )
+
+
+def _work(source: CropSource, pipe: Connection, parent: int) -> None:
+    """A loader process: keys in, arrays or an exception out, until it is killed or alone."""
+    # Signals to the whole group are the trainer's to answer: it needs data until it has saved
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    with suppress(EOFError, OSError):
+        while True:
+            keys = pipe.recv()
+            pipe.send(_answer(source, keys))
+
+
+def _answer(source: CropSource, keys: Sequence[SampleKey]) -> Crops | Exception:
+    try:
+        return source.take(keys)
+    except DataError as error:
+        return DataError(str(error))  # without its causes, which may not travel
+    except MemoryError:
+        return LoaderError("a loader process ran out of memory: lower data.workers_per_process, or ask for more")
+    except Exception:
+        return RuntimeError(f"in a loader process:\n{traceback.format_exc()}")
+
+
+def _end_with(parent: int) -> None:
+    """End this process once the trainer is gone: other processes hold its end of the pipe too, so that stays open."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+class Loaded(NamedTuple):
+    """One validation image and its place in the data set; (H, W, 3) uint8 RGB, (H, W) uint8 train ids and IGNORE."""
+
+    place: int
+    pair: Pair
+    image: ImageArray
+    label: IndexArray
+
+
+class ValidationImages:
+    """The images ``rank``, ``rank + processes``, ... of a data set, in order: over the ranks each one exactly once.
+
+    A context manager. Threads decode ahead (Pillow lets go of the interpreter's lock), one image more than threads.
+    """
+
+    def __init__(self, dataset: Dataset, rank: int, processes: int, *, threads: int = 2) -> None:
+        """Nothing is started yet."""
+        assert 0 <= rank < processes, (rank, processes)
+        self._dataset, self._threads = dataset, threads
+        self._share = range(rank, len(dataset.pairs), processes)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="validation")
+
+    def __enter__(self) -> Self:
+        """Ready: threads start as they are needed."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give up what has not been decoded yet."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def __iter__(self) -> Iterator[Loaded]:
+        """Once through this rank's share. Raises DataError for a file that cannot be read, when its turn comes."""
+        ahead = deque[tuple[int, Future[tuple[ImageArray, IndexArray]]]]()
+        pairs, left = self._dataset.pairs, iter(self._share)
+        for place in islice(left, self._threads + 1):
+            ahead.append((place, self._pool.submit(self._dataset.read, pairs[place])))
+        while ahead:
+            place, future = ahead.popleft()
+            image, label = future.result()
+            for following in islice(left, 1):
+                ahead.append((following, self._pool.submit(self._dataset.read, pairs[following])))
+            yield Loaded(place, pairs[place], image, label)
+
+
+def require_valid_pixels(dataset: Dataset) -> None:
+    """Check that a crop can hold something to learn: reads label files, evenly spread ones first, up to the first hit.
+
+    A label that cannot be read is passed over: training names it when its turn comes.
+
+    Raises:
+        DataError: every pixel of every label is ignored.
+    """
+    count, unreadable = len(dataset.pairs), 0
+    spread = np.linspace(0, count - 1, min(_PROBED_LABELS, count)).round().astype(int).tolist()
+    for path in (dataset.pairs[place].label for place in dict.fromkeys([*spread, *range(count)])):
+        try:
+            if (dataset.labels.apply(read_label(path), file=path) != IGNORE).any():
+                return
+        except DataError:
+            unreadable += 1
+    broken = f" or cannot be read ({unreadable} of them)" if unreadable else ""
+    raise DataError(
+        f"{dataset.name}, split {dataset.split}: every pixel of all {count} labels is ignored{broken}, so no crop can "
+        f"hold anything to learn; {dataset.labels}. Choose a split whose labels are published (data.train_split), or "
+        f"look for what is wrong: abet data check {dataset.name} {dataset.root}"
+    )

@@ -1,0 +1,225 @@
+"""Which crop is taken when: a function of (seed, epoch, position in the epoch), whatever the topology. No torch import.
+
+Nothing about the order is ever stored: a run that goes on at step s asks for ``micro_batches(..., start_step=s)``.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from itertools import count as count_from
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abet.config import AugmentationConfig, BatchConfig
+from abet.data.images import ImageArray, IndexArray
+from abet.data.index import Dataset, Pair
+from abet.data.transforms import augment
+from abet.errors import DataError, UsageError
+
+_ORDER_STREAM: Final = 1
+_SAMPLE_STREAM: Final = 2
+_REPLACEMENT_STREAM: Final = 3
+_REPLACEMENTS: Final = 9
+
+
+class SampleKey(NamedTuple):
+    """One crop to take: the ``position``-th of ``epoch``, from the image with this index in the data set."""
+
+    epoch: int
+    position: int
+    image: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """How a global batch is shared out: ``global_batch`` = ``batch_per_gpu`` x ``processes`` x ``accumulation``."""
+
+    global_batch: int
+    batch_per_gpu: int
+    processes: int
+    accumulation: int
+
+    def __post_init__(self) -> None:
+        assert self.global_batch == self.batch_per_gpu * self.processes * self.accumulation, self
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """The image indices 0 to ``count`` - 1 in the order of this epoch, (count,) int64."""
+    return _generator(seed, _ORDER_STREAM, epoch).permutation(count)
+
+
+def sample_rng(seed: int, key: SampleKey) -> np.random.Generator:
+    """The random numbers of one crop: a function of (seed, epoch, position)."""
+    return _generator(seed, _SAMPLE_STREAM, key.epoch, key.position)
+
+
+def replacements(seed: int, key: SampleKey, count: int, *, limit: int) -> list[int]:
+    """Up to ``limit`` other images to try, in this order, when that of ``key`` cannot be read."""
+    order = _generator(seed, _REPLACEMENT_STREAM, key.epoch, key.position).permutation(count)[: limit + 1]
+    return [image for image in order.tolist() if image != key.image][:limit]
+
+
+def _generator(seed: int, *place: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=place)))
+
+
+class Crops(NamedTuple):
+    """B augmented crops in memory."""
+
+    images: ImageArray
+    """(B, H, W, 3) uint8 RGB."""
+    labels: IndexArray
+    """(B, H, W) uint8 train ids and IGNORE."""
+    names: tuple[str, ...]
+    """Of the images that the crops were taken from."""
+    faults: tuple[str, ...]
+    """What could not be read and was replaced; empty without ``skip_corrupt``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropSource:
+    """Everything that makes crops from their keys: a pure function, on whichever process it runs."""
+
+    dataset: Dataset
+    augmentation: AugmentationConfig
+    seed: int
+    skip_corrupt: bool
+
+    def take(self, keys: Sequence[SampleKey]) -> Crops:
+        """The crops of ``keys``. Raises DataError for a file that cannot be read, or replaced."""
+        size = (self.augmentation.crop_height, self.augmentation.crop_width)
+        images = np.empty((len(keys), *size, 3), np.uint8)
+        labels = np.empty((len(keys), *size), np.uint8)
+        names, faults = [], list[str]()
+        for place, key in enumerate(keys):
+            pair, image, label = self._read(key, faults)
+            images[place], labels[place] = augment(image, label, sample_rng(self.seed, key), self.augmentation)
+            names.append(pair.name)
+        return Crops(images, labels, tuple(names), tuple(faults))
+
+    def _read(self, key: SampleKey, faults: list[str]) -> tuple[Pair, ImageArray, IndexArray]:
+        first = self.dataset.pairs[key.image]
+        try:
+            return first, *self.dataset.read(first)
+        except DataError as error:
+            if not self.skip_corrupt:
+                raise
+            reason = str(error)
+        for index in replacements(self.seed, key, len(self.dataset.pairs), limit=_REPLACEMENTS):
+            pair = self.dataset.pairs[index]
+            with suppress(DataError):
+                image, label = self.dataset.read(pair)
+                faults.append(f"{reason} (replaced by {pair.name})")
+                return pair, image, label
+        raise DataError(
+            f"{reason}. None of the images tried in its place ({_REPLACEMENTS} at most) can be read either: "
+            f"`abet data check {self.dataset.name} {self.dataset.root}` lists what is wrong"
+        )
+
+
+def steps_per_epoch(count: int, plan: BatchPlan) -> int:
+    """Optimiser steps that go through ``count`` images once; an incomplete last batch is dropped.
+
+    Raises:
+        DataError: fewer images than a global batch.
+    """
+    if count < plan.global_batch:
+        raise DataError(
+            f"{count} images are fewer than one global batch of {plan.global_batch} crops; "
+            f"add images or lower batch.global_batch to {count} or less"
+        )
+    return count // plan.global_batch
+
+
+def micro_batches(
+    plan: BatchPlan, rank: int, count: int, seed: int, start_step: int
+) -> Iterator[tuple[SampleKey, ...]]:
+    """What ``rank`` takes from ``start_step`` on, ``plan.accumulation`` micro-batches for each step, without end.
+
+    Micro-batch a of rank r holds positions (a * processes + r) * batch_per_gpu onwards of its step's global batch, so
+    the union over ranks and micro-batches is the same for every topology. Epochs are ordered by `epoch_order`.
+
+    Raises:
+        DataError: ``count`` images are fewer than a global batch.
+    """
+    assert 0 <= rank < plan.processes, (rank, plan)
+    per_epoch = steps_per_epoch(count, plan)
+    order_of = lru_cache(maxsize=1)(lambda epoch: epoch_order(seed, epoch, count))
+
+    def of_step(step: int) -> Iterator[tuple[SampleKey, ...]]:
+        epoch, step_in_epoch = divmod(step, per_epoch)
+        for turn in range(plan.accumulation):
+            first = step_in_epoch * plan.global_batch + (turn * plan.processes + rank) * plan.batch_per_gpu
+            positions = range(first, first + plan.batch_per_gpu)
+            yield tuple(SampleKey(epoch, position, int(order_of(epoch)[position])) for position in positions)
+
+    return chain.from_iterable(map(of_step, count_from(start_step)))
+
+
+def plan_batches(config: BatchConfig, processes: int, sync_batch_norm: bool) -> BatchPlan:
+    """Share ``config.global_batch`` out over ``processes``; accumulation is derived where the recipe says null.
+
+    Raises:
+        UsageError: the numbers do not multiply up, or batch statistics would see a single crop; lists what works.
+    """
+    assert processes >= 1, processes
+    total, per_gpu = config.global_batch, config.batch_per_gpu
+    accumulation = config.accumulation or max(1, total // (per_gpu * processes))
+    if per_gpu * processes * accumulation != total:
+        found = f"batch_per_gpu {per_gpu} x {processes} processes x accumulation {accumulation}"
+        if config.accumulation is None:
+            found = f"a multiple of batch_per_gpu {per_gpu} x {processes} processes = {per_gpu * processes}"
+        raise UsageError(f"batch.global_batch {total} is not {found}. {_choices(config, processes, sync_batch_norm)}")
+    if not _has_statistics(per_gpu, processes, sync_batch_norm):
+        raise UsageError(
+            "batch statistics need two crops at least (ASPP's image pooling has one value per crop and channel), and "
+            f"batch_per_gpu 1 {f'on {processes} process' if sync_batch_norm else 'without sync_batch_norm'} gives one. "
+            + _choices(config, processes, sync_batch_norm)
+        )
+    return BatchPlan(global_batch=total, batch_per_gpu=per_gpu, processes=processes, accumulation=accumulation)
+
+
+def _has_statistics(per_gpu: int, processes: int, sync_batch_norm: bool) -> bool:
+    return per_gpu * (processes if sync_batch_norm else 1) >= 2
+
+
+def _choices(config: BatchConfig, processes: int, sync_batch_norm: bool) -> str:
+    """What works instead, as sentences: for this number of processes, else other numbers and other batches."""
+    total, per_gpu = config.global_batch, config.batch_per_gpu
+    pairs = _pairs(total, processes, sync_batch_norm)
+    if pairs:
+        listed = ", ".join(f"{batch} x {turns}" for batch, turns in pairs)
+        return f"On {_processes(processes)} batch_per_gpu x accumulation can be: {listed}"
+    counts = [other for other in _divisors(total) if _pairs(total, other, sync_batch_norm)]
+    elsewhere = f"A global_batch of {total} works on {_listed(counts)} processes. " if counts else ""
+    unit = per_gpu if _has_statistics(per_gpu, processes, sync_batch_norm) else 2
+    step = unit * processes
+    nearest = [batch for batch in (total // step * step, (total // step + 1) * step) if batch]
+    return (
+        f"{elsewhere}On {_processes(processes)}, with batch_per_gpu {unit} and accumulation null, the nearest "
+        f"global_batch is {_listed(nearest)}"
+    )
+
+
+def _pairs(total: int, processes: int, sync_batch_norm: bool) -> list[tuple[int, int]]:
+    """(batch_per_gpu, accumulation) that make ``total`` on so many processes and give batch statistics."""
+    share, rest = divmod(total, processes)
+    fitting = [] if rest else _divisors(share)
+    return [(batch, share // batch) for batch in fitting if _has_statistics(batch, processes, sync_batch_norm)]
+
+
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} or {last}" if most else last

@@ -1,0 +1,100 @@
+"""Trees, bushes and hedges."""
+
+from math import cos, pi, sin
+
+import numpy as np
+
+from abet.data.synthetic.camera import Road, World
+from abet.data.synthetic.canvas import Canvas
+from abet.data.synthetic.kinds import Kind
+from abet.data.synthetic.materials import Material, bark, foliage
+from abet.data.synthetic.solids import Box, Figure, Pose
+
+
+def draw_tree(canvas: Canvas, place: World, rng: np.random.Generator, *, height: float | None = None) -> None:
+    """A trunk with branches under a crown of overlapping tufts, darker below and away from the sun."""
+    high = height or rng.uniform(4.5, 9.5)
+    figure = Figure(canvas=canvas, place=place, kind=Kind.VEGETATION)
+    trunk = rng.uniform(0.12, 0.24) * high / 6
+    start = high * rng.uniform(0.25, 0.4)
+    wood = figure.ink(bark(rng), round_=trunk)
+    figure.polygon(wood, [(-trunk, 0), (trunk, 0), (0.6 * trunk, 0.75 * high), (-0.6 * trunk, 0.75 * high)])
+    for side in (-1, 1):
+        figure.line(wood, [(0, start * 0.95), (side * 0.22 * high, start + 0.25 * high)], trunk)
+    leaf = foliage(rng)
+    if rng.random() < 0.2:
+        _conifer(figure, leaf, start * 0.5, high)
+    else:
+        _crown(figure, leaf, start, high, rng)
+    _tree_shadow(canvas, place, start, high)
+
+
+def _crown(figure: Figure, leaf: Material, start: float, high: float, rng: np.random.Generator) -> None:
+    middle, ry = 0.5 * (start + high), 0.5 * (high - start) * 1.08
+    rx = ry * rng.uniform(0.75, 1.15)
+    inks = [figure.ink(leaf.shaded(tone), round_=rx) for tone in (0.62, 0.82, 1.0, 1.18)]
+    figure.ellipse(inks[0], 0, middle - 0.1 * ry, 0.86 * rx, 0.86 * ry)
+    sun = 0.5 if figure.canvas.light.sun.x > 0 else -0.5
+    for layer, ink in enumerate(inks):
+        reach = 1.0 - 0.12 * layer
+        for _ in range(11 - 2 * layer):
+            angle, radius = rng.uniform(0, 2 * pi), reach * np.sqrt(rng.uniform(0.15, 1.0)) * 0.82
+            size = rng.uniform(0.16, 0.34) * (1 - 0.1 * layer)
+            x = rx * (radius * cos(angle) + 0.12 * layer * sun)
+            y = middle + ry * (radius * sin(angle) * 0.9 + 0.09 * layer - 0.08)
+            figure.ellipse(ink, x, y, size * rx, size * ry)
+
+
+def _conifer(figure: Figure, leaf: Material, start: float, high: float) -> None:
+    dark = leaf.shaded(0.75)
+    for tier in range(5):
+        low = start + (high - start) * tier / 5.6
+        top = min(low + 0.42 * (high - start), high)
+        half = 0.24 * high * (1 - tier / 5.6)
+        ink = figure.ink(dark if tier % 2 else leaf.shaded(0.88), round_=half)
+        figure.polygon(ink, [(-half, low), (-0.4 * half, low - 0.12), (0.5 * half, low - 0.1), (half, low), (0, top)])
+
+
+def _tree_shadow(canvas: Canvas, place: World, start: float, high: float) -> None:
+    dx, dz = canvas.light.shadow
+    middle, radius = 0.5 * (start + high), 0.42 * (high - start)
+    centre = World(place.x + dx * middle, 0, place.z + dz * middle)
+    for offset in (-0.4, 0.0, 0.4):
+        shift = World(centre.x + offset * radius, 0, centre.z + offset * dz * radius)
+        angles = [2 * pi * step / 12 for step in range(12)]
+        canvas.shade([World(shift.x + 0.8 * radius * cos(a), 0, max(shift.z + radius * sin(a), 1.3)) for a in angles])
+    foot = 0.12
+    canvas.shade([World(place.x - foot, 0, place.z), World(place.x + foot, 0, place.z), centre])
+
+
+def draw_bush(canvas: Canvas, place: World, rng: np.random.Generator) -> None:
+    """A low round shrub."""
+    high, wide = rng.uniform(0.6, 1.6), rng.uniform(0.5, 1.3)
+    canvas.stand(place, wide, 0.5, high * 0.7)
+    figure = Figure(canvas=canvas, place=place, kind=Kind.VEGETATION)
+    leaf = foliage(rng)
+    inks = [figure.ink(leaf.shaded(tone), round_=wide) for tone in (0.7, 1.0, 1.2)]
+    figure.ellipse(inks[0], 0, 0.42 * high, wide, 0.5 * high)
+    for step in range(9):
+        x, y = rng.uniform(-0.75, 0.75) * wide, rng.uniform(0.3, 0.85) * high
+        figure.ellipse(inks[step % 3], x, y, 0.33 * wide, 0.24 * high)
+
+
+def draw_hedge(canvas: Canvas, road: Road, s: float, z0: float, z1: float, rng: np.random.Generator) -> None:
+    """A clipped hedge along the road, from z0 to z1."""
+    high, thick, leaf = rng.uniform(0.9, 1.9), 0.5, foliage(rng)
+    steps = max(2, round((z1 - z0) / 4))
+    edges = np.linspace(z1, z0, steps + 1)
+    for far, near in zip(edges[:-1], edges[1:], strict=True):
+        # each piece is sheared along the road: its ends stand where the road has them
+        shift = road.centre(far) - road.centre(near)
+        pose = Pose(World(road.centre(near) + s, 0, near))
+        length = far - near
+        yaw = shift / max(length, 0.1)
+        piece = Box(Pose(pose.place, yaw), (-thick, thick, 0, length), (-thick * 0.9, thick * 0.9, 0, length), 0, high)
+        piece.draw(canvas, Kind.VEGETATION, leaf)
+        canvas.stand(World(pose.place.x, 0, near + 0.5 * length), thick, 0.5 * length, high)
+    figure = Figure(canvas=canvas, place=road.place(s, max(z0, 2)), kind=Kind.VEGETATION)
+    tuft = figure.ink(leaf.shaded(1.1))
+    for _ in range(5):
+        figure.ellipse(tuft, rng.uniform(-thick, thick), high * rng.uniform(0.8, 1.0), 0.2, 0.12)

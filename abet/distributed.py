@@ -1,0 +1,240 @@
+"""Several processes that train one network: who is who, the few numbers they exchange, and the wrapped model.
+
+    topology = discover("auto")
+    with process_group(topology):
+        network = wrap(synchronise(model, topology.device), topology)
+        settle_buckets(network, lambda network: network(images).logits.sum())
+
+Everything takes a `Topology` and does nothing for one process. What the processes exchange beside gradients and batch
+statistics are tensors on the CPU through gloo, so that no agreement ever waits for a GPU.
+"""
+
+import inspect
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from abet.errors import UsageError
+from abet.exits import LostPeerError
+
+COLLECTIVE_TIMEOUT: Final = timedelta(minutes=10)
+"""How long processes wait for each other: rank 0 may write gigabytes meanwhile. One that died is noticed at once."""
+VARIABLES: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""torchrun's environment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topology:
+    """This process among all."""
+
+    rank: int = 0
+    """0 .. processes - 1, over all machines."""
+    processes: int = 1
+    local_rank: int = 0
+    """Among the processes of this machine; with CUDA the index of its GPU."""
+    device: torch.device
+
+
+def discover(device: str) -> Topology:
+    """The topology that torchrun's environment describes; without one, rank 0 of 1.
+
+    ``device`` is ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` (the GPU of the local rank), or with one process
+    ``cuda:N``.
+
+    Raises:
+        UsageError: a half-set environment, fewer GPUs than processes here, or a device that is not here.
+    """
+    given = [name for name in VARIABLES if os.environ.get(name)]
+    # A plain start leaves all unset; MASTER_* alone may be exported for other programs
+    if not {"RANK", "WORLD_SIZE", "LOCAL_RANK"}.intersection(given):
+        return Topology(device=_choose(device, 0, 1))
+    if missing := [name for name in VARIABLES if name not in given]:
+        raise UsageError(
+            f"{', '.join(given)} set, but not {', '.join(missing)}: start with `abet launch --processes N -- ...`, "
+            f"which sets them all, or unset {' '.join(given)} for one process"
+        )
+    rank, processes, local_rank = (_count(name) for name in VARIABLES[:3])
+    if not (rank < processes and local_rank < processes):
+        raise UsageError(
+            f"RANK={rank}, LOCAL_RANK={local_rank}: ranks count from 0 to WORLD_SIZE - 1 = {processes - 1}"
+        )
+    return Topology(
+        rank=rank, processes=processes, local_rank=local_rank, device=_choose(device, local_rank, processes)
+    )
+
+
+def _count(name: str) -> int:
+    text = os.environ[name]
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"{name}={text!r}: expected a whole number, as torchrun sets it")
+    return int(text)
+
+
+def _choose(name: str, local_rank: int, processes: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is not supported: use auto, cpu, cuda or cuda:N")
+    if device.type == "cpu":
+        return torch.device("cpu")
+    numbered, gpus = ":" in name, torch.cuda.device_count()
+    if numbered and processes > 1:
+        raise UsageError(f"device {name!r} with {processes} processes: each takes a GPU of its own; use --device cuda")
+    index = device.index if numbered else local_rank
+    if index >= gpus and processes > 1:
+        raise UsageError(
+            f"local rank {local_rank} has no GPU: each process takes one, and this machine has {gpus}; start at most "
+            "as many, or use --device cpu"
+        )
+    if index >= gpus:
+        raise UsageError(f"device {name!r} is not here ({gpus} CUDA devices): use --device cpu")
+    return torch.device("cuda", index)
+
+
+@contextmanager
+def process_group(topology: Topology) -> Iterator[None]:
+    """While inside, the processes can talk; for one process only its GPU is chosen.
+
+    At the end all wait for each other. After an exception nobody waits, which the others notice at their next exchange.
+
+    Raises:
+        LostPeerError: in place of whatever torch raises when another process has ended.
+    """
+    if topology.device.type == "cuda":
+        torch.cuda.set_device(topology.device)
+    if topology.processes == 1:
+        yield
+        return
+    backend = "cpu:gloo,cuda:nccl" if topology.device.type == "cuda" else "gloo"
+    try:
+        dist.init_process_group(backend, rank=topology.rank, world_size=topology.processes, timeout=COLLECTIVE_TIMEOUT)
+        yield
+        barrier(topology)
+    except RuntimeError as error:
+        _abandon(topology)
+        if is_lost_peer(error):
+            first = str(error).splitlines()[0]
+            raise LostPeerError(f"rank {topology.rank}: another process has ended or fallen silent: {first}") from error
+        raise
+    except BaseException:
+        _abandon(topology)
+        raise
+    else:
+        dist.destroy_process_group()
+
+
+def _abandon(topology: Topology) -> None:
+    """Leave without the others. NCCL's ordinary farewell would wait for exchanges that nobody answers any more."""
+    if not dist.is_initialized():
+        return
+    abort = getattr(dist.distributed_c10d, "_abort_process_group", None)
+    if topology.device.type == "cuda" and abort is not None:
+        abort()
+    else:
+        dist.destroy_process_group()
+
+
+def is_lost_peer(error: RuntimeError) -> bool:
+    """Whether torch says with ``error`` that another process ended, or did not answer in time."""
+    signs = ("gloo/transport", "Connection closed by peer", "Connection reset", "Timed out waiting", "Broken pipe")
+    return isinstance(error, dist.DistError) or any(sign in str(error) for sign in signs)
+
+
+def barrier(topology: Topology) -> None:
+    """Wait until every process is here, on the CPU: work that is queued on a GPU is not waited for."""
+    sum_over_ranks(topology, [0])
+
+
+def sum_over_ranks(topology: Topology, values: Sequence[int]) -> list[int]:
+    """The sums of each value over all processes, exact in int64."""
+    if topology.processes == 1:
+        return list(values)
+    total = torch.tensor(values, dtype=torch.int64)
+    dist.all_reduce(total)
+    result: list[int] = total.tolist()
+    return result
+
+
+def any_rank(topology: Topology, flag: bool) -> bool:
+    """Whether ``flag`` is set in any process."""
+    return sum_over_ranks(topology, [int(flag)])[0] > 0
+
+
+def step_agreement(topology: Topology, stop: bool, valid_pixels: int) -> tuple[bool, int]:
+    """Whether any process wants to stop, and the valid pixels of all: one exchange before each step."""
+    stops, total = sum_over_ranks(topology, [int(stop), valid_pixels])
+    return stops > 0, total
+
+
+def sum_on_device(topology: Topology, value: Tensor) -> float:
+    """The sum over all processes, in float64, of a tensor with one element that lies on ``topology.device``."""
+    total = value.detach().double()
+    if topology.processes > 1:
+        dist.all_reduce(total)
+    return total.item()
+
+
+def from_rank_0(topology: Topology, value: Any) -> Any:
+    """Rank 0's ``value`` in every process: what one alone should decide, such as where to resume.
+
+    Anything that JSON holds; as in JSON, a tuple arrives as a list, on rank 0 too.
+    """
+    content = json.dumps(value).encode() if topology.rank == 0 else b""
+    if topology.processes > 1:
+        (size,) = sum_over_ranks(topology, [len(content)])
+        buffer = torch.frombuffer(bytearray(content.ljust(size)), dtype=torch.uint8)
+        dist.broadcast(buffer, src=0)
+        content = buffer.numpy().tobytes()
+    return json.loads(content)
+
+
+def wrap(model: nn.Module, topology: Topology) -> nn.Module:
+    """``model`` such that backward averages gradients over the processes; itself for one process.
+
+    The weights of rank 0 are copied to all. Buffers are never exchanged: `abet.models.sync_norm` keeps them equal.
+    """
+    if topology.processes == 1:
+        return model
+    parameters = inspect.signature(DistributedDataParallel.__init__).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"  # torch < 2.13
+    options: dict[str, Any] = {buffers: False, "gradient_as_bucket_view": True}
+    if topology.device.type == "cuda":
+        options["device_ids"] = [topology.device.index]
+    return DistributedDataParallel(model, **options)
+
+
+def settle_buckets(network: nn.Module, example: Callable[[nn.Module], Tensor]) -> None:
+    """One forward and backward pass for nothing, in every process, right after `wrap`: no trace of it is left.
+
+    DistributedDataParallel sorts its gradients into new buckets after its first backward pass, and the order of the
+    sums over four and more processes with them. A run that resumes at step 3 would take its first step with the first
+    buckets, where the uninterrupted run took it with the final ones: 4e-9 apart. So every start gets the first
+    backward pass out of the way.
+
+    ``example(network)`` is a scalar loss that depends on every parameter, of any small batch; ``network`` is in
+    training mode. Weights, buffers and random generators are as before afterwards; gradients are None.
+    """
+    if not isinstance(network, DistributedDataParallel):
+        return
+    assert network.training
+    device = next(network.parameters()).device
+    before = [buffer.clone() for buffer in network.buffers()]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.autograd.backward(example(network))
+    network.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for buffer, value in zip(network.buffers(), before, strict=True):
+            buffer.copy_(value)

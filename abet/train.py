@@ -1,0 +1,144 @@
+"""The training loop, and nothing else: a step, its agreement over the processes, validation, commit.
+
+    abet train demo_finetune --output runs/finetune --snapshot runs/pretrain
+
+What a step computes follows from (weights, seed, step, rank) alone, so a run that was killed anywhere goes on to the
+same weights (bit by bit on a CPU with the same processes and threads).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from abet.data.loader import Batch, TrainingBatches
+from abet.distributed import process_group, step_agreement, sum_on_device
+from abet.losses import count_valid, cross_entropy_sum
+from abet.models.inputs import normalise
+from abet.optim import learning_rate_at
+from abet.training.job import TrainJob
+from abet.training.record import Record, recording
+from abet.training.session import NORMALISATION, Session, open_session
+from abet.training.signals import StopRequest, stop_on_signals
+from abet.training.validation import validate
+
+
+def train(job: TrainJob) -> Session:
+    """Train to the last step, commit, and return where the run stands.
+
+    Raises:
+        Stopped: a signal asked for it; the state is saved.
+        UsageError: the run directory holds another job, or one of another topology.
+        DataError: a file that cannot be read, or a loss that is not finite (the state before that step is saved).
+        CheckpointError: a snapshot that does not fit, or a newer trainer that owns the run directory by now.
+    """
+    with stop_on_signals() as stop, process_group(job.topology):
+        session = open_session(job)
+        if session.step == job.recipe.training.steps and not session.validation_due(job):
+            return session
+        with recording(job, session) as record, _batches(job, session) as batches:
+            if session.validation_due(job):  # it was interrupted
+                _validate_and_commit(job, session, record, stop)
+            while session.step < job.recipe.training.steps:
+                _advance(job, session, record, batches, stop)
+        return session
+
+
+def _batches(job: TrainJob, session: Session) -> TrainingBatches:
+    return TrainingBatches(
+        job.train,
+        augmentation=job.recipe.augmentation,
+        plan=job.plan,
+        rank=job.topology.rank,
+        seed=job.recipe.training.seed,
+        start_step=session.step,
+        workers=job.recipe.data.workers_per_process,
+        skip_corrupt=job.skip_corrupt,
+        pin_memory=job.topology.device.type == "cuda",
+    )
+
+
+def _advance(job: TrainJob, session: Session, record: Record, batches: TrainingBatches, stop: StopRequest) -> None:
+    """One optimiser step, and what is due after it."""
+    micro = _fetch(batches, job.plan.accumulation, stop)
+    # One agreement per step, by all ranks or by none: whoever was asked to stop while it waited for data joins here too
+    stopping, valid_pixels = step_agreement(job.topology, stop(), sum(count_valid(batch.labels) for batch in micro))
+    if stopping:
+        record.save_and_stop(stop)
+    lr = learning_rate_at(session.step, job.recipe.optimiser, job.recipe.training.steps)
+    loss = _optimise(job, session, record, micro, lr=lr, valid_pixels=valid_pixels)
+    session.step += 1
+    record.step(loss, lr, batches.take_waited_seconds(), [fault for batch in micro for fault in batch.faults])
+    if session.validation_due(job):
+        _validate_and_commit(job, session, record, stop)
+    elif session.commit_due(job):
+        record.commit()
+
+
+def _fetch(batches: TrainingBatches, accumulation: int, stop: Callable[[], bool]) -> list[Batch]:
+    """The micro-batches of a step; fewer when a signal came while waiting."""
+    found = []
+    for _ in range(accumulation):
+        batch = batches.next_batch(stop)
+        if batch is None:
+            break
+        found.append(batch)
+    return found
+
+
+def _optimise(
+    job: TrainJob, session: Session, record: Record, micro: Sequence[Batch], *, lr: float, valid_pixels: int
+) -> float:
+    """Forward, backward and update; returns the mean loss over the valid pixels of the global batch.
+
+    Where that is not finite, nothing is updated: neither weights nor running statistics.
+    """
+    topology = job.topology
+    torch.manual_seed(step_seed(job.recipe.training.seed, session.step, topology.rank))
+    statistics = session.copy_statistics()
+    scale = topology.processes / max(valid_pixels, 1)  # the gradients are averaged over processes, the loss is not
+    total = torch.zeros((), device=topology.device)
+    for number, batch in enumerate(micro, start=1):
+        with _synchronising(session.network, last=number == len(micro)):
+            images = batch.images.to(topology.device, non_blocking=True)
+            labels = batch.labels.to(topology.device, non_blocking=True)
+            with job.arithmetic.autocast():
+                output = session.network(normalise(images, NORMALISATION.mean, NORMALISATION.std))
+            loss = cross_entropy_sum(output.logits, labels)
+            torch.autograd.backward(session.scaler.scale(loss * scale))
+            total += loss.detach()
+    mean = sum_on_device(topology, total) / max(valid_pixels, 1)
+    if not math.isfinite(mean):
+        session.restore_statistics(statistics)
+        record.save_and_fail(mean, [name for batch in micro for name in batch.names])
+    for group in session.optimiser.param_groups:
+        group["lr"] = lr
+    session.scaler.step(session.optimiser)
+    session.scaler.update()
+    session.optimiser.zero_grad(set_to_none=True)
+    return mean
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """Seed of dropout: a function of (seed, step, rank), so that nothing needs to be stored."""
+    return ((seed * 1_000_003 + step) * 65_537 + rank) % 2**63
+
+
+def _synchronising(network: torch.nn.Module, *, last: bool) -> AbstractContextManager[Any]:
+    """Gradients travel between processes in the last backward pass of a step alone."""
+    if last or not isinstance(network, DistributedDataParallel):
+        return nullcontext()
+    return network.no_sync()
+
+
+def _validate_and_commit(job: TrainJob, session: Session, record: Record, stop: StopRequest) -> None:
+    result = validate(session.model, job.validation, job.topology, autocast=job.arithmetic.autocast, stop=stop)
+    session.model.train()
+    if result is None:
+        record.save_and_stop(stop)
+    session.note_validation(result.figures)
+    record.validation(result)
+    record.commit()

@@ -1,0 +1,1 @@
+"""Training: what a run's state is, how it is committed, owned and resumed."""

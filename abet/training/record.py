@@ -1,0 +1,99 @@
+"""What a run puts on record: rank 0 writes, every rank waits until it is written."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
+
+from abet.distributed import barrier, sum_over_ranks
+from abet.errors import DataError
+from abet.files import write_json
+from abet.run import FAILED_BATCHES, step_name
+from abet.training.job import TrainJob
+from abet.training.pictures import write_picture
+from abet.training.session import Session
+from abet.training.signals import Stopped, StopRequest
+from abet.training.tracking import Tracker, tracking
+from abet.training.validation import Validation
+
+
+class NonFiniteLossError(DataError):
+    """The loss became NaN or infinite; repeating the step would repeat it."""
+
+
+class Record:
+    """Rows, pictures and checkpoints of one start of a run. ``tracker`` is None on all ranks but 0."""
+
+    def __init__(self, *, job: TrainJob, session: Session, tracker: Tracker | None) -> None:
+        self._job, self._session, self._tracker = job, session, tracker
+        self._faults = 0
+
+    def step(self, loss: float, lr: float, waited_seconds: float, faults: Sequence[str]) -> None:
+        """One optimiser step: its mean loss, and the images that could not be read and were replaced."""
+        for fault in faults:
+            note(f"skipped: {fault}")
+        self._faults += len(faults)
+        due = self._session.step % self._job.recipe.training.log_every_steps == 0
+        total = sum_over_ranks(self._job.topology, [self._faults])[0] if due else 0
+        if self._tracker is not None:
+            step = self._session.step
+            self._tracker.step(step=step, loss=loss, lr=lr, waited_seconds=waited_seconds, faults=total, log=due)
+
+    def validation(self, result: Validation) -> None:
+        """The figures of a validation, and what the network says of its first images."""
+        if self._tracker is None:
+            return
+        step = self._session.step
+        self._tracker.row(step, "validation", result.figures)
+        path, picture = write_picture(self._job.run, step, result.pictures)
+        self._tracker.picture(step, "validation/image, label, prediction, score", picture)
+        miou = result.figures["miou"]
+        note(f"step {step}: mIoU {'undefined' if miou is None else f'{miou:.4f}'}, predictions: {path}")
+
+    def commit(self) -> None:
+        """Save the state as the newest checkpoint. Raises LostOwnership when another trainer took over the run."""
+        if self._tracker is not None:
+            self._session.commit(self._job)
+            self._tracker.restart_clock()
+        barrier(self._job.topology)
+
+    def save_and_stop(self, stop: StopRequest) -> NoReturn:
+        """Save, then say how to go on."""
+        self.commit()
+        raise Stopped(
+            f"stopped by {stop.signal_name or 'a signal to another process'} after step {self._session.step}, which is "
+            f"saved in {self._job.run}: run the same command again to go on"
+        )
+
+    def save_and_fail(self, loss: float, names: Sequence[str]) -> NoReturn:
+        """Leave the names of the batch and the state before it, then fail."""
+        step, rank = self._session.step, self._job.topology.rank
+        path = self._job.run / FAILED_BATCHES / f"{step_name(step)}-rank-{rank}.json"
+        write_json(path, {"step": step, "rank": rank, "loss": repr(loss), "files": list(names)})
+        self.commit()
+        raise NonFiniteLossError(
+            f"step {step + 1}: the loss is {loss}. Its files are listed in {path.parent}, the state after step {step} "
+            f"is saved in {self._job.run}. Lower optimiser.learning_rate and start anew: --snapshot {self._job.run} "
+            "with another --output"
+        )
+
+
+@contextmanager
+def recording(job: TrainJob, session: Session) -> Iterator[Record]:
+    """The record of this start; on rank 0 with the run's files and the progress display."""
+    if job.topology.rank:
+        yield Record(job=job, session=session, tracker=None)
+        return
+    with tracking(
+        job.run,
+        description=job.name,
+        start_step=session.step,
+        steps=job.recipe.training.steps,
+        images_per_step=job.plan.global_batch,
+    ) as tracker:
+        yield Record(job=job, session=session, tracker=tracker)
+
+
+def note(text: str) -> None:
+    """A line for people, beside the progress display."""
+    print(text, file=sys.stderr, flush=True)

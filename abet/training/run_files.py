@@ -1,0 +1,41 @@
+"""``config.yaml`` and ``run.json`` of a training run: what it is, and every start with why it began where it did."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+
+from abet.errors import DataError
+from abet.files import read_json, write_bytes, write_json
+from abet.run import CONFIG, PROVENANCE, provenance
+from abet.training.job import TrainJob
+
+
+def describe_start(job: TrainJob, *, generation: int, step: int, notes: list[str]) -> None:
+    """Write the complete configuration, and add this start to the run's history."""
+    config = {
+        "recipe": job.name,
+        **job.recipe.model_dump(mode="json"),
+        "data_root": job.train.root.resolve().as_posix(),
+        "snapshot": None if job.snapshot is None else job.snapshot.resolve().as_posix(),
+    }
+    write_bytes(job.run / CONFIG, yaml.safe_dump(config, sort_keys=False).encode())
+    start = {
+        **provenance(),
+        "generation": generation,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "processes": job.topology.processes,
+        "device": str(job.topology.device),
+        "precision": str(job.arithmetic.dtype).removeprefix("torch."),
+        "first_step": step,
+        "notes": notes,
+    }
+    write_json(job.run / PROVENANCE, {"starts": [*_earlier_starts(job), start]})
+
+
+def _earlier_starts(job: TrainJob) -> list[Any]:
+    try:
+        starts = read_json(job.run / PROVENANCE).get("starts")
+    except DataError:  # none yet, or cut short: the history is for people, no run fails over it
+        return []
+    return starts if isinstance(starts, list) else []

@@ -1,0 +1,187 @@
+"""Where a run stands: network, optimiser, step and best score, opened fresh, from a snapshot, or from a checkpoint."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from abet.checkpoint import Best, Normalisation
+from abet.distributed import from_rank_0, settle_buckets, wrap
+from abet.errors import UsageError
+from abet.losses import cross_entropy_sum
+from abet.models.build import build_model
+from abet.models.sync_norm import synchronise
+from abet.optim import make_sgd
+from abet.run import CHECKPOINTS, require_ours
+from abet.training.commit import commit, discard_partial, require_newest, resumed_best
+from abet.training.identity import Identity, require_resumable
+from abet.training.job import TrainJob
+from abet.training.ownership import Ownership
+from abet.training.run_files import describe_start
+from abet.training.snapshot import load_snapshot
+from abet.training.state import TrainState, capture, read_state, restore
+
+NORMALISATION = Normalisation()
+"""ImageNet's, as in the reference."""
+
+
+@dataclass(kw_only=True)
+class Session:
+    """What a step changes."""
+
+    identity: Identity
+    model: nn.Module
+    """The network itself."""
+    network: nn.Module
+    """The same as the loop calls it: wrapped in DistributedDataParallel when there are several processes."""
+    optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    step: int = 0
+    """Optimiser steps done."""
+    validated_step: int = 0
+    """The last step whose weights were validated; 0: none."""
+    best: Best | None = None
+    ownership: Ownership | None = None
+    """Rank 0's right to commit; None on the others."""
+
+    def validation_due(self, job: TrainJob) -> bool:
+        """Whether the weights of this step are to be measured, and have not been."""
+        training = job.recipe.training
+        last = self.step == training.steps
+        return self.step > self.validated_step and (last or self.step % training.validate_every_steps == 0)
+
+    def commit_due(self, job: TrainJob) -> bool:
+        """Whether this step is to be saved, beside the validated ones."""
+        return self.step % job.recipe.training.checkpoint_every_steps == 0
+
+    def note_validation(self, figures: dict[str, Any]) -> None:
+        """Remember that this step was measured, and whether it is the best so far."""
+        self.validated_step = self.step
+        miou = figures["miou"]
+        if miou is not None and (self.best is None or miou > self.best.miou):
+            self.best = Best(step=self.step, miou=miou)
+
+    def commit(self, job: TrainJob) -> None:
+        """Save the state of this step; on rank 0 alone. Raises LostOwnership when a later trainer took over."""
+        assert self.ownership is not None
+        state = capture(
+            model=self.model,
+            optimiser=self.optimiser,
+            scaler=self.scaler,
+            step=self.step,
+            best=self.best,
+            identity=self.identity,
+            validated_step=self.validated_step,
+        )
+        commit(self.ownership, state, keep_last=job.recipe.training.keep_last)
+
+    def copy_statistics(self) -> list[Tensor]:
+        """Copies of every buffer: what a forward pass changes."""
+        return [buffer.clone() for buffer in self.model.buffers()]
+
+    def restore_statistics(self, statistics: Sequence[Tensor]) -> None:
+        """Undo what forward passes changed since `copy_statistics`."""
+        with torch.no_grad():
+            for buffer, value in zip(self.model.buffers(), statistics, strict=True):
+                buffer.copy_(value)
+
+
+def open_session(job: TrainJob) -> Session:
+    """Resume the run, or start it, in all processes alike.
+
+    Raises:
+        UsageError: the run directory is another job's, holds foreign files, or should not be resumed.
+        CheckpointError: no checkpoint of it is sound, or the snapshot does not fit.
+    """
+    state = _resumed_state(job)
+    session = _build(job)
+    if state is not None:
+        notes = list(restore(state, model=session.model, optimiser=session.optimiser, scaler=session.scaler))
+        session.step, session.validated_step = state.step, state.validated_step
+        session.best = resumed_best(job.run, state)
+        notes.append(f"resumed {job.run} after step {state.step}")
+    elif job.snapshot is not None:
+        reinitialise = job.recipe.training.reinitialise_classifier
+        notes = list(
+            load_snapshot(session.model, job.snapshot, config=job.recipe.model, reinitialise_classifier=reinitialise)
+        )
+    else:
+        notes = ["start weights: none, all layers are drawn anew"]
+    if job.topology.rank == 0:
+        session.ownership = Ownership.take(job.run)
+        notes += [f"removed what a killed trainer left: {name}" for name in discard_partial(session.ownership)]
+        describe_start(job, generation=session.ownership.owner.generation, step=session.step, notes=notes)
+        for text in notes:
+            print(text, file=sys.stderr, flush=True)
+    session.network = _connect(session.model, job)
+    return session
+
+
+def _resumed_state(job: TrainJob) -> TrainState | None:
+    """The state to go on from, of the checkpoint that rank 0 finds; None for a fresh start."""
+    found, skipped = (None, list[str]())
+    if job.topology.rank == 0:
+        require_ours(job.run)
+        folder, skipped = require_newest(job.run)
+        found = folder.name if folder else None
+        if folder is not None and job.resume == "never":
+            raise UsageError(
+                f"{job.run} holds checkpoints up to {folder.name}: choose another --output, or go on with --resume auto"
+            )
+    for text in skipped:
+        print(f"passed over {text}", file=sys.stderr, flush=True)
+    name = from_rank_0(job.topology, found)
+    if name is None:
+        return None
+    state = read_state(job.run / CHECKPOINTS / name)
+    warnings = require_resumable(state.identity, _identity(job), allow_topology_change=job.allow_topology_change)
+    for text in warnings if job.topology.rank == 0 else ():
+        print(text, file=sys.stderr, flush=True)
+    return state
+
+
+def _identity(job: TrainJob) -> Identity:
+    return Identity.of(
+        job.recipe,
+        training_list_sha256=job.train.list_sha256(),
+        validation_list_sha256=job.validation.list_sha256(),
+        processes=job.topology.processes,
+        device=job.topology.device,
+    )
+
+
+def _build(job: TrainJob) -> Session:
+    """A freshly drawn network, the same in every process."""
+    torch.manual_seed(job.recipe.training.seed)
+    model: nn.Module = build_model(job.recipe.model)
+    if job.topology.processes > 1 and job.recipe.training.sync_batch_norm:
+        model = synchronise(model, job.topology.device)
+    model = model.to(job.topology.device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Session(
+        identity=_identity(job),
+        model=model,
+        network=model,
+        optimiser=make_sgd(model, job.recipe.optimiser),
+        scaler=job.arithmetic.scaler(),
+    )
+
+
+def _connect(model: nn.Module, job: TrainJob) -> nn.Module:
+    """The network as the loop calls it, with gradients summed in their final order from the first step on."""
+    network = wrap(model, job.topology)
+    augmentation = job.recipe.augmentation
+    shape = (job.plan.batch_per_gpu, 3, augmentation.crop_height, augmentation.crop_width)
+
+    def loss(wrapped: nn.Module) -> Tensor:
+        images = torch.zeros(shape, device=job.topology.device).contiguous(memory_format=torch.channels_last)
+        with job.arithmetic.autocast():
+            logits = wrapped(images).logits
+        labels = torch.zeros(logits.shape[0], *logits.shape[2:], dtype=torch.uint8, device=logits.device)
+        return cross_entropy_sum(logits, labels) / labels.numel()
+
+    settle_buckets(network, loss)
+    return network

@@ -1,0 +1,152 @@
+"""Cityscapes: two trees, label ids or train ids but never a mixture, and no test split."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from abet.data.index import open_dataset
+from abet.errors import DataError, UsageError
+from abet.labels import CITYSCAPES, IGNORE
+from tests.trees import make_cityscapes, make_training_sample, save
+
+
+def refusal(root, split=None):
+    with pytest.raises(DataError) as caught:
+        open_dataset("cityscapes", root, split)
+    return str(caught.value)
+
+
+# --- trees
+
+
+@pytest.mark.parametrize(
+    ("tree", "images", "labels"),
+    [
+        ("usual", "leftImg8bit/train", "gtFine/train"),
+        ("nvidia", "leftImg8bit_trainvaltest/leftImg8bit/train", "gtFine_trainvaltest/gtFine/train"),
+    ],
+)
+def test_both_trees_are_read(tmp_path, tree, images, labels):
+    samples = make_cityscapes(tmp_path, tree=tree)
+    dataset = open_dataset("cityscapes", tmp_path)
+    assert (dataset.split, dataset.layout) == ("train", tree)
+    assert [pair.name for pair in dataset.pairs] == sorted(samples)
+    for pair in dataset.pairs:
+        city = pair.image.parent.name
+        assert (pair.image.parent, pair.label.parent) == (tmp_path / images / city, tmp_path / labels / city)
+        np.testing.assert_array_equal(dataset.read(pair)[1], samples[pair.name].label)
+    assert dataset.classes == CITYSCAPES
+
+
+def test_a_root_with_both_trees_asks_for_one(tmp_path):
+    make_cityscapes(tmp_path, tree="usual")
+    make_cityscapes(tmp_path, tree="nvidia")
+    assert "keep one there" in refusal(tmp_path)
+
+
+def test_one_archive_alone_says_which_is_missing(tmp_path):
+    make_cityscapes(tmp_path, tree="nvidia")
+    (tmp_path / "gtFine_trainvaltest").rename(tmp_path / "elsewhere")
+    assert "lacks gtFine_trainvaltest/gtFine/train (half unpacked?)" in refusal(tmp_path)
+
+
+def test_the_same_stem_in_two_cities_is_two_images(tmp_path):
+    for city in ("aachen", "bochum"):
+        sample = make_training_sample(19)
+        save(tmp_path / f"leftImg8bit/train/{city}/x_leftImg8bit.png", sample.image)
+        save(tmp_path / f"gtFine/train/{city}/x_gtFine_labelTrainIds.png", sample.label)
+    assert len(open_dataset("cityscapes", tmp_path).pairs) == 2
+
+
+# --- splits
+
+
+def test_val_is_a_split_of_its_own(tmp_path):
+    make_cityscapes(tmp_path, count=2)
+    make_cityscapes(tmp_path, count=4, split="val")
+    assert len(open_dataset("cityscapes", tmp_path, "train").pairs) == 2
+    val = open_dataset("cityscapes", tmp_path, "val")
+    assert len(val.pairs) == 4
+    assert "4 images, the published val split has 500" in val.notes
+
+
+@pytest.mark.parametrize(("split", "reason"), [("test", "dummies"), ("train_extra", "coarse labels alone")])
+def test_splits_without_fine_labels_are_refused_with_the_reason(tmp_path, split, reason):
+    make_cityscapes(tmp_path, split=split)
+    with pytest.raises(UsageError, match=rf"{reason}.*choices are: train, val"):
+        open_dataset("cityscapes", tmp_path, split)
+
+
+# --- kinds of label
+
+
+def test_label_ids_win_where_both_kinds_are_there(tmp_path):
+    make_cityscapes(tmp_path, kinds=("labelIds", "labelTrainIds"))
+    for path in tmp_path.rglob("*_labelTrainIds.png"):
+        path.write_bytes(b"never opened")
+    dataset = open_dataset("cityscapes", tmp_path)
+    dataset.read(dataset.pairs[0])
+    assert "labels read from *_gtFine_labelIds.png" in dataset.notes
+
+
+def test_each_split_has_its_own_kind(tmp_path):
+    make_cityscapes(tmp_path, kinds=("labelIds",), split="train")
+    samples = make_cityscapes(tmp_path, kinds=("labelTrainIds",), split="val")
+    val = open_dataset("cityscapes", tmp_path, "val")
+    assert "labels read from *_gtFine_labelTrainIds.png" in val.notes
+    np.testing.assert_array_equal(val.read(val.pairs[0])[1], samples[val.pairs[0].name].label)
+
+
+def test_a_mixture_of_kinds_is_refused(tmp_path):
+    make_cityscapes(tmp_path, kinds=("labelIds", "labelTrainIds"))
+    next(tmp_path.rglob("*_labelIds.png")).unlink()
+    message = refusal(tmp_path)
+    assert "1 x mixed label kinds" in message
+    assert "has labelTrainIds only, others have labelIds" in message
+
+
+def test_a_split_without_any_label_asks_for_the_published_kind(tmp_path):
+    make_cityscapes(tmp_path, count=1, kinds=())
+    (tmp_path / "gtFine/train").mkdir(parents=True)
+    assert "expected gtFine/train/aachen/aachen_000000_000019_gtFine_labelIds.png" in refusal(tmp_path)
+
+
+def test_colours_instances_and_polygons_are_passed_over(tmp_path):
+    samples = make_cityscapes(tmp_path, count=1)
+    city = tmp_path / "gtFine/train/aachen"
+    for kind in ("color", "instanceIds", "instanceTrainIds"):
+        save(city / f"aachen_000000_000019_gtFine_{kind}.png", np.zeros((48, 64), np.uint8))
+    (city / "aachen_000000_000019_gtFine_polygons.json").write_text("{}")
+    assert len(open_dataset("cityscapes", tmp_path).pairs) == len(samples)
+
+
+# --- values
+
+
+@pytest.mark.parametrize("value", [34, 255])
+def test_a_label_id_above_33_is_a_fault(tmp_path, value):
+    make_cityscapes(tmp_path, count=1)
+    dataset = open_dataset("cityscapes", tmp_path)
+    save(dataset.pairs[0].label, np.full((48, 64), value, dtype=np.uint8))
+    with pytest.raises(
+        DataError, match=f"label value {value} in 3072 pixels outside the table of Cityscapes label ids"
+    ):
+        dataset.read(dataset.pairs[0])
+
+
+def test_ids_outside_the_evaluated_classes_are_ignored(tmp_path):
+    make_cityscapes(tmp_path, count=1)
+    dataset = open_dataset("cityscapes", tmp_path)
+    save(dataset.pairs[0].label, np.resize(np.array([0, 6, 9, 29, 30], dtype=np.uint8), (48, 64)))
+    assert (dataset.read(dataset.pairs[0])[1] == IGNORE).all()
+
+
+def test_the_same_files_read_by_another_table_have_another_fingerprint(tmp_path):
+    make_cityscapes(tmp_path / "ids", kinds=("labelIds",))
+    shutil.copytree(tmp_path / "ids", tmp_path / "train ids")
+    for path in (tmp_path / "train ids").rglob("*_labelIds.png"):
+        path.rename(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
+    ids, train_ids = (open_dataset("cityscapes", tmp_path / folder) for folder in ("ids", "train ids"))
+    assert [pair.name for pair in ids.pairs] == [pair.name for pair in train_ids.pairs]
+    assert ids.list_sha256() != train_ids.list_sha256()

@@ -1,0 +1,349 @@
+"""Batches and validation images: the same whoever decodes them, named faults, waits and ends that never hang."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from abet.config import AugmentationConfig
+from abet.data.index import Dataset, Pair
+from abet.data.loader import LoaderError, TrainingBatches, ValidationImages, require_valid_pixels
+from abet.data.sampling import BatchPlan, micro_batches, sample_rng
+from abet.data.tables import ClassTable
+from abet.data.transforms import augment
+from abet.errors import DataError
+from abet.labels import IGNORE, LabelClass
+from tests.trees import save
+
+COUNT = 10
+TABLE = ClassTable(
+    title="three classes",
+    classes=(LabelClass("road", (0, 0, 0)), LabelClass("car", (1, 1, 1)), LabelClass("sky", (2, 2, 2))),
+    train_ids={0: 0, 1: 1, 2: 2},
+    ignored=frozenset({IGNORE}),
+)
+AUGMENTATION = AugmentationConfig(
+    scale_min=0.5,
+    scale_max=2.0,
+    crop_height=24,
+    crop_width=32,
+    flip_probability=0.5,
+    brightness=0.25,
+    contrast=0.25,
+    saturation=0.25,
+    hue=0.25,
+)
+PLAN = BatchPlan(global_batch=4, batch_per_gpu=2, processes=2, accumulation=1)
+SOLO = BatchPlan(global_batch=1, batch_per_gpu=1, processes=1, accumulation=1)
+
+
+def never():
+    return False
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Ten scenes of 48 x 64 pixels."""
+    rng = np.random.default_rng(0)
+    pairs = []
+    for place in range(COUNT):
+        image = save(tmp_path / f"images/{place}.png", rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
+        label = save(tmp_path / f"labels/{place}.png", rng.integers(0, 3, (48, 64), dtype=np.uint8))
+        pairs.append(Pair(name=f"images/{place}.png", image=image, label=label))
+    return Dataset(name="scenes", split="train", root=tmp_path, layout="test", pairs=tuple(pairs), labels=TABLE)
+
+
+def batches_of(dataset, plan=PLAN, **options):
+    return TrainingBatches(dataset, **{"augmentation": AUGMENTATION, "plan": plan, "rank": 0, "seed": 5, **options})
+
+
+def taken(dataset, number, **options):
+    with batches_of(dataset, **options) as batches:
+        return [batches.next_batch(never) for _ in range(number)]
+
+
+def until_error(kind, call, limit=50):
+    """What ``call`` returned before it raised an error of this kind, and the error."""
+    results = []
+    for _ in range(limit):
+        try:
+            results.append(call())
+        except kind as error:
+            return results, error
+    pytest.fail(f"no {kind.__name__} in {limit} calls")
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+def test_batches_hold_the_crops_of_their_keys_for_any_number_of_workers(dataset, workers):
+    got = taken(dataset, 7, rank=1, start_step=1, workers=workers)  # 2 steps an epoch: from the first into the fourth
+    for batch, keys in zip(got, micro_batches(PLAN, 1, COUNT, 5, 1), strict=False):
+        assert batch.images.dtype == batch.labels.dtype == torch.uint8
+        assert batch.images.shape == (2, 24, 32, 3)
+        assert batch.labels.shape == (2, 24, 32)
+        assert batch.names == tuple(dataset.pairs[key.image].name for key in keys)
+        assert batch.faults == ()
+        for place, key in enumerate(keys):
+            image, label = augment(*dataset.read(dataset.pairs[key.image]), sample_rng(5, key), AUGMENTATION)
+            np.testing.assert_array_equal(batch.images[place].numpy(), image)
+            np.testing.assert_array_equal(batch.labels[place].numpy(), label)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_corrupt_image_is_named_when_its_turn_comes(dataset, workers):
+    dataset.pairs[3].image.write_bytes(b"no image")
+    with batches_of(dataset, SOLO, workers=workers) as batches:
+        seen, caught = until_error(DataError, lambda: batches.next_batch(never))
+        assert str(dataset.pairs[3].image) in str(caught)
+        assert "Traceback" not in str(caught)
+        with pytest.raises(DataError, match="not an image"):  # and again for those who ask again
+            batches.next_batch(never)
+    order = [dataset.pairs[keys[0].image].name for keys in islice(micro_batches(SOLO, 0, COUNT, 5, 0), COUNT)]
+    assert [batch.names[0] for batch in seen] == order[: order.index("images/3.png")]
+
+
+def test_a_corrupt_image_is_replaced_and_reported_alike_for_any_number_of_workers(dataset):
+    dataset.pairs[3].image.write_bytes(b"no image")
+    dataset.pairs[6].label.write_bytes(b"")
+    runs = [taken(dataset, 3 * COUNT, plan=SOLO, workers=workers, skip_corrupt=True) for workers in (0, 2)]
+    for first, second in zip(*runs, strict=True):
+        assert torch.equal(first.images, second.images)
+        assert (first.names, first.faults) == (second.names, second.faults)
+    names = [name for batch in runs[0] for name in batch.names]
+    assert not {"images/3.png", "images/6.png"} & set(names)
+    faults = [fault for batch in runs[0] for fault in batch.faults]
+    assert len(faults) == 6  # two in each of three epochs
+    for batch in runs[0]:
+        for fault in batch.faults:
+            assert str(dataset.pairs[3].image) in fault or str(dataset.pairs[6].label) in fault
+            assert f"(replaced by {batch.names[0]})" in fault
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_nothing_readable_is_an_error_even_when_corrupt_images_are_skipped(dataset, workers):
+    for pair in dataset.pairs:
+        pair.image.unlink()
+    with (
+        batches_of(dataset, workers=workers, skip_corrupt=True) as batches,
+        pytest.raises(DataError, match=r"no such file.*None of the images tried in its place.*abet data check scenes"),
+    ):
+        batches.next_batch(never)
+
+
+def test_fewer_images_than_a_batch_are_an_error_before_anything_starts(dataset):
+    with pytest.raises(DataError, match="10 images are fewer than one global batch of 16"):
+        batches_of(dataset, BatchPlan(global_batch=16, batch_per_gpu=16, processes=1, accumulation=1))
+
+
+def children():
+    return {process.pid for process in multiprocessing.active_children()}
+
+
+def test_a_killed_loader_process_is_a_readable_error(dataset):
+    before = children()
+    with batches_of(dataset, workers=2) as batches:
+        batches.next_batch(never)
+        victim = min(children() - before)
+        os.kill(victim, signal.SIGKILL)  # as the kernel does when memory ends
+        _, caught = until_error(LoaderError, lambda: batches.next_batch(never))
+        assert f"loader process {victim} died (killed by SIGKILL)" in str(caught)
+        assert "data.workers_per_process" in str(caught)
+        assert caught.exit_code == 1  # memory may be there next time
+    assert children() == before
+
+
+def test_loader_processes_outlive_the_signals_that_ask_the_trainer_to_save(dataset):
+    before = children()
+    with batches_of(dataset, workers=2) as batches:
+        batches.next_batch(never)
+        for pid in children() - before:
+            for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
+                os.kill(pid, number)
+        assert len([batches.next_batch(never) for _ in range(20)]) == 20
+
+
+def test_a_mistake_of_ours_in_a_loader_process_comes_with_its_traceback(dataset, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("made for this test")
+
+    monkeypatch.setattr(Dataset, "read", broken)
+    with batches_of(dataset, workers=1) as batches, pytest.raises(RuntimeError, match=r"(?s)in broken.*made for this"):
+        batches.next_batch(never)
+
+
+@pytest.fixture
+def slow_reads(monkeypatch):
+    """Reads that do not end before the test lets them."""
+    release, read = threading.Event(), Dataset.read
+
+    def slow(dataset, pair):
+        release.wait(30)
+        return read(dataset, pair)
+
+    monkeypatch.setattr(Dataset, "read", slow)
+    yield release
+    release.set()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_wait_ends_when_a_stop_is_asked_for_and_is_counted(dataset, slow_reads, workers):
+    asked = []
+
+    def stop():
+        asked.append(time.monotonic())
+        return len(asked) == 3
+
+    with batches_of(dataset, workers=workers) as batches:
+        started = time.monotonic()
+        assert batches.next_batch(stop) is None
+        took = time.monotonic() - started
+        assert max(np.diff([started, *asked])) < 5
+        assert 0 < batches.take_waited_seconds() <= took
+        assert batches.take_waited_seconds() == 0
+        slow_reads.set()  # the forked ones never see it, and are closed while they read
+
+
+def test_a_batch_that_is_ready_is_given_out_also_to_those_who_stop(dataset):
+    with batches_of(dataset) as batches:
+        first = batches.next_batch(never)
+        while batches._ready.empty():
+            time.sleep(0.01)
+        assert batches.next_batch(lambda: True).names != first.names
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("number", [0, 1, 5])
+def test_closing_leaves_no_process_and_no_thread(dataset, workers, number):
+    processes, threads = children(), set(threading.enumerate())
+    taken(dataset, number, workers=workers)
+    assert children() == processes
+    assert set(threading.enumerate()) == threads
+
+
+def test_closing_after_an_error_and_closing_twice_are_fine(dataset):
+    before = children()
+    batches = batches_of(dataset, workers=2)
+    with pytest.raises(ZeroDivisionError), batches:
+        raise ZeroDivisionError
+    batches.close()
+    assert children() == before
+
+
+def test_processes_that_cannot_be_started_are_an_error_that_says_what_to_do(dataset, monkeypatch):
+    def refuse():
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    with pytest.raises(LoaderError, match=r"process 1 of 2 .*Cannot allocate memory.*workers_per_process"):
+        taken(dataset, 1, workers=2)
+
+
+def test_loader_processes_end_when_their_trainer_is_killed(dataset):
+    def trainer():
+        batches_of(dataset, workers=2).__enter__().next_batch(never)
+        writer.send_bytes(b"working")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    context = multiprocessing.get_context("fork")
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=trainer)
+    process.start()
+    writer.close()
+    assert reader.recv_bytes() == b"working"
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert reader.poll(60)  # the end of the pipe: nobody is left who holds it
+    with pytest.raises(EOFError):
+        reader.recv_bytes()
+
+
+FORGETFUL = """
+import pickle, sys
+from tests.data.test_loader import batches_of
+batches = batches_of(pickle.load(open(sys.argv[1], "rb")), workers=2)
+batches.__enter__().next_batch(bool)
+"""
+
+
+def test_a_program_that_never_closes_its_batches_ends_all_the_same(dataset, tmp_path):
+    (tmp_path / "dataset.pickle").write_bytes(pickle.dumps(dataset))
+    command = [sys.executable, "-c", FORGETFUL, str(tmp_path / "dataset.pickle")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 12])
+def test_validation_images_go_to_exactly_one_rank_in_order(dataset, processes):
+    found = []
+    for rank in range(processes):
+        with ValidationImages(dataset, rank, processes) as images:
+            share = list(images)
+        assert [loaded.place for loaded in share] == list(range(rank, COUNT, processes))
+        found += share
+    assert sorted(loaded.place for loaded in found) == list(range(COUNT))
+    for place, pair, image, label in found:
+        assert pair is dataset.pairs[place]
+        for got, expected in zip((image, label), dataset.read(pair), strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_validation_can_be_left_early_and_names_a_corrupt_image_in_its_turn(dataset):
+    dataset.pairs[4].image.write_bytes(b"no image")
+    with ValidationImages(dataset, 0, 2) as images:
+        assert next(iter(images)).place == 0
+    with ValidationImages(dataset, 0, 2) as images:
+        seen, caught = until_error(DataError, iter(images).__next__)
+    assert [loaded.place for loaded in seen] == [0, 2]
+    assert str(dataset.pairs[4].image) in str(caught)
+
+
+def test_validation_decodes_only_a_few_images_ahead(dataset, monkeypatch):
+    read, seen = Dataset.read, []
+
+    def counted(dataset, pair):
+        seen.append(pair.name)
+        return read(dataset, pair)
+
+    monkeypatch.setattr(Dataset, "read", counted)
+    with ValidationImages(dataset, 0, 1, threads=2) as images:
+        for number, _ in enumerate(images, start=1):
+            assert len(seen) <= number + 3
+
+
+def test_one_valid_pixel_anywhere_is_enough_and_the_search_ends_there(dataset, monkeypatch):
+    for pair in dataset.pairs:
+        save(pair.label, np.full((48, 64), IGNORE, np.uint8))
+    with pytest.raises(DataError) as caught:
+        require_valid_pixels(dataset)
+    for part in ("scenes", "split train", "all 10 labels", "three classes", "data.train_split", "abet data check"):
+        assert part in str(caught.value)
+    one = np.full((48, 64), IGNORE, np.uint8)
+    one[7, 9] = 2
+    save(dataset.pairs[6].label, one)
+    dataset.pairs[5].label.write_bytes(b"damaged")  # training names it when its turn comes
+    require_valid_pixels(dataset)
+
+
+def test_the_check_of_valid_pixels_reads_no_image_and_stops_at_the_first_hit(dataset):
+    for pair in dataset.pairs:
+        pair.image.unlink()
+    for pair in dataset.pairs[1:]:
+        pair.label.unlink()
+    require_valid_pixels(dataset)
+
+
+def test_labels_that_cannot_be_read_are_counted_when_no_other_holds_a_valid_pixel(dataset):
+    for pair in dataset.pairs:
+        pair.label.unlink()
+    with pytest.raises(DataError, match=r"or cannot be read \(10 of them\)"):
+        require_valid_pixels(dataset)

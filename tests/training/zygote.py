@@ -1,0 +1,145 @@
+"""Starts training processes within milliseconds, and kills them at chosen moments.
+
+    python -m tests.training.zygote
+
+Importing torch takes seconds; this process does it once and forks. It reads one JSON order per line:
+{"arguments": ["train", ...], "processes": 2, "kill": [rank, event] or null, "log": PATH}, and answers with one line:
+{"codes": [...], "events": [names of what rank 0 did]}. An event is anything that a kill could come before: a call that
+changes the disk, or an optimiser step.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+DEADLINE_SECONDS = 90
+
+
+def count_events(events: list[str], kill_at: int | None) -> None:
+    """Make each event append its name first, and end the process at number ``kill_at`` as a power cut would."""
+
+    def counted(owner: Any, name: str) -> None:
+        original: Callable[..., Any] = getattr(owner, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if kill_at == len(events):
+                os.kill(os.getpid(), signal.SIGKILL)
+            events.append(name)
+            return original(*args, **kwargs)
+
+        setattr(owner, name, call)
+
+    from abet.training.record import Record
+
+    for owner, name in (
+        (os, "fsync"),
+        (os, "replace"),
+        (os, "rename"),
+        (os, "unlink"),
+        (Path, "replace"),
+        (Path, "rename"),
+        (Path, "unlink"),
+        (Path, "hardlink_to"),
+        (Path, "mkdir"),
+        (shutil, "rmtree"),
+        (Record, "step"),
+    ):
+        counted(owner, name)
+
+
+def child(order: dict[str, Any], rank: int, port: int, result: Path) -> None:
+    """One rank, from fork to exit."""
+    with Path(order["log"]).open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    if order["processes"] > 1:
+        os.environ.update(
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            WORLD_SIZE=str(order["processes"]),
+            LOCAL_WORLD_SIZE=str(order["processes"]),
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=str(port),
+        )
+    events: list[str] = []
+    kill = order.get("kill")
+    count_events(events, kill[1] if kill and kill[0] == rank else None)
+    sys.argv = ["abet", *order["arguments"]]
+    from abet.cli import main
+
+    code = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    if rank == 0:
+        result.write_text(json.dumps(events))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def obey(order: dict[str, Any]) -> dict[str, Any]:
+    """Run the processes of one order to their end; what outlives the deadline is killed and counts as -1."""
+    result = Path(order["log"]).with_suffix(".events")
+    result.unlink(missing_ok=True)
+    port, pids = free_port(), []
+    for rank in range(order["processes"]):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                child(order, rank, port, result)
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+                sys.stderr.flush()
+            os._exit(1)
+        pids.append(pid)
+    codes: dict[int, int] = {}
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while len(codes) < len(pids) and time.monotonic() < deadline:
+        for pid in set(pids) - set(codes):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                codes[pid] = os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    for pid in set(pids) - set(codes):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        codes[pid] = -1
+    events = json.loads(result.read_text()) if result.exists() else []
+    return {"codes": [codes[pid] for pid in pids], "events": events}
+
+
+def serve() -> None:
+    """Import what the children need, then obey until the input ends."""
+    import torch
+    import torch.utils.tensorboard
+
+    import abet.cli
+    import abet.train
+
+    torch.set_num_threads(1)
+    assert abet.train
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(obey(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

@@ -12,9 +12,11 @@ from torch import nn
 from abet import checkpoint
 from abet.config import ModelConfig, load_recipe
 from abet.data.images import read_image
+from abet.devices import choose_device
 from abet.errors import CheckpointError, DataError, UsageError, unknown_name
 from abet.models.build import build_model
 from abet.models.head import Output
+from abet.models.inputs import normalise
 from abet.models.precision import reproducible
 from abet.scores import SCORES, missing
 
@@ -51,11 +53,9 @@ class Detector:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise DataError(f"image is {image.dtype} {image.shape}; expected uint8 RGB of shape (H, W, 3)")
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
-        mean = torch.tensor(self.normalisation.mean, device=self.device)
-        std = torch.tensor(self.normalisation.std, device=self.device)
-        batch = ((pixels.float() / 255.0 - mean) / std).permute(2, 0, 1).unsqueeze(0)
+        batch = normalise(pixels.unsqueeze(0), self.normalisation.mean, self.normalisation.std)
         with torch.inference_mode(), reproducible(self.device):
-            result: Output = self.network(batch.contiguous(memory_format=torch.channels_last))
+            result: Output = self.network(batch)
         return result
 
     def available_scores(self) -> tuple[str, ...]:
@@ -99,21 +99,6 @@ def score_map(key: str, output: Output) -> Map:
     """(H, W) float32 raw score of a batch of one."""
     with torch.inference_mode():
         return SCORES[key].function(output.logits, output.cosine, output.temperature)[0].cpu().numpy()
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA when there is one. Raises UsageError for a device that is not here."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"device {name!r} is not supported: use auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {name!r} is not here ({torch.cuda.device_count()} CUDA devices): use --device cpu")
-    return device
 
 
 def read_weights(path: Path, *, model: str | ModelConfig) -> checkpoint.Weights:

@@ -13,7 +13,7 @@ import inspect
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from abet.devices import choose_device
 from abet.errors import UsageError
 from abet.exits import LostPeerError
 
@@ -56,7 +57,7 @@ def discover(device: str) -> Topology:
     given = [name for name in VARIABLES if os.environ.get(name)]
     # A plain start leaves all unset; MASTER_* alone may be exported for other programs
     if not {"RANK", "WORLD_SIZE", "LOCAL_RANK"}.intersection(given):
-        return Topology(device=_choose(device, 0, 1))
+        return Topology(device=choose_device(device))
     if missing := [name for name in VARIABLES if name not in given]:
         raise UsageError(
             f"{', '.join(given)} set, but not {', '.join(missing)}: start with `abet launch --processes N -- ...`, "
@@ -67,9 +68,8 @@ def discover(device: str) -> Topology:
         raise UsageError(
             f"RANK={rank}, LOCAL_RANK={local_rank}: ranks count from 0 to WORLD_SIZE - 1 = {processes - 1}"
         )
-    return Topology(
-        rank=rank, processes=processes, local_rank=local_rank, device=_choose(device, local_rank, processes)
-    )
+    chosen = choose_device(device, local_rank=local_rank, processes=processes)
+    return Topology(rank=rank, processes=processes, local_rank=local_rank, device=chosen)
 
 
 def _count(name: str) -> int:
@@ -77,31 +77,6 @@ def _count(name: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise UsageError(f"{name}={text!r}: expected a whole number, as torchrun sets it")
     return int(text)
-
-
-def _choose(name: str, local_rank: int, processes: int) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"unknown device {name!r}: use auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"device {name!r} is not supported: use auto, cpu, cuda or cuda:N")
-    if device.type == "cpu":
-        return torch.device("cpu")
-    numbered, gpus = ":" in name, torch.cuda.device_count()
-    if numbered and processes > 1:
-        raise UsageError(f"device {name!r} with {processes} processes: each takes a GPU of its own; use --device cuda")
-    index = device.index if numbered else local_rank
-    if index >= gpus and processes > 1:
-        raise UsageError(
-            f"local rank {local_rank} has no GPU: each process takes one, and this machine has {gpus}; start at most "
-            "as many, or use --device cpu"
-        )
-    if index >= gpus:
-        raise UsageError(f"device {name!r} is not here ({gpus} CUDA devices): use --device cpu")
-    return torch.device("cuda", index)
 
 
 @contextmanager
@@ -141,16 +116,25 @@ def _abandon(topology: Topology) -> None:
     if not dist.is_initialized():
         return
     abort = getattr(dist.distributed_c10d, "_abort_process_group", None)
-    if topology.device.type == "cuda" and abort is not None:
-        abort()
-    else:
-        dist.destroy_process_group()
+    with suppress(RuntimeError):  # what is on its way up matters more
+        if topology.device.type == "cuda" and abort is not None:
+            abort()
+        else:
+            dist.destroy_process_group()
 
 
 def is_lost_peer(error: RuntimeError) -> bool:
     """Whether torch says with ``error`` that another process ended, or did not answer in time."""
-    signs = ("gloo/transport", "Connection closed by peer", "Connection reset", "Timed out waiting", "Broken pipe")
-    return isinstance(error, dist.DistError) or any(sign in str(error) for sign in signs)
+    signs = (
+        *("gloo/transport", "Connection closed by peer", "Connection reset by peer", "Broken pipe"),
+        *(
+            "Timed out waiting",
+            "remote process exited",
+            "ncclRemoteError",
+            "Watchdog caught collective operation timeout",
+        ),
+    )
+    return isinstance(error, dist.DistStoreError) or any(sign in str(error) for sign in signs)
 
 
 def barrier(topology: Topology) -> None:

@@ -1,7 +1,9 @@
 """The checkpoint folder: complete or absent, and verified at every read."""
 
+import errno
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from abet import checkpoint
+from abet.detector import load_detector
 from abet.errors import CheckpointError, UsageError
 from tests.conftest import random_weights
 
@@ -112,7 +115,79 @@ def test_the_weights_are_on_the_disk_before_the_manifest_is_written(
     flushed: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
     folder = saved(tmp_path)
-    assert flushed == [(folder / name).stat().st_ino for name in ("model.safetensors", "manifest.json")]
+    files = [folder / "model.safetensors", folder / "manifest.json"]
+    assert flushed == [path.stat().st_ino for path in (*files, folder, tmp_path)]
+
+
+def test_a_file_system_that_flushes_no_folders_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert checkpoint.read(saved(tmp_path)).sha256
+
+
+def test_a_failed_flush_names_the_file_as_it_would_have_been_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="No space left") as caught:
+        saved(tmp_path)
+    assert caught.value.filename == str(tmp_path / "c" / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_are_read_without_the_files_that_only_a_resume_needs(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"].append({"name": "state.pt", "bytes": 1, "sha256": "0" * 64})
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"step": 7}))
+    assert checkpoint.read(folder).sha256 == manifest["files"][0]["sha256"]
+    assert checkpoint.read_manifest(folder).step == 7
+    with pytest.raises(CheckpointError, match=r"state\.pt is missing"):
+        checkpoint.verify(folder, checkpoint.read_manifest(folder))
+
+
+def run_with(tmp_path: Path, *steps: int) -> Path:
+    for step in steps:
+        checkpoint.save(random_weights(), checkpoint.step_folder(tmp_path / "run", step))
+    return tmp_path / "run"
+
+
+def test_a_run_directory_means_its_best_step(tmp_path: Path) -> None:
+    run = run_with(tmp_path, 10, 20)
+    (run / "checkpoints" / "best.json").write_text('{"step": 10, "miou": 0.5}')
+    assert checkpoint.resolve(run) == run / "checkpoints" / "step-00000010"
+    assert load_detector(run, device="cpu").uri == (run / "checkpoints" / "step-00000010").resolve().as_posix()
+
+
+def test_a_run_directory_without_a_best_step_means_its_newest_that_verifies(tmp_path: Path) -> None:
+    run = run_with(tmp_path, 9, 10, 11)
+    (run / "checkpoints" / "step-00000011" / "model.safetensors").write_bytes(b"")
+    assert checkpoint.resolve(run) == run / "checkpoints" / "step-00000010"
+
+
+def test_a_run_directory_without_any_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="train until the first one is committed"):
+        checkpoint.resolve(tmp_path / "run")
+
+
+@pytest.mark.parametrize("content", ['{"step": 15, "miou": 0.5}', "{", '{"step": 10, "miou": 2}'])
+def test_a_best_step_that_is_not_there_is_never_replaced_by_another(tmp_path: Path, content: str) -> None:
+    run = run_with(tmp_path, 10, 20)
+    (run / "checkpoints" / "best.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"names no checkpoint.*\(step-00000020, step-00000010\)"):
+        checkpoint.resolve(run)
+
+
+def test_other_paths_mean_themselves(tmp_path: Path) -> None:
+    for path in (saved(tmp_path), tmp_path / "file.pth", tmp_path / "absent"):
+        assert checkpoint.resolve(path) == path
 
 
 def test_truncated_weights_are_refused_with_both_sizes(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""abet data check"""
+"""abet data check | synthesize"""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def _data() -> None:
-    """Verify data sets."""
+    """Verify data sets, or make synthetic ones."""
 
 
 @app.command()
@@ -34,3 +34,30 @@ def check(
     typer.echo(describe(report))
     if not report.ok:
         raise typer.Exit(3)
+
+
+@app.command()
+def synthesize(
+    root: Annotated[Path, typer.Argument(help="Folder to fill; each data set gets a folder of its name below it.")],
+    scenes: Annotated[
+        list[str] | None,
+        typer.Option(help="SET/SPLIT=N, such as cityscapes/val=24, or N for all splits; repeat for more."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, other scenes.")] = 0,
+    height: Annotated[int, typer.Option(help="Pixels.")] = 128,
+    width: Annotated[int, typer.Option(help="Pixels.")] = 256,
+    workers: Annotated[int | None, typer.Option(help="Processes. Default: one per core. They change no byte.")] = None,
+) -> None:
+    """Draw street scenes in the trees of all four data sets: Mapillary, Cityscapes, LostAndFound, RoadAnomaly."""
+    from abet.cli.options import require_output, say
+    from abet.data.check import available_cpus
+    from abet.data.synthetic.synthesize import Plan, parse_scenes
+    from abet.data.synthetic.synthesize import synthesize as make
+
+    plan = Plan(scenes=parse_scenes(scenes or []), seed=seed, height=height, width=width)
+    require_output(root, kind="folder")
+    made = make(root, plan, workers=available_cpus() if workers is None else workers)
+    wanted = sum(plan.scenes.values())
+    say(f"kept {root}: its {wanted} scenes are there" if not made else f"wrote {made} of {wanted} scenes below {root}")
+    for name in sorted({part.split("/")[0] for part, count in plan.scenes.items() if count}):
+        typer.echo(root / name)

@@ -34,6 +34,7 @@ def launch(
         command=command, processes=processes, nodes=nodes, node_rank=node_rank, rendezvous=rendezvous, run_id=run_id
     )
     code, reason = run(job)
-    if code:
-        say(f"abet: {reason}" if code in (STOPPED, INTERRUPTED) else f"abet: error: {reason}")
-        raise typer.Exit(code)
+    # Without a reason a rank has said it already (a wrong option); of an interruption `abet.cli.main` speaks
+    if reason and code != INTERRUPTED:
+        say(f"abet: {reason}" if code == STOPPED else f"abet: error: {reason}")
+    raise typer.Exit(code)

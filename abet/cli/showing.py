@@ -82,7 +82,7 @@ def _check_matrix(matrix: Path, device: str) -> None:
 
     check_figure_path(matrix)
     require_output(matrix, kind="file")
-    from abet.detector import choose_device
+    from abet.devices import choose_device
 
     choose_device(device)
 

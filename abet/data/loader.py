@@ -1,30 +1,19 @@
 """Batches for training, decoded ahead by processes of their own; and a share of the validation images, by threads.
 
-    with TrainingBatches(dataset, ...) as batches:
-        batch = batches.next_batch(stop)
-
-Each loader process has one pipe: it is sent the keys of every n-th micro-batch and answers with arrays. Nothing is
-shared between the processes, neither locks nor /dev/shm, so one that is killed shows at once as the end of its pipe,
-and closing is a kill: they hold no state.
+with TrainingBatches(dataset, ...) as batches:
+    batch = batches.next_batch(stop)
 """
 
 import atexit
-import multiprocessing
-import multiprocessing.connection
-import os
 import queue
-import signal
-import sys
 import threading
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import cycle, islice
-from multiprocessing.connection import Connection
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -32,19 +21,14 @@ import torch
 from abet.config import AugmentationConfig
 from abet.data.images import ImageArray, IndexArray, read_label
 from abet.data.index import Dataset, Pair
-from abet.data.sampling import BatchPlan, Crops, CropSource, SampleKey, micro_batches
-from abet.errors import AbetError, DataError
+from abet.data.sampling import BatchPlan, Crops, CropSource, micro_batches
+from abet.data.workers import CLOSE_SECONDS, POLL_SECONDS, LoaderError, Worker
+from abet.errors import DataError
 from abet.labels import IGNORE
 
 _AHEAD_PER_WORKER: Final = 2
 _READY_BATCHES: Final = 2
-_POLL_SECONDS: Final = 0.1
-_CLOSE_SECONDS: Final = 5.0
 _PROBED_LABELS: Final = 16
-
-
-class LoaderError(AbetError):
-    """A loader process that could not be started or died: no fault of the data, so a new start may succeed."""
 
 
 class Batch(NamedTuple):
@@ -94,7 +78,7 @@ class TrainingBatches:
         """
         self._source = CropSource(dataset=dataset, augmentation=augmentation, seed=seed, skip_corrupt=skip_corrupt)
         self._keys = micro_batches(plan, rank, len(dataset.pairs), seed, start_step)
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self._worker_count = workers
         self._pin_device = torch.cuda.current_device() if pin_memory else None
         self._ready: queue.Queue[Batch | Exception] = queue.Queue(maxsize=_READY_BATCHES)
@@ -110,7 +94,7 @@ class TrainingBatches:
         atexit.register(self.close)
         try:
             for _ in range(self._worker_count):
-                self._workers.append(_Worker(self._source))
+                self._workers.append(Worker(self._source))
             self._thread.start()
         except (OSError, RuntimeError) as error:
             self.close()
@@ -130,9 +114,9 @@ class TrainingBatches:
         for worker in self._workers:
             worker.process.kill()
         if self._thread.ident is not None:
-            self._thread.join(_CLOSE_SECONDS)
+            self._thread.join(CLOSE_SECONDS)
         for worker in self._workers:
-            worker.process.join(_CLOSE_SECONDS)
+            worker.process.join(CLOSE_SECONDS)
         atexit.unregister(self.close)
 
     def next_batch(self, stop: Callable[[], bool]) -> Batch | None:
@@ -157,7 +141,7 @@ class TrainingBatches:
     def _wait(self, stop: Callable[[], bool]) -> Batch | Exception | None:
         while True:
             try:
-                return self._ready.get(timeout=_POLL_SECONDS)
+                return self._ready.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 assert self._thread.ident is not None, "use TrainingBatches in a with statement"
                 assert not self._closing.is_set(), "these batches are closed"
@@ -182,7 +166,7 @@ class TrainingBatches:
     def _put(self, item: Batch | Exception) -> None:
         while not self._closing.is_set():
             with suppress(queue.Full):
-                self._ready.put(item, timeout=_POLL_SECONDS)
+                self._ready.put(item, timeout=POLL_SECONDS)
                 return
 
     def _batch(self, arrays: Crops) -> Batch:
@@ -207,79 +191,6 @@ class TrainingBatches:
                 return
             worker.send(next(self._keys))
             yield arrays
-
-
-class _Worker:
-    """One loader process and this end of its pipe."""
-
-    def __init__(self, source: CropSource) -> None:
-        # Forked, it needs no second import of torch; and it never touches torch's threads or a CUDA device
-        context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-        self._pipe, theirs = context.Pipe()
-        self.process: Any = context.Process(target=_work, args=(source, theirs, os.getpid()), daemon=True)
-        try:
-            self.process.start()
-        finally:
-            theirs.close()  # so that the pipe ends when the process does
-
-    def send(self, keys: Sequence[SampleKey]) -> None:
-        """Ask for one more batch. The end of a dead process shows when its answer is awaited."""
-        with suppress(OSError):
-            self._pipe.send(tuple(keys))
-
-    def receive(self, closing: threading.Event) -> Crops | None:
-        """The oldest batch asked for; None when closing. Raises what the process raised, or LoaderError."""
-        while not closing.is_set():
-            if not self._pipe.poll(_POLL_SECONDS):
-                continue
-            try:
-                answer = self._pipe.recv()
-            except (EOFError, OSError):
-                raise self._death() from None
-            if isinstance(answer, Exception):
-                raise answer
-            assert isinstance(answer, Crops), answer
-            return answer
-        return None
-
-    def _death(self) -> LoaderError:
-        self.process.join(_CLOSE_SECONDS)
-        code = self.process.exitcode or 0
-        cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return LoaderError(
-            f"loader process {self.process.pid} died ({cause}). When nobody killed it, memory ran short: "
-            "lower data.workers_per_process, or ask for more memory"
-        )
-
-
-def _work(source: CropSource, pipe: Connection, parent: int) -> None:
-    """A loader process: keys in, arrays or an exception out, until it is killed or alone."""
-    # Signals to the whole group are the trainer's to answer: it needs data until it has saved
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    with suppress(EOFError, OSError):
-        while True:
-            keys = pipe.recv()
-            pipe.send(_answer(source, keys))
-
-
-def _answer(source: CropSource, keys: Sequence[SampleKey]) -> Crops | Exception:
-    try:
-        return source.take(keys)
-    except DataError as error:
-        return DataError(str(error))  # without its causes, which may not travel
-    except MemoryError:
-        return LoaderError("a loader process ran out of memory: lower data.workers_per_process, or ask for more")
-    except Exception:
-        return RuntimeError(f"in a loader process:\n{traceback.format_exc()}")
-
-
-def _end_with(parent: int) -> None:
-    """End this process once the trainer is gone: other processes hold its end of the pipe too, so that stays open."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 class Loaded(NamedTuple):

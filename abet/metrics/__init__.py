@@ -1,8 +1,9 @@
-"""How well a score separates OOD from ID pixels.
+"""How well a score separates OOD from ID pixels, and how well classes are told apart.
 
 ``pixel``       streaming, mergeable counts of every pixel in bounded memory
 ``ranking``     AUROC, AP and FPR95 of such counts, each with a bracket that contains the exact value
 ``curves``      the same counts as drawable ROC, precision-recall and histogram lists
 ``reference``   the paper's 100-bin protocol, for comparison with published tables
+``confusion``   segmentation: an int64 confusion matrix and the mIoU that follows from it
 ``keys``, ``runs``, ``exact``   the arithmetic underneath
 """

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from types import FrameType
 
 from abet.errors import AbetError
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
-"""What SLURM, Kubernetes and torchrun send before they kill."""
+from abet.exits import STOP_SIGNALS, STOPPED, speaks_for_itself
 
 
 class Stopped(AbetError):  # noqa: N818
     """Training was stopped by a signal, after saving: run the same command again to go on."""
 
-    exit_code = 143
+    exit_code = STOPPED
 
 
 @dataclass
@@ -31,7 +29,11 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """While inside, the stop signals only leave a note. The handlers from before return at the end."""
+    """While inside, the stop signals only leave a note. The handlers from before return at the end.
+
+    Not under `abet launch`: torchrun sends SIGTERM to all as soon as one rank has failed, and a rank on its way out
+    with a reason of its own must not end as one that was merely stopped.
+    """
     request = StopRequest()
 
     def note(number: int, _frame: FrameType | None) -> None:
@@ -41,5 +43,5 @@ def stop_on_signals() -> Iterator[StopRequest]:
     try:
         yield request
     finally:
-        for number, handler in before.items():
+        for number, handler in before.items() if speaks_for_itself() else ():
             signal.signal(number, handler)

@@ -60,7 +60,7 @@ def load_snapshot(
         )
     skipped = _skipped(weights, config)
     taken = [name for name in own if not name.startswith(skipped)]
-    unused = [name for name in found if name.startswith(skipped)]
+    unused = sorted(name for name in found if name.startswith(skipped))
     _require_fit(path, found, {name: own[name] for name in taken}, unused)
     with torch.no_grad():
         for name in taken:

@@ -17,10 +17,11 @@ import torch
 
 from abet.config import AugmentationConfig
 from abet.data.index import Dataset, Pair
-from abet.data.loader import LoaderError, TrainingBatches, ValidationImages, require_valid_pixels
+from abet.data.loader import TrainingBatches, ValidationImages, require_valid_pixels
 from abet.data.sampling import BatchPlan, micro_batches, sample_rng
 from abet.data.tables import ClassTable
 from abet.data.transforms import augment
+from abet.data.workers import LoaderError
 from abet.errors import DataError
 from abet.labels import IGNORE, LabelClass
 from tests.trees import save

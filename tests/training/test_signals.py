@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from abet.training.signals import STOP_SIGNALS, Stopped, stop_on_signals
+from abet.exits import STOP_SIGNALS
+from abet.training.signals import Stopped, stop_on_signals
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)

@@ -1,15 +1,16 @@
 """Houses: boxes along the street with storeys, windows, shops, gables, and painted walls."""
 
-from dataclasses import dataclass, replace
-from math import atan2, cos, hypot, pi, sin
+from dataclasses import dataclass
+from math import cos, hypot, pi, sin
 from typing import Final
 
 import numpy as np
 
 from abet.data.synthetic.camera import FAR, NEAR, Road, World
 from abet.data.synthetic.canvas import Canvas, Facade
+from abet.data.synthetic.chance import pick
 from abet.data.synthetic.kinds import Kind
-from abet.data.synthetic.materials import Material, glass, hsv, mixed, paint, roof, scaled, wall
+from abet.data.synthetic.materials import Material, foliage, glass, hsv, mixed, paint, roof, scaled, wall
 
 DEPTH: Final = 11.0
 """Metres from the street to the back of a house."""
@@ -74,7 +75,7 @@ def draw_house(canvas: Canvas, road: Road, house: House, rng: np.random.Generato
     k = (b.x - a.x) / (b.z - a.z)
     length = hypot(1.0, k)
     normal = World(-house.sign / length, 0.0, house.sign * k / length)
-    plane = replace_facade(house.facade, x0=a.x - k * a.z, k=k)
+    plane = house.facade._replace(x0=a.x - k * a.z, k=k)
     along = _wall_surface(canvas, house.wall, plane, canvas.light.on(normal), depth=0.5 * (near + far))
     canvas.face(along, [a, b, up(b, house.height), up(a, house.height)])
     _cornice(canvas, house, a, b, canvas.light.on(normal))
@@ -88,11 +89,6 @@ def up(point: World, metres: float) -> World:
     return World(point.x, point.y + metres, point.z)
 
 
-def replace_facade(facade: Facade, **changes: float | int) -> Facade:
-    """The same windows in another plane."""
-    return facade._replace(**changes)  # type: ignore[arg-type]
-
-
 def _wall_surface(canvas: Canvas, material: Material, plane: Facade, light: float, *, depth: float) -> int:
     canvas.facades.append(plane)
     return canvas.surface(Kind.BUILDING, material, depth=depth, light=light, facade=len(canvas.facades) - 1)
@@ -103,7 +99,7 @@ def _end_wall(canvas: Canvas, house: House, a: World, rng: np.random.Generator) 
     light = canvas.light.on(World(0.0, 0.0, -1.0))
     blank = house.mural or rng.random() < 0.4
     wide = 0.0 if blank else house.facade.wide * 0.8
-    plane = replace_facade(house.facade, x0=a.z, k=0.0, facing=1, wide=wide, shop=0)
+    plane = house.facade._replace(x0=a.z, k=0.0, facing=1, wide=wide, shop=0)
     surface = _wall_surface(canvas, house.wall, plane, light, depth=a.z)
     corners = [a, outer, up(outer, house.height), up(a, house.height)]
     if house.gable:
@@ -130,7 +126,7 @@ def _mural(canvas: Canvas, house: House, a: World, light: float, rng: np.random.
     for _ in range(rng.integers(2, 6)):
         u, v = rng.uniform(left, right), rng.uniform(bottom, top)
         ru, rv = rng.uniform(0.04, 0.14), rng.uniform(0.04, 0.14)
-        corners = int(rng.choice([4, 12]))
+        corners = pick(rng, (4, 12))
         turn = rng.uniform(0, pi)
         shape = [
             point(
@@ -183,35 +179,36 @@ def _shadow(canvas: Canvas, house: House, a: World, b: World) -> None:
     canvas.shade([a, outer, tip, tips[1]])
 
 
-def draw_backdrop(canvas: Canvas, road: Road, rng: np.random.Generator, *, tall: float) -> None:
+def draw_backdrop(canvas: Canvas, rng: np.random.Generator, *, tall: float) -> None:
     """What closes the street in the distance: a skyline of roofs or a line of trees."""
     distance = FAR
-    centre = road.centre(distance)
-    x = centre - 220.0
+    half = 0.62 * distance * canvas.camera.width / canvas.camera.focal
+    x = -half - 20.0
     light = canvas.light.on(World(0.0, 0.2, -0.98))
-    while x < centre + 220.0:
+    while x < half:
         wide = rng.uniform(6, 22)
         if rng.random() < tall:
             surface = canvas.surface(Kind.BUILDING, wall(rng), depth=distance, light=light)
             high = rng.uniform(5, 9 + 14 * tall)
-            canvas.face(surface, [World(x, 0, distance), World(x + wide, 0, distance), World(x + wide, high, distance), World(x, high, distance)])
+            canvas.face(
+                surface,
+                [
+                    World(x, 0, distance),
+                    World(x + wide, 0, distance),
+                    World(x + wide, high, distance),
+                    World(x, high, distance),
+                ],
+            )
         else:
-            _grove(canvas, x, wide, distance, light, rng)
+            _grove(canvas, x, wide, light, rng)
         x += wide * rng.uniform(0.6, 1.0)
 
 
-def _grove(canvas: Canvas, x: float, wide: float, z: float, light: float, rng: np.random.Generator) -> None:
-    from abet.data.synthetic.materials import foliage
-
+def _grove(canvas: Canvas, x: float, wide: float, light: float, rng: np.random.Generator) -> None:
+    z = FAR
     surface = canvas.surface(Kind.VEGETATION, foliage(rng), depth=z, light=light)
     high = rng.uniform(4, 10)
-    crown = [World(x + wide * (0.5 - 0.62 * cos(pi * i / 8)), high * (0.35 + 0.65 * sin(pi * i / 8)), z) for i in range(9)]
+    crown = [
+        World(x + wide * (0.5 - 0.62 * cos(pi * i / 8)), high * (0.35 + 0.65 * sin(pi * i / 8)), z) for i in range(9)
+    ]
     canvas.face(surface, [World(x - 0.12 * wide, 0, z), *crown, World(x + 1.12 * wide, 0, z)])
-
-
-def heading_of(road: Road, z: float) -> float:
-    """The road's direction as a yaw."""
-    return atan2(road.slope(z), 1.0)
-
-
-__all__ = ["House", "draw_backdrop", "draw_house", "heading_of", "replace", "sample_house"]

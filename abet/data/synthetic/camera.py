@@ -47,10 +47,10 @@ class Camera:
 
     def project(self, point: World) -> Point:
         """Where a point in front of the camera is seen; one that is closer than NEAR is moved there."""
-        scale = self.focal / max(point.z, NEAR)
-        column = self.column + scale * point.x
-        row = self.horizon + self.roll * (column - self.column) + scale * (self.eye - point.y)
-        return column, row
+        x, y, z = point
+        scale = self.focal / (z if z > NEAR else NEAR)  # noqa: FURB136 - called ten thousand times per scene
+        across = scale * x
+        return self.column + across, self.horizon + self.roll * across + scale * (self.eye - y)
 
     def pixels(self, metres: float, z: float) -> float:
         """How long ``metres`` across the line of sight are at distance z."""
@@ -61,7 +61,7 @@ class Camera:
         columns = (np.arange(self.width, dtype=np.float32) + 0.5 - self.column)[None, :]
         rows = (np.arange(self.height, dtype=np.float32) + 0.5 - self.horizon)[:, None]
         across = np.broadcast_to(columns / np.float32(self.focal), (self.height, self.width))
-        return across, (rows - np.float32(self.roll) * columns) / np.float32(self.focal)
+        return across, np.asarray((rows - np.float32(self.roll) * columns) / np.float32(self.focal), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,8 @@ from abet.data.synthetic.textures import Texture
 
 SKY: Final = 0
 """The surface that is there before anything is drawn."""
+FAINT: Final = 0.02
+"""Shadows of the sun that darken the ground by less are left out."""
 
 
 class Surface(NamedTuple):
@@ -107,8 +109,8 @@ class Canvas:
         lamp: bool = False,
     ) -> int:
         """A new surface of a material, under so much light; its number."""
-        r, g, b = (min(channel * light, 1.6) for channel in material.colour)
-        texture, amplitude, texels = material.texture, material.amplitude, material.texels
+        (r, g, b), texture, amplitude, texels = material
+        r, g, b = r * light, g * light, b * light
         return self.add(
             Surface(
                 kind, r, g, b, texture, amplitude, texels, depth, *gradient, facade, int(ground), int(lamp)
@@ -124,15 +126,17 @@ class Canvas:
         """Fill a polygon of pixel coordinates."""
         self._draw.polygon(list(points), fill=surface)
 
-    def ellipse(self, surface: int, left: float, top: float, right: float, bottom: float) -> None:
-        """Fill an axis-parallel ellipse."""
+    def ellipse(self, surface: int, box: tuple[float, float, float, float]) -> None:
+        """Fill an axis-parallel ellipse: left, top, right, bottom."""
+        left, top, right, bottom = box
         if right > left and bottom > top:
-            self._draw.ellipse((left, top, right, bottom), fill=surface)
+            self._draw.ellipse(box, fill=surface)
 
-    def ring(self, surface: int, left: float, top: float, right: float, bottom: float, width: int) -> None:
+    def ring(self, surface: int, box: tuple[float, float, float, float], *, width: int) -> None:
         """An ellipse's outline, ``width`` pixels wide."""
+        left, top, right, bottom = box
         if right > left and bottom > top:
-            self._draw.ellipse((left, top, right, bottom), outline=surface, width=width)
+            self._draw.ellipse(box, outline=surface, width=width)
 
     def line(self, surface: int, points: Sequence[Point], width: float) -> None:
         """A polyline at least one pixel wide."""
@@ -144,7 +148,7 @@ class Canvas:
 
     def shade(self, corners: Sequence[World]) -> None:
         """A cast shadow on the ground."""
-        if self.light.shadow_depth > 0.02:
+        if self.light.shadow_depth >= FAINT:
             self._cast.polygon([self.camera.project(corner) for corner in corners], fill=255)
 
     def stand(self, place: World, half_width: float, half_length: float, height: float) -> None:
@@ -152,10 +156,11 @@ class Canvas:
         x, _, z = place
         for grow, strength in ((1.25, 90), (1.0, 150)):
             w, d = half_width * grow, half_length * grow
-            near, far = max(z - d, NEAR), max(z + d, NEAR + 0.1)
-            outline = [World(x - w, 0, z), World(x - 0.7 * w, 0, near), World(x + 0.7 * w, 0, near)]
-            outline += [World(x + w, 0, z), World(x + 0.7 * w, 0, far), World(x - 0.7 * w, 0, far)]
-            self._contact.polygon([self.camera.project(corner) for corner in outline], fill=strength)
+            outline = [(-w, 0.0), (-0.7 * w, -d), (0.7 * w, -d), (w, 0.0), (0.7 * w, d), (-0.7 * w, d)]
+            corners = [self.camera.project(World(x + px, 0.0, z + pz)) for px, pz in outline]
+            self._contact.polygon(corners, fill=strength)
+        if self.light.shadow_depth < FAINT:
+            return
         dx, dz = (shift * height for shift in self.light.shadow)
         w, d = half_width, half_length
         base = [(-w, -d), (w, -d), (w, d), (-w, d)]

@@ -1,12 +1,13 @@
-"""Street furniture: lamps, traffic lights, signs, fences, and wires overhead."""
+"""Street furniture: lamps, traffic lights, signs, and wires overhead."""
 
 from math import cos, pi, sin
 from typing import Final
 
 import numpy as np
 
-from abet.data.synthetic.camera import NEAR, Road, World
+from abet.data.synthetic.camera import NEAR, World
 from abet.data.synthetic.canvas import Canvas
+from abet.data.synthetic.chance import pick
 from abet.data.synthetic.kinds import Kind
 from abet.data.synthetic.materials import Colour, Material, bark, metal
 from abet.data.synthetic.solids import Figure
@@ -18,18 +19,18 @@ BLUE: Final[Colour] = (0.10, 0.28, 0.68)
 BLACK: Final[Colour] = (0.06, 0.06, 0.07)
 
 
-def _mast(canvas: Canvas, place: World, kind: Kind, height: float, radius: float, material: Material) -> Figure:
-    figure = Figure(canvas=canvas, place=place, kind=kind)
+def _mast(canvas: Canvas, place: World, height: float, radius: float, material: Material) -> Figure:
+    figure = Figure(canvas=canvas, place=place, kind=Kind.POLE)
     ink = figure.ink(material, round_=radius)
     figure.polygon(ink, [(-1.2 * radius, 0), (1.2 * radius, 0), (0.8 * radius, height), (-0.8 * radius, height)])
     canvas.stand(place, max(radius, 0.09), max(radius, 0.09), height)
     return figure
 
 
-def draw_street_light(canvas: Canvas, place: World, sign: int, rng: np.random.Generator) -> None:
+def draw_street_light(canvas: Canvas, place: World, rng: np.random.Generator, *, sign: int) -> None:
     """A tall mast with an arm over the road; ``sign`` says on which side it stands."""
     height, material = rng.uniform(5.5, 8.5), metal(rng)
-    figure = _mast(canvas, place, Kind.POLE, height, 0.11, material)
+    figure = _mast(canvas, place, height, 0.11, material)
     arm = figure.ink(material)
     reach = -sign * rng.uniform(1.2, 2.4)
     figure.line(arm, [(0, height - 0.3), (0.45 * reach, height + 0.12), (reach, height + 0.15)], 0.12)
@@ -39,13 +40,12 @@ def draw_street_light(canvas: Canvas, place: World, sign: int, rng: np.random.Ge
     figure.polygon(head, [(reach - end, low), (reach + end, low), (reach + end, high - 0.08), (reach - end, high)])
 
 
-def draw_utility_pole(canvas: Canvas, place: World, rng: np.random.Generator) -> float:
-    """A wooden pole with a crossbar; returns its height."""
+def draw_utility_pole(canvas: Canvas, place: World, rng: np.random.Generator) -> None:
+    """A wooden pole with a crossbar."""
     height, wood = rng.uniform(6.5, 8.0), bark(rng)
-    figure = _mast(canvas, place, Kind.POLE, height, 0.13, wood)
+    figure = _mast(canvas, place, height, 0.13, wood)
     bar = figure.ink(wood.shaded(0.8))
     figure.rectangle(bar, -0.9, height - 0.75, 0.9, height - 0.58)
-    return height
 
 
 def draw_wires(canvas: Canvas, first: World, last: World, height: float) -> None:
@@ -61,12 +61,12 @@ def draw_wires(canvas: Canvas, first: World, last: World, height: float) -> None
         canvas.line(ink, points, canvas.camera.pixels(0.03, min(first.z, last.z)))
 
 
-def draw_traffic_light(canvas: Canvas, place: World, sign: int, rng: np.random.Generator) -> None:
+def draw_traffic_light(canvas: Canvas, place: World, rng: np.random.Generator, *, sign: int) -> None:
     """A signal on its mast, sometimes with a second one on an arm over the road."""
     height = rng.uniform(2.9, 3.6)
     over = rng.random() < 0.45
     material = metal(rng)
-    figure = _mast(canvas, place, Kind.POLE, 5.6 if over else height, 0.09, material)
+    figure = _mast(canvas, place, 5.6 if over else height, 0.09, material)
     lit = int(rng.integers(3))
     _signal(figure, 0.0, height - 0.55, lit, rng)
     if over:
@@ -91,15 +91,15 @@ def _signal(figure: Figure, x: float, y: float, lit: int, rng: np.random.Generat
 def draw_sign(canvas: Canvas, place: World, rng: np.random.Generator) -> None:
     """A traffic sign of one of the usual shapes, seen from the front or, seldom, from behind."""
     height = rng.uniform(2.2, 2.9)
-    figure = _mast(canvas, place, Kind.POLE, height, 0.05, metal(rng))
+    figure = _mast(canvas, place, height, 0.05, metal(rng))
     size, y = rng.uniform(0.42, 0.62), height + 0.1
     if rng.random() < 0.1:
         back = figure.ink(Material((0.5, 0.5, 0.51)), kind=Kind.SIGN_BACK)
         figure.ellipse(back, 0, y, size, size)
         return
-    shape = rng.choice(["ban", "warning", "order", "board", "yield", "priority", "stop"])
+    shape = pick(rng, ("ban", "warning", "order", "board", "yield", "priority", "stop"))
     draw = {"ban": _ban, "warning": _warning, "order": _order, "board": _board, "yield": _yield}
-    draw.get(str(shape), _priority if shape == "priority" else _stop)(figure, y, size, rng)
+    draw.get(shape, _priority if shape == "priority" else _stop)(figure, y, size, rng)
     if rng.random() < 0.3:
         plate = figure.ink(Material(WHITE), kind=Kind.SIGN)
         figure.rectangle(plate, -0.9 * size, y - 1.75 * size, 0.9 * size, y - 1.15 * size)
@@ -135,17 +135,19 @@ def _yield(figure: Figure, y: float, size: float, rng: np.random.Generator) -> N
 
 def _order(figure: Figure, y: float, size: float, rng: np.random.Generator) -> None:
     figure.ellipse(_paint(figure, BLUE), 0, y, size, size)
-    turn = rng.choice([-1, 0, 1])
+    turn = pick(rng, (-1, 0, 1))
     figure.line(_paint(figure, WHITE), [(0, y - 0.6 * size), (0, y), (0.5 * size * turn, y + 0.5 * size)], 0.26 * size)
 
 
 def _board(figure: Figure, y: float, size: float, rng: np.random.Generator) -> None:
-    ground: Colour = (BLUE, WHITE, YELLOW, (0.05, 0.42, 0.22))[rng.integers(4)]
+    ground: Colour = pick(rng, (BLUE, WHITE, YELLOW, (0.05, 0.42, 0.22)))
     half = size * rng.uniform(1.0, 1.7)
     figure.rectangle(_paint(figure, ground), -half, y - 0.7 * size, half, y + 0.7 * size)
     ink = _paint(figure, BLACK if ground in (WHITE, YELLOW) else WHITE)
     for row in (-0.28, 0.24):
-        figure.rectangle(ink, -0.8 * half, y + (row - 0.1) * size, half * rng.uniform(0.1, 0.8), y + (row + 0.12) * size)
+        figure.rectangle(
+            ink, -0.8 * half, y + (row - 0.1) * size, half * rng.uniform(0.1, 0.8), y + (row + 0.12) * size
+        )
 
 
 def _priority(figure: Figure, y: float, size: float, rng: np.random.Generator) -> None:
@@ -157,32 +159,3 @@ def _stop(figure: Figure, y: float, size: float, rng: np.random.Generator) -> No
     corners = [(size * cos(pi * (i + 0.5) / 4), y + size * sin(pi * (i + 0.5) / 4)) for i in range(8)]
     figure.polygon(_paint(figure, RED), corners)
     figure.rectangle(_paint(figure, WHITE), -0.72 * size, y - 0.2 * size, 0.72 * size, y + 0.2 * size)
-
-
-def draw_fence(canvas: Canvas, road: Road, s: float, z0: float, z1: float, rng: np.random.Generator) -> None:
-    """A fence along the road from z0 to z1: pickets, boards or rails."""
-    high, material = rng.uniform(1.0, 1.7), (metal(rng), bark(rng), Material((0.85, 0.84, 0.8)))[rng.integers(3)]
-    near, far = max(z0, NEAR + 0.3), z1
-    style = rng.choice(["pickets", "boards", "rails"])
-    light = canvas.light.on(World(-1.0 if s > 0 else 1.0, 0.0, 0.0))
-    steps = np.linspace(far, near, max(2, round((far - near) / 2.0)) + 1)
-    for back, front in zip(steps[:-1], steps[1:], strict=True):
-        ink = canvas.surface(Kind.FENCE, material, depth=0.5 * (back + front), light=light)
-        shade = canvas.surface(Kind.FENCE, material.shaded(0.72), depth=0.5 * (back + front), light=light)
-
-        def panel(ink: int, z_a: float, z_b: float, low: float, top: float) -> None:
-            corners = [road.place(s, z_a, low), road.place(s, z_b, low), road.place(s, z_b, top), road.place(s, z_a, top)]
-            canvas.face(ink, corners)
-
-        if style == "boards":
-            panel(ink, back, front, 0.05, high)
-            panel(shade, back, front, high - 0.12, high)
-        else:
-            rails = (0.25, 0.6, 0.95) if style == "rails" else (0.25, 0.85)
-            for share in rails:
-                panel(shade, back, front, share * high - 0.09, share * high + 0.05)
-        if style == "pickets":
-            for z in np.arange(front, back, 0.42).tolist():
-                panel(ink, z, z + 0.24, 0.05, high)
-        panel(shade, front, front + 0.14, 0.0, high + 0.1)
-        canvas.stand(road.place(s, 0.5 * (back + front)), 0.08, 0.5 * (back - front), 0.8 * high)

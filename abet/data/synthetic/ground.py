@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from abet.data.synthetic.camera import Camera, Floats, Road, Side, World
 from abet.data.synthetic.canvas import Canvas
+from abet.data.synthetic.chance import pick
 from abet.data.synthetic.kinds import Kind
 from abet.data.synthetic.materials import Material, around, asphalt, grass, pavement, scaled
 
@@ -54,7 +55,7 @@ def sample_style(rng: np.random.Generator, *, lanes: int, green: float) -> Groun
         strip=grass(rng),
         line=Material((white, white, white * rng.uniform(0.85, 1.0))),
         verge_paved=paved,
-        centre=str(rng.choice(["dashed", "solid", "double", "none"], p=[0.6, 0.15, 0.1, 0.15])),
+        centre=pick(rng, ("dashed", "solid", "double", "none"), (0.6, 0.15, 0.1, 0.15)),
         edge=bool(rng.random() < 0.4),
         lanes=lanes,
         zebra=bool(rng.random() < 0.85),

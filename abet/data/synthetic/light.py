@@ -2,11 +2,18 @@
 
 from dataclasses import dataclass
 from math import cos, hypot, pi, sin
+from typing import Final
 
 import numpy as np
 
 from abet.data.synthetic.camera import World
+from abet.data.synthetic.chance import pick
 from abet.data.synthetic.materials import Colour, mixed, scaled
+
+_WEATHER: Final = {
+    "clear": 0.28, "broken": 0.22, "overcast": 0.18, "rain": 0.09, "fog": 0.05, "low": 0.13, "dusk": 0.05
+}  # fmt: skip
+"""How often each sky is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +58,7 @@ class Light:
 def sample_light(rng: np.random.Generator) -> Light:
     """Clear noon, low sun, thin or thick cloud, rain grey, fog, dusk."""
     azimuth, elevation = rng.uniform(0, 2 * pi), rng.uniform(0.35, 1.2)
-    sky = rng.choice(["clear", "broken", "overcast", "rain", "fog", "low", "dusk"], p=[0.26, 0.22, 0.18, 0.1, 0.06, 0.12, 0.06])
+    sky = pick(rng, list(_WEATHER), list(_WEATHER.values()))
     clear: Colour = (rng.uniform(0.20, 0.38), rng.uniform(0.42, 0.58), rng.uniform(0.72, 0.92))
     pale: Colour = (rng.uniform(0.72, 0.86), rng.uniform(0.8, 0.88), rng.uniform(0.86, 0.94))
     grey = rng.uniform(0.6, 0.9)

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from abet.data.synthetic.chance import pick
 from abet.data.synthetic.textures import Texture
 
 Colour = tuple[float, float, float]
@@ -53,20 +54,23 @@ def around(rng: np.random.Generator, colour: Colour, spread: float = 0.05) -> Co
 
 
 def asphalt(rng: np.random.Generator) -> Material:
-    """Carriageway: dark to light asphalt, warm or cold, concrete, or cobbles."""
+    """Carriageway: dark to light asphalt, warm or cold, concrete, cobbles, or coloured surfacing."""
     grey = rng.uniform(0.20, 0.62)
-    warm = rng.normal(0, 0.028)
+    warm = rng.normal(0, 0.035)
     colour = (grey + warm, grey + 0.25 * warm, grey - warm + 0.01)
-    if rng.random() < 0.15:
+    kind = rng.random()
+    if kind < 0.15:
         return Material(colour, Texture.COBBLES, 0.10, 24.0)
+    if kind < 0.27:  # coloured surfacing, clinker, sandy roads
+        colour = hsv(rng.uniform(0.0, 0.11), rng.uniform(0.12, 0.4), rng.uniform(0.35, 0.65))
     return Material(colour, Texture.GRAIN, rng.uniform(0.04, 0.09), rng.uniform(18, 40))
 
 
 def pavement(rng: np.random.Generator) -> Material:
     """Sidewalk: slabs, brick or asphalt."""
     base = ((0.62, 0.60, 0.57), (0.55, 0.55, 0.56), (0.58, 0.47, 0.41), (0.70, 0.66, 0.58), (0.45, 0.45, 0.46))
-    colour = around(rng, base[rng.integers(len(base))])
-    texture = (Texture.PAVING, Texture.BRICK, Texture.GRAIN)[rng.integers(3)]
+    colour = around(rng, pick(rng, base))
+    texture = pick(rng, (Texture.PAVING, Texture.BRICK, Texture.GRAIN))
     return Material(colour, texture, rng.uniform(0.05, 0.1), 24.0)
 
 
@@ -74,7 +78,7 @@ def wall(rng: np.random.Generator) -> Material:
     """Facade: plaster in any tint, brick, stone, concrete or boards."""
     choice = rng.random()
     if choice < 0.30:
-        hue = rng.choice([0.02, 0.05, 0.08, 0.11, 0.14, 0.3, 0.55, 0.6, 0.95])
+        hue = pick(rng, (0.02, 0.05, 0.08, 0.11, 0.14, 0.3, 0.55, 0.6, 0.95))
         return Material(
             hsv(hue + rng.normal(0, 0.02), rng.uniform(0.1, 0.6), rng.uniform(0.4, 0.95)), Texture.BLOTCH, 0.03
         )
@@ -92,7 +96,7 @@ def wall(rng: np.random.Generator) -> Material:
 def roof(rng: np.random.Generator) -> Material:
     """Tiles or slate."""
     base: tuple[Colour, ...] = ((0.48, 0.22, 0.15), (0.30, 0.28, 0.29), (0.38, 0.26, 0.2), (0.24, 0.26, 0.3))
-    return Material(around(rng, base[rng.integers(len(base))]), Texture.BRICK, 0.1, 30.0)
+    return Material(around(rng, pick(rng, base)), Texture.BRICK, 0.1, 30.0)
 
 
 def foliage(rng: np.random.Generator) -> Material:
@@ -122,9 +126,9 @@ def bark(rng: np.random.Generator) -> Material:
 def paint(rng: np.random.Generator) -> Material:
     """Car body: as often neutral as on any road, else any hue."""
     if rng.random() < 0.55:
-        grey = rng.choice([0.06, 0.12, 0.22, 0.38, 0.55, 0.7, 0.85, 0.93]) * rng.uniform(0.9, 1.05)
+        grey = pick(rng, (0.06, 0.12, 0.22, 0.38, 0.55, 0.7, 0.85, 0.93)) * rng.uniform(0.9, 1.05)
         return Material((grey, grey, grey + 0.01))
-    hue = rng.random() if rng.random() < 0.5 else rng.choice([0.0, 0.58, 0.62, 0.33, 0.1])
+    hue = rng.random() if rng.random() < 0.5 else pick(rng, (0.0, 0.58, 0.62, 0.33, 0.1))
     return Material(hsv(hue + rng.normal(0, 0.015), rng.uniform(0.45, 0.95), rng.uniform(0.25, 0.85)))
 
 
@@ -132,7 +136,7 @@ def cloth(rng: np.random.Generator) -> Material:
     """Clothing in any hue, plain or patterned."""
     dull = rng.random() < 0.5
     colour = hsv(rng.random(), rng.uniform(0, 0.25) if dull else rng.uniform(0.4, 0.9), rng.uniform(0.1, 0.9))
-    texture = (Texture.PLAIN, Texture.PLAIN, Texture.BLOTCH, Texture.CHECK, Texture.PLANKS)[rng.integers(5)]
+    texture = pick(rng, (Texture.PLAIN, Texture.PLAIN, Texture.BLOTCH, Texture.CHECK, Texture.PLANKS))
     return Material(colour, texture, 0.12, 60.0)
 
 
@@ -141,7 +145,7 @@ def metal(rng: np.random.Generator) -> Material:
     if rng.random() < 0.75:
         grey = rng.uniform(0.2, 0.65)
         return Material((grey, grey, grey + 0.01))
-    return Material(hsv(rng.choice([0.35, 0.6, 0.08]), rng.uniform(0.3, 0.6), rng.uniform(0.15, 0.45)))
+    return Material(hsv(pick(rng, (0.35, 0.6, 0.08)), rng.uniform(0.3, 0.6), rng.uniform(0.15, 0.45)))
 
 
 def glass(rng: np.random.Generator) -> Material:
@@ -158,11 +162,11 @@ def skin(rng: np.random.Generator) -> Material:
 Palette = Callable[[np.random.Generator], Material]
 
 BORROWED: Final[tuple[tuple[Palette, float], ...]] = (
-    (paint, 0.20),
+    (paint, 0.18),
     (cloth, 0.10),
-    (wall, 0.26),
-    (asphalt, 0.18),
-    (pavement, 0.08),
+    (wall, 0.24),
+    (asphalt, 0.22),
+    (pavement, 0.10),
     (foliage, 0.05),
     (bark, 0.08),
     (glass, 0.05),
@@ -172,5 +176,4 @@ BORROWED: Final[tuple[tuple[Palette, float], ...]] = (
 
 def borrowed(rng: np.random.Generator) -> Material:
     """A material of some known class, for an object of none."""
-    shares = np.array([share for _, share in BORROWED])
-    return BORROWED[rng.choice(len(BORROWED), p=shares / shares.sum())][0](rng)
+    return pick(rng, [palette for palette, _ in BORROWED], [share for _, share in BORROWED])(rng)

@@ -19,9 +19,7 @@ def draw_person(canvas: Canvas, place: World, rng: np.random.Generator) -> None:
     """Someone who walks or stands."""
     height = rng.uniform(1.5, 1.92) if rng.random() < 0.85 else rng.uniform(1.0, 1.4)
     canvas.stand(place, 0.26, 0.22, height)
-    figure = Figure(
-        canvas=canvas, place=place, kind=Kind.PERSON, flip=bool(rng.random() < 0.5), scale=height / 1.75
-    )
+    figure = Figure(canvas=canvas, place=place, kind=Kind.PERSON, flip=bool(rng.random() < 0.5), scale=height / 1.75)
     stride, bulk = rng.uniform(0.0, 0.3), rng.uniform(0.85, 1.2)
     _legs(figure, stride, bulk, rng)
     _upper_body(figure, stride, bulk, rng)
@@ -35,7 +33,9 @@ def _legs(figure: Figure, stride: float, bulk: float, rng: np.random.Generator) 
     for side, tone in ((-1, 0.8), (1, 1.0)):
         ink = figure.ink((bare if skirt else trousers).shaded(tone))
         hip, foot = 0.08 * side * bulk, (0.09 + stride) * side
-        figure.polygon(ink, [(hip - 0.1 * bulk, 0.86), (hip + 0.1 * bulk, 0.86), (foot + 0.07, 0.06), (foot - 0.07, 0.06)])
+        figure.polygon(
+            ink, [(hip - 0.1 * bulk, 0.86), (hip + 0.1 * bulk, 0.86), (foot + 0.07, 0.06), (foot - 0.07, 0.06)]
+        )
         figure.polygon(shoe, [(foot - 0.08, 0), (foot + 0.15, 0), (foot + 0.1, 0.1), (foot - 0.08, 0.1)])
     if skirt:
         cut = 0.24 * bulk + 0.4 * stride
@@ -65,7 +65,7 @@ def _upper_body(figure: Figure, stride: float, bulk: float, rng: np.random.Gener
 
 
 def _wheel(figure: Figure, ink: int, x: float, narrow: float) -> None:
-    figure.ring(ink, x, 0.34, 0.34 * narrow, 0.34, 0.075)
+    figure.ring(ink, x, 0.34, 0.34 * narrow, 0.34, width=0.075)
     if narrow > 0.5:
         figure.line(ink, [(x - 0.2, 0.16), (x + 0.2, 0.52)], 0.02)
         figure.line(ink, [(x - 0.2, 0.52), (x + 0.2, 0.16)], 0.02)
@@ -98,14 +98,18 @@ def draw_parked_bicycle(canvas: Canvas, place: World, rng: np.random.Generator) 
 def draw_cyclist(canvas: Canvas, place: World, rng: np.random.Generator, *, side_on: bool) -> None:
     """Someone on a bicycle."""
     canvas.stand(place, 0.7 if side_on else 0.3, 0.25 if side_on else 0.7, 1.6)
-    figure = Figure(canvas=canvas, place=place, kind=Kind.RIDER, flip=bool(rng.random() < 0.5), scale=rng.uniform(1.0, 1.15))
+    figure = Figure(
+        canvas=canvas, place=place, kind=Kind.RIDER, flip=bool(rng.random() < 0.5), scale=rng.uniform(1.0, 1.15)
+    )
     trousers, coat, face = cloth(rng), cloth(rng), figure.ink(skin(rng))
     far_leg, near_leg = figure.ink(trousers.shaded(0.75)), figure.ink(trousers)
     if side_on:
         figure.line(far_leg, [(-0.2, 0.95), (0.22, 0.72), (0.02, 0.3)], 0.15)
         _bicycle(figure, rng, side_on=True)
         figure.line(near_leg, [(-0.2, 0.95), (0.14, 0.66), (-0.06, 0.2)], 0.16)
-        figure.polygon(figure.ink(coat, round_=0.2), [(-0.36, 0.92), (-0.08, 0.9), (0.26, 1.4), (0.1, 1.56), (-0.14, 1.42)])
+        figure.polygon(
+            figure.ink(coat, round_=0.2), [(-0.36, 0.92), (-0.08, 0.9), (0.26, 1.4), (0.1, 1.56), (-0.14, 1.42)]
+        )
         figure.line(figure.ink(coat.shaded(0.85)), [(0.12, 1.42), (0.3, 1.15), (0.46, 1.06)], 0.11)
         head = (0.27, 1.62)
     else:
@@ -113,7 +117,9 @@ def draw_cyclist(canvas: Canvas, place: World, rng: np.random.Generator, *, side
         for side in (-1, 1):
             knee, foot = (0.55, 0.25) if side > 0 else (0.7, 0.42)
             figure.line(near_leg, [(0.1 * side, 0.95), (0.17 * side, knee), (0.13 * side, foot)], 0.15)
-            figure.line(figure.ink(coat.shaded(0.8)), [(0.22 * side, 1.42), (0.32 * side, 1.2), (0.26 * side, 1.02)], 0.11)
+            figure.line(
+                figure.ink(coat.shaded(0.8)), [(0.22 * side, 1.42), (0.32 * side, 1.2), (0.26 * side, 1.02)], 0.11
+            )
         torso = [(-0.19, 0.88), (0.19, 0.88), (0.25, 1.42), (0.1, 1.54), (-0.1, 1.54), (-0.25, 1.42)]
         figure.polygon(figure.ink(coat, round_=0.25), torso)
         head = (0.0, 1.66)

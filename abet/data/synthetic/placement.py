@@ -6,10 +6,11 @@ from typing import Final, Literal
 import numpy as np
 
 from abet.data.synthetic.camera import Road
+from abet.data.synthetic.chance import pick
 
 Zone = Literal["lane", "parking", "sidewalk"]
 
-NEAREST: Final = 6.0
+NEAREST: Final = 4.5
 FARTHEST: Final = 48.0
 _TRIES: Final = 12
 
@@ -34,7 +35,7 @@ class Places:
     ) -> Spot | None:
         """A free place in a zone on the given side (either one by default), or None where there is none."""
         for _ in range(_TRIES):
-            chosen = sign or int(rng.choice([-1, 1]))
+            chosen = sign or pick(rng, (-1, 1))
             interval = self._across(zone, chosen, half_width)
             if interval is None:
                 continue
@@ -69,7 +70,7 @@ class Places:
 
 
 def sample_depth(rng: np.random.Generator) -> float:
-    """Metres ahead: half evenly over image rows, half evenly over the street."""
-    if rng.random() < 0.5:
+    """Metres ahead: three in four evenly over image rows, the others evenly over the street."""
+    if rng.random() < 0.75:
         return float(1 / rng.uniform(1 / FARTHEST, 1 / NEAREST))
     return float(rng.uniform(NEAREST, FARTHEST))

@@ -1,14 +1,15 @@
 """Trees, bushes and hedges."""
 
-from math import cos, pi, sin
+from math import cos, pi, sin, sqrt
 
 import numpy as np
 
-from abet.data.synthetic.camera import Road, World
+from abet.data.synthetic.camera import World
 from abet.data.synthetic.canvas import Canvas
 from abet.data.synthetic.kinds import Kind
 from abet.data.synthetic.materials import Material, bark, foliage
 from abet.data.synthetic.solids import Box, Figure, Pose
+from abet.data.synthetic.walls import Stretch
 
 
 def draw_tree(canvas: Canvas, place: World, rng: np.random.Generator, *, height: float | None = None) -> None:
@@ -35,11 +36,12 @@ def _crown(figure: Figure, leaf: Material, start: float, high: float, rng: np.ra
     inks = [figure.ink(leaf.shaded(tone), round_=rx) for tone in (0.62, 0.82, 1.0, 1.18)]
     figure.ellipse(inks[0], 0, middle - 0.1 * ry, 0.86 * rx, 0.86 * ry)
     sun = 0.5 if figure.canvas.light.sun.x > 0 else -0.5
+    detail = min(1.0, figure.canvas.camera.pixels(ry, figure.place.z) / 30)
     for layer, ink in enumerate(inks):
         reach = 1.0 - 0.12 * layer
-        for _ in range(11 - 2 * layer):
-            angle, radius = rng.uniform(0, 2 * pi), reach * np.sqrt(rng.uniform(0.15, 1.0)) * 0.82
-            size = rng.uniform(0.16, 0.34) * (1 - 0.1 * layer)
+        for turn, spread, grain in rng.random((round((11 - 2 * layer) * detail), 3)).tolist():
+            angle, radius = 2 * pi * turn, reach * sqrt(0.15 + 0.85 * spread) * 0.82
+            size = (0.16 + 0.18 * grain) * (1 - 0.1 * layer)
             x = rx * (radius * cos(angle) + 0.12 * layer * sun)
             y = middle + ry * (radius * sin(angle) * 0.9 + 0.09 * layer - 0.08)
             figure.ellipse(ink, x, y, size * rx, size * ry)
@@ -80,21 +82,17 @@ def draw_bush(canvas: Canvas, place: World, rng: np.random.Generator) -> None:
         figure.ellipse(inks[step % 3], x, y, 0.33 * wide, 0.24 * high)
 
 
-def draw_hedge(canvas: Canvas, road: Road, s: float, z0: float, z1: float, rng: np.random.Generator) -> None:
-    """A clipped hedge along the road, from z0 to z1."""
+def draw_hedge(canvas: Canvas, line: Stretch, rng: np.random.Generator) -> None:
+    """A clipped hedge along the road."""
     high, thick, leaf = rng.uniform(0.9, 1.9), 0.5, foliage(rng)
-    steps = max(2, round((z1 - z0) / 4))
-    edges = np.linspace(z1, z0, steps + 1)
-    for far, near in zip(edges[:-1], edges[1:], strict=True):
-        # each piece is sheared along the road: its ends stand where the road has them
-        shift = road.centre(far) - road.centre(near)
-        pose = Pose(World(road.centre(near) + s, 0, near))
-        length = far - near
-        yaw = shift / max(length, 0.1)
-        piece = Box(Pose(pose.place, yaw), (-thick, thick, 0, length), (-thick * 0.9, thick * 0.9, 0, length), 0, high)
-        piece.draw(canvas, Kind.VEGETATION, leaf)
-        canvas.stand(World(pose.place.x, 0, near + 0.5 * length), thick, 0.5 * length, high)
-    figure = Figure(canvas=canvas, place=road.place(s, max(z0, 2)), kind=Kind.VEGETATION)
+    length = line.far - line.near
+    # sheared along the road: it ends where the road has its end
+    yaw = (line.road.centre(line.far) - line.road.centre(line.near)) / max(length, 0.1)
+    place = line.road.place(line.s, line.near)
+    outline = (-thick, thick, 0.0, length)
+    Box(Pose(place, yaw), outline, outline, 0.0, high).draw(canvas, Kind.VEGETATION, leaf)
+    canvas.stand(World(place.x, 0, line.near + 0.5 * length), thick, 0.5 * length, high)
+    figure = Figure(canvas=canvas, place=line.road.place(line.s, max(line.near, 2.0)), kind=Kind.VEGETATION)
     tuft = figure.ink(leaf.shaded(1.1))
     for _ in range(5):
         figure.ellipse(tuft, rng.uniform(-thick, thick), high * rng.uniform(0.8, 1.0), 0.2, 0.12)

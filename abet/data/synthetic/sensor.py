@@ -8,9 +8,14 @@ from abet.data.synthetic.camera import Floats
 
 
 def develop(rgb: Floats, factor: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Area average by ``factor``, slight blur, vignette, contrast, noise: (3, H, W) in 0..1 to (h, w, 3) uint8."""
-    fine = np.ascontiguousarray((rgb * np.float32(255) + np.float32(0.5)).astype(np.uint8).transpose(1, 2, 0))
-    small = np.asarray(Image.fromarray(fine).reduce(factor), np.float32) / 255
+    """(3, H, W) in 0..1 to (h, w, 3) uint8: area average by ``factor``, exposure, blur, vignette, contrast, noise."""
+    levels = (rgb * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    planes = [Image.fromarray(plane) for plane in levels]
+    small: Floats = np.asarray(Image.merge("RGB", [plane.reduce(factor) for plane in planes]), np.float32) / np.float32(
+        255
+    )
+    # automatic exposure, which no camera gets quite right
+    small *= np.float32(np.clip((rng.uniform(0.38, 0.5) / max(float(small.mean()), 0.05)) ** 0.75, 0.7, 2.2))
     height, width = small.shape[:2]
     blur = np.float32(rng.uniform(0.0, 0.22))
     small = _soften(_soften(small, blur, 0), blur, 1)
@@ -26,7 +31,9 @@ def develop(rgb: Floats, factor: int, rng: np.random.Generator) -> npt.NDArray[n
 
 def _soften(image: Floats, weight: np.float32, axis: int) -> Floats:
     """Mix each pixel with its two neighbours along an axis."""
-    padded = np.pad(image, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
-    count = image.shape[axis]
-    before, after = (np.take(padded, np.arange(start, start + count), axis=axis) for start in (0, 2))
-    return np.asarray(image * (1 - weight) + (before + after) * (weight / 2), np.float32)
+    view = image.swapaxes(0, axis)
+    result = view * (1 - weight)
+    result[1:] += view[:-1] * (weight / 2)
+    result[:-1] += view[1:] * (weight / 2)
+    result[[0, -1]] += view[[0, -1]] * (weight / 2)
+    return result.swapaxes(0, axis)

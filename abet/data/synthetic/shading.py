@@ -32,14 +32,14 @@ def shade(canvas: Canvas, where: GroundMap, index: Index, rng: np.random.Generat
     light = canvas.light
     rgb = np.stack([table[channel][index] for channel in "rgb"])
     paint_facades(canvas, index, rgb, depth)
-    gain = _relief(canvas, table, index, where, ground, depth)
+    gain = _relief(canvas, table, index, where=where, ground=ground, depth=depth)
     gain *= _shadows(canvas, ground)
     mist = np.exp(np.maximum(-depth / np.float32(light.visibility), np.float32(-30)))
     gain *= mist
     clear = 1 - mist
-    for plane, haze in zip(rgb, light.haze, strict=True):
-        plane *= gain
-        plane += clear * np.float32(haze)
+    rgb *= gain
+    for channel, haze in enumerate(light.haze):
+        rgb[channel] += clear * np.float32(haze)
     paint_sky(canvas, rgb, index == 0, rng)
     if light.wetness > 0:
         _mirror(canvas, rgb, ground, where)
@@ -56,7 +56,7 @@ def _table(canvas: Canvas) -> dict[str, Floats]:
 
 
 def _relief(
-    canvas: Canvas, table: dict[str, Floats], index: Index, where: GroundMap, ground: npt.NDArray[np.bool_],
+    canvas: Canvas, table: dict[str, Floats], index: Index, *, where: GroundMap, ground: npt.NDArray[np.bool_],
     depth: Floats,
 ) -> Floats:  # fmt: skip
     """Brightness from texture and gradient, (H, W)."""
@@ -99,7 +99,6 @@ def _mirror(canvas: Canvas, rgb: Floats, ground: npt.NDArray[np.bool_], where: G
     mirrored = np.clip((2 * camera.horizon - np.arange(camera.height)).round().astype(int), 0, camera.height - 1)
     share = np.float32(canvas.light.wetness) * np.clip(0.35 + where.z / 40, 0.0, 1.0) * ground
     kept = 1 - share * np.float32(1.1)
-    for plane in rgb:
-        reflection = plane[mirrored]
-        plane *= kept
-        plane += reflection * share
+    reflection = rgb[:, mirrored]
+    rgb *= kept
+    rgb += reflection * share

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import cos, hypot, pi, sin
 
 from abet.data.synthetic.camera import NEAR, Point, World
@@ -26,7 +27,7 @@ class Figure:
         gradient = (1.0, 0.0, 0.0)
         if round_ > 0:
             half = max(canvas.camera.pixels(round_ * self.scale, self.place.z), 1.0)
-            column, row = canvas.camera.project(self.place)
+            column, _ = canvas.camera.project(self.place)
             across = 0.28 * light.sun.x * (0.35 + light.direct) / half
             gradient = (1.0 - across * column, across, 0.0)
         level = 1.0 if lamp else light.on(World(0.0, 0.35, -0.94))
@@ -34,11 +35,16 @@ class Figure:
             kind or self.kind, material, depth=self.place.z, light=level, gradient=gradient, lamp=lamp
         )
 
+    @cached_property
+    def _frame(self) -> tuple[float, float, float]:
+        """Column and row of ``place``, and pixels per unit of the drawing."""
+        return *self.canvas.camera.project(self.place), self.canvas.camera.pixels(self.scale, self.place.z)
+
     def at(self, x: float, y: float) -> Point:
         """Pixel coordinates of a point of the drawing."""
-        x = -x if self.flip else x
-        place = self.place
-        return self.canvas.camera.project(World(place.x + self.scale * x, place.y + self.scale * y, place.z))
+        column, row, pixels = self._frame
+        across = -pixels * x if self.flip else pixels * x
+        return column + across, row + self.canvas.camera.roll * across - pixels * y
 
     def polygon(self, ink: int, points: Sequence[tuple[float, float]]) -> None:
         """Fill a polygon."""
@@ -50,12 +56,12 @@ class Figure:
 
     def ellipse(self, ink: int, x: float, y: float, rx: float, ry: float) -> None:
         """Fill an ellipse around (x, y)."""
-        self.canvas.ellipse(ink, *self._box(x, y, rx, ry))
+        self.canvas.ellipse(ink, self._box(x, y, rx, ry))
 
-    def ring(self, ink: int, x: float, y: float, rx: float, ry: float, width: float) -> None:
+    def ring(self, ink: int, x: float, y: float, rx: float, ry: float, *, width: float) -> None:
         """The outline of an ellipse, ``width`` metres wide, inwards."""
         pixels = max(1, round(self.canvas.camera.pixels(width * self.scale, self.place.z)))
-        self.canvas.ring(ink, *self._box(x, y, rx, ry), pixels)
+        self.canvas.ring(ink, self._box(x, y, rx, ry), width=pixels)
 
     def line(self, ink: int, points: Sequence[tuple[float, float]], width: float) -> None:
         """A polyline ``width`` metres wide."""
@@ -64,7 +70,7 @@ class Figure:
 
     def _box(self, x: float, y: float, rx: float, ry: float) -> tuple[float, float, float, float]:
         column, row = self.at(x, y)
-        pixels = self.canvas.camera.pixels(self.scale, self.place.z)
+        pixels = self._frame[2]
         return column - rx * pixels, row - ry * pixels, column + rx * pixels, row + ry * pixels
 
 

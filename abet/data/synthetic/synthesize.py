@@ -3,7 +3,7 @@
 abet data synthesize /data/synthetic --seed 0
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -94,6 +94,25 @@ class Job:
 def default_scenes() -> dict[str, int]:
     """How many scenes each part has unless told otherwise."""
     return {name: part.scenes for name, part in PARTS.items()}
+
+
+def parse_scenes(changes: Iterable[str]) -> dict[str, int]:
+    """The default counts with changes of the form ``SET/SPLIT=N`` or ``N`` (all parts), the later ones winning.
+
+    Raises:
+        UsageError: a change of another form, an unknown part.
+    """
+    scenes = default_scenes()
+    for change in changes:
+        name, equals, number = change.rpartition("=")
+        try:
+            count = int(number)
+        except ValueError:
+            raise UsageError(f"--scenes {change!r}: expected SET/SPLIT=N or N, for example cityscapes/val=24") from None
+        if equals and name not in PARTS:
+            raise unknown_name(kind="part", name=name, choices=PARTS)
+        scenes.update({name: count} if equals else dict.fromkeys(PARTS, count))
+    return scenes
 
 
 def synthesize(root: Path, plan: Plan, *, workers: int) -> int:

@@ -69,7 +69,7 @@ def fractal(rng: np.random.Generator, size: int = SIZE, octaves: int = 6) -> npt
 
 def _standard(field: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     field = field - field.mean()
-    return field / max(float(field.std()), 1e-6)
+    return np.asarray(field / max(float(field.std()), 1e-6))
 
 
 def _leaves(rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -90,7 +90,7 @@ def _masonry(rng: np.random.Generator, *, high: int, wide: int, joint: int, shif
 def _planks(rng: np.random.Generator) -> npt.NDArray[np.float64]:
     columns = np.arange(SIZE)
     tone = 0.7 * rng.normal(size=SIZE // 8)[columns // 8] - 1.6 * (columns % 8 == 0)
-    return tone[None, :] + 0.5 * _standard(smooth(rng.normal(size=(SIZE, SIZE)), (8.0, 0.6)))
+    return np.asarray(tone[None, :] + 0.5 * _standard(smooth(rng.normal(size=(SIZE, SIZE)), (8.0, 0.6))))
 
 
 def _check() -> npt.NDArray[np.float64]:

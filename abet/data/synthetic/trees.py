@@ -13,7 +13,8 @@ from PIL import Image
 
 from abet.data.synthetic.kinds import CITYSCAPES_IDS, FREE_ROAD, MAPILLARY_IDS, Kind, table
 from abet.data.synthetic.mapillary_names import MAPILLARY_NAMES
-from abet.data.synthetic.scene import Picture, Theme
+from abet.data.synthetic.scene import Picture
+from abet.data.synthetic.traffic import Theme
 from abet.labels import MAPILLARY
 
 Files = Callable[[int], tuple[str, ...]]
@@ -49,7 +50,7 @@ def png(array: npt.NDArray[np.uint8], *, palette: bool = False) -> bytes:
         colours = [channel for row in MAPILLARY for channel in row.colour] + [0, 0, 0]
         image.putpalette(colours)
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", compress_level=3)
+    image.save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()
 
 

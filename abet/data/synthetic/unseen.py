@@ -57,7 +57,15 @@ def _animal(
     figure.polygon(coat, [*body, (0.4, 1.0), (0.0, 0.96), (-0.4, 1.0)])
     nx, ny = 0.55 + neck[0], 0.9 + neck[1]
     figure.polygon(coat, [(0.36, 0.98), (0.6, 0.72), (nx + 0.1, ny - 0.08), (nx - 0.08, ny + 0.1)])
-    figure.polygon(coat, [(nx - 0.1, ny + 0.12), (nx - 0.04, ny - 0.13), (nx + head[0], ny - head[1]), (nx + head[0], ny - head[1] + 0.14)])
+    figure.polygon(
+        coat,
+        [
+            (nx - 0.1, ny + 0.12),
+            (nx - 0.04, ny - 0.13),
+            (nx + head[0], ny - head[1]),
+            (nx + head[0], ny - head[1] + 0.14),
+        ],
+    )
     figure.line(shade, [(-0.6, 0.92), (-0.72, 0.75), (-0.7, 0.4)], 0.05)
     figure.polygon(shade, [(nx - 0.1, ny + 0.08), (nx - 0.16, ny + 0.24), (nx - 0.02, ny + 0.12)])
     patch = figure.ink(dress.second)
@@ -108,7 +116,9 @@ def _tyre(canvas: Canvas, place: World, dress: Dress, size: float, rng: np.rando
     """Standing wheels, one or a pile."""
     canvas.stand(place, 0.5 * size, 0.25 * size, 0.7 * size)
     figure = _figure(canvas, place, size, rng)
-    ring, rim, inner = (figure.ink(material) for material in (dress.main, dress.main.shaded(0.7), dress.second.shaded(0.6)))
+    ring, rim, inner = (
+        figure.ink(material) for material in (dress.main, dress.main.shaded(0.7), dress.second.shaded(0.6))
+    )
     if rng.random() < 0.5:
         for level in range(rng.integers(2, 5)):
             y = 0.14 + 0.25 * level
@@ -173,7 +183,9 @@ def _sofa(canvas: Canvas, place: World, dress: Dress, size: float, rng: np.rando
     back = (-half, half, deep - 0.2 * size, deep)
     Box(pose, back, back, 0.08 * size, 0.95 * size).draw(canvas, Kind.UNSEEN, dress.main)
     seat = (-half, half, -deep, deep - 0.2 * size)
-    for face in Box(pose, seat, seat, 0.08 * size, 0.45 * size).draw(canvas, Kind.UNSEEN, dress.main.shaded(0.9)).values():
+    for face in (
+        Box(pose, seat, seat, 0.08 * size, 0.45 * size).draw(canvas, Kind.UNSEEN, dress.main.shaded(0.9)).values()
+    ):
         for left in (0.12, 0.52):
             paint_patch(canvas, Kind.UNSEEN, dress.second, face, face.patch(left, 0.55, left + 0.36, 1.0))
     arms = [(-half, -half + arm, -deep, deep), (half - arm, half, -deep, deep)]
@@ -210,7 +222,11 @@ def _bathtub(canvas: Canvas, place: World, dress: Dress, size: float, rng: np.ra
     """A free-standing tub on feet."""
     canvas.stand(place, 0.85 * size, 0.4 * size, 0.55 * size)
     figure = _figure(canvas, place, size, rng)
-    feet, body, inside = figure.ink(dress.third), figure.ink(dress.main, round_=0.9), figure.ink(dress.second.shaded(0.7))
+    feet, body, inside = (
+        figure.ink(dress.third),
+        figure.ink(dress.main, round_=0.9),
+        figure.ink(dress.second.shaded(0.7)),
+    )
     for x in (-0.55, 0.5):
         figure.polygon(feet, [(x - 0.1, 0.16), (x + 0.1, 0.16), (x + 0.03, 0.0), (x - 0.05, 0.0)])
     figure.polygon(body, [(-0.95, 0.72), (-0.78, 0.3), (-0.55, 0.12), (0.5, 0.12), (0.72, 0.28), (0.9, 0.66)])
@@ -226,10 +242,14 @@ def _log(canvas: Canvas, place: World, dress: Dress, size: float, rng: np.random
     tilt = rng.uniform(-0.1, 0.2) * size
     stump = figure.ink(dress.main.shaded(0.75))
     for x in rng.uniform(-0.8, 0.6, 3).tolist():
-        figure.line(stump, [(x * long, radius), (x * long + 0.25 * size, radius + rng.uniform(0.5, 0.95) * size)], 0.1 * size)
+        figure.line(
+            stump, [(x * long, radius), (x * long + 0.25 * size, radius + rng.uniform(0.5, 0.95) * size)], 0.1 * size
+        )
     bark_ink = figure.ink(dress.main)
     figure.polygon(bark_ink, [(-long, 0.0), (long, 0.0), (long, 1.7 * radius), (-long, 2.1 * radius + tilt)])
-    figure.polygon(figure.ink(dress.main.shaded(0.7)), [(-long, 0), (long, 0), (long, 0.5 * radius), (-long, 0.6 * radius)])
+    figure.polygon(
+        figure.ink(dress.main.shaded(0.7)), [(-long, 0), (long, 0), (long, 0.5 * radius), (-long, 0.6 * radius)]
+    )
     figure.ellipse(figure.ink(dress.second), long, 0.88 * radius, 0.55 * radius, 0.88 * radius)
 
 
@@ -240,7 +260,9 @@ def _barrel(canvas: Canvas, place: World, dress: Dress, size: float, rng: np.ran
     body, hoop = figure.ink(dress.main, round_=0.36), figure.ink(dress.second, round_=0.36)
     bulge = rng.uniform(0.0, 0.08)
     figure.ellipse(body, 0, 0.08, 0.34, 0.08)
-    figure.polygon(body, [(-0.34, 0.08), (0.34, 0.08), (0.34 + bulge, 0.55), (0.34, 1.02), (-0.34, 1.02), (-0.34 - bulge, 0.55)])
+    figure.polygon(
+        body, [(-0.34, 0.08), (0.34, 0.08), (0.34 + bulge, 0.55), (0.34, 1.02), (-0.34, 1.02), (-0.34 - bulge, 0.55)]
+    )
     for y in (0.25, 0.78):
         figure.rectangle(hoop, -0.35 - 0.5 * bulge, y, 0.35 + 0.5 * bulge, y + 0.08)
     figure.ellipse(figure.ink(dress.main.shaded(1.2)), 0, 1.02, 0.34, 0.08)
@@ -254,7 +276,9 @@ def _piano(canvas: Canvas, place: World, dress: Dress, size: float, rng: np.rand
     case = (-half, half, 0.0, 0.45 * size)
     Box(pose, case, case, 0.0, 1.2 * size).draw(canvas, Kind.UNSEEN, dress.main)
     ledge = (-half, half, -0.28 * size, 0.0)
-    for name, face in Box(pose, ledge, ledge, 0.5 * size, 0.66 * size).draw(canvas, Kind.UNSEEN, dress.main.shaded(0.85)).items():
+    for name, face in (
+        Box(pose, ledge, ledge, 0.5 * size, 0.66 * size).draw(canvas, Kind.UNSEEN, dress.main.shaded(0.85)).items()
+    ):
         if name in ("top", "back"):
             paint_patch(canvas, Kind.UNSEEN, dress.second, face, face.patch(0.06, 0.2, 0.94, 0.8))
     for x in (-half + 0.08, half - 0.08):

@@ -6,6 +6,7 @@ from math import cos, pi, sin
 import numpy as np
 
 from abet.data.synthetic.canvas import Canvas
+from abet.data.synthetic.chance import pick
 from abet.data.synthetic.kinds import Kind
 from abet.data.synthetic.materials import Material, glass, paint
 from abet.data.synthetic.solids import Box, Face, Pose, paint_patch
@@ -35,7 +36,7 @@ class Vehicle:
 
 def sample_car(rng: np.random.Generator, pose: Pose, *, towards: bool) -> Vehicle:
     """A car of any build and paint."""
-    shape = str(rng.choice(["saloon", "hatch", "estate", "van"], p=[0.35, 0.35, 0.2, 0.1]))
+    shape = pick(rng, ("saloon", "hatch", "estate", "van"), (0.35, 0.35, 0.2, 0.1))
     height = {"saloon": 1.43, "hatch": 1.5, "estate": 1.62, "van": 1.95}[shape] * rng.uniform(0.96, 1.06)
     length = {"saloon": 4.6, "hatch": 3.9, "estate": 4.6, "van": 4.9}[shape] * rng.uniform(0.95, 1.05)
     return Vehicle(
@@ -132,9 +133,15 @@ def _truck(canvas: Canvas, truck: Vehicle, rng: np.random.Generator) -> None:
     half, length, high, pose = 0.5 * truck.width, truck.length, truck.height, truck.pose
     cab = 1.9
     load = paint(rng)
-    chassis = Box(pose, (-half * 0.8, half * 0.8, 0.1, length - 0.1), (-half * 0.8, half * 0.8, 0.1, length - 0.1), 0.45, 0.95)
-    z_cab, z_load = ((0, cab), (cab + 0.2, length)) if truck.towards else ((length - cab, length), (0, length - cab - 0.2))
-    driver = Box(pose, (-half * 0.95, half * 0.95, *z_cab), (-half * 0.9, half * 0.9, z_cab[0] + 0.1, z_cab[1] - 0.1), 0.5, 2.7)
+    chassis = Box(
+        pose, (-half * 0.8, half * 0.8, 0.1, length - 0.1), (-half * 0.8, half * 0.8, 0.1, length - 0.1), 0.45, 0.95
+    )
+    z_cab, z_load = (
+        ((0, cab), (cab + 0.2, length)) if truck.towards else ((length - cab, length), (0, length - cab - 0.2))
+    )
+    driver = Box(
+        pose, (-half * 0.95, half * 0.95, *z_cab), (-half * 0.9, half * 0.9, z_cab[0] + 0.1, z_cab[1] - 0.1), 0.5, 2.7
+    )
     box = Box(pose, (-half, half, *z_load), (-half, half, *z_load), 0.95, high)
 
     def draw_cab() -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from abet.checkpoint import MANIFEST, read_manifest, verify
+from abet.checkpoint import MANIFEST, read_manifest, resolve, verify
 from abet.errors import DataError
 
 PUBLISHED_SUFFIXES = (".pth", ".pt", ".tar")
@@ -25,8 +25,13 @@ class Listed:
 
 
 def describe(path: Path, *, name: str | None = None) -> Listed:
-    """Identify and verify a checkpoint folder or a published file. Raises CheckpointError when it is neither."""
+    """Identify and verify a checkpoint folder, a run's best step, or a published file.
+
+    Raises:
+        CheckpointError: it is none of them.
+    """
     label = name or path.name
+    path = resolve(path)
     if not path.is_dir():
         return _describe_published(path, label)
     manifest = read_manifest(path)
@@ -73,7 +78,8 @@ def list_checkpoints(folder: Path) -> list[Listed]:
             "belongs there)"
         )
     found = {path.parent for path in folder.rglob(MANIFEST)}
-    found |= {path for path in folder.rglob("*") if path.is_file() and path.suffix in PUBLISHED_SUFFIXES}
+    files = {path for path in folder.rglob("*") if path.is_file() and path.suffix in PUBLISHED_SUFFIXES}
+    found |= {path for path in files if path.parent not in found}  # what a manifest vouches for is no file of its own
     return [_row(folder, path) for path in sorted(found) if not _hidden(path.relative_to(folder))]
 
 

@@ -73,12 +73,14 @@ def ls(
 @app.command()
 def promote(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or published .pth.")]) -> None:
     """Make a checkpoint the one that jobs use when none is named."""
+    from abet.checkpoint import resolve
     from abet.errors import CheckpointError
     from abet.listing import describe
     from abet.promote import promote as record
     from abet.site import load_site
 
     site = load_site()
+    checkpoint = resolve(checkpoint)  # the best step of a run now; a later one is another promotion
     found = describe(checkpoint)
     if not found.kind.endswith("model"):
         raise CheckpointError(f"{checkpoint}: a {found.kind} has no segmentation head; promote a model")

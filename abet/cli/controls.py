@@ -28,17 +28,16 @@ def controls(
     """Score an OOD data set by what needs no network: rare colours, and where OOD pixels usually are."""
     from abet.cli.tables import print_metrics
     from abet.controls import evaluate_controls
-    from abet.data.index import OOD_SETS, TRAINING_SETS
+    from abet.data.index import TRAINING_SETS, open_dataset
     from abet.run import evaluation_dir
+    from abet.site import data_root as find_root
     from abet.site import load_site
 
-    if dataset not in OOD_SETS:
-        raise UsageError(f"--dataset {dataset!r}: controls are evaluated on {' or '.join(OOD_SETS)}")
     if train_dataset not in TRAINING_SETS:
         raise UsageError(f"--train-dataset {train_dataset!r}: colours are learned from {' or '.join(TRAINING_SETS)}")
     site = load_site()
     data = open_data(dataset, data_root, split, site)
-    training = open_data(train_dataset, train_root, train_split, site)
+    training = open_dataset(train_dataset, find_root(site, train_dataset, train_root), train_split)
     run = output or site.artifacts / "controls"
     require_output(run, kind="folder")
     print_metrics(evaluate_controls(data, training, run))

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from abet.cli import checkpoint, data, demo, evaluation, launch, showing, training
+from abet.cli import checkpoint, controls, data, demo, evaluation, launch, showing, training
 from abet.cli.options import say
 from abet.errors import AbetError
 from abet.exits import (
@@ -38,6 +38,7 @@ evaluation.register(app)
 showing.register(app)
 training.register(app)
 launch.register(app)
+controls.register(app)
 demo.register(app)
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(data.app, name="data")

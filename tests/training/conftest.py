@@ -25,13 +25,25 @@ class Zygote:
     log: Path
     orders: int = 0
 
-    def train(self, *arguments: object, processes: int = 1, kill: tuple[int, int] | None = None) -> dict[str, Any]:
-        """Run ``abet train ARGUMENTS``, killing rank kill[0] before its event kill[1]; codes and rank 0's events."""
+    def train(
+        self,
+        *arguments: object,
+        processes: int = 1,
+        kill: tuple[int, int] | None = None,
+        mishap: tuple[str, int] | None = None,
+        rank: int = 0,
+    ) -> dict[str, Any]:
+        """Run ``abet train ARGUMENTS``: exit codes, rank 0's events, and what was printed.
+
+        ``kill`` ends rank kill[0] before its event kill[1]; ``mishap`` (see `tests.training.zygote`) happens to
+        ``rank`` after that many steps.
+        """
         self.orders += 1
         order = {
             "arguments": ["train", *map(str, arguments)],
             "processes": processes,
             "kill": kill,
+            "mishap": [*mishap, rank] if mishap else None,
             "log": str(self.log.with_name(f"log-{self.orders:03d}")),
         }
         assert self.process.stdin is not None

@@ -3,12 +3,14 @@
     python -m tests.training.zygote
 
 Importing torch takes seconds; this process does it once and forks. It reads one JSON order per line:
-{"arguments": ["train", ...], "processes": 2, "kill": [rank, event] or null, "log": PATH}, and answers with one line:
-{"codes": [...], "events": [names of what rank 0 did]}. An event is anything that a kill could come before: a call that
-changes the disk, or an optimiser step.
+{"arguments": ["train", ...], "processes": 2, "kill": [rank, event] or null, "mishap": [what, after step, rank] or null,
+"log": PATH}, and answers with one line: {"codes": [...], "events": [names of what rank 0 did]}. An event is anything
+that a kill could come before: a call that changes the disk, or an optimiser step.
 """
 
+import errno
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -54,6 +56,38 @@ def count_events(events: list[str], kill_at: int | None) -> None:
         counted(owner, name)
 
 
+def meet(what: str, step: int, run: Path) -> None:
+    """Let ``what`` happen once ``step`` optimiser steps are on record: a signal's name, or one of those below."""
+    from abet.training.record import Record
+
+    original = Record.step
+
+    def then(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if self._session.step == step:
+            happen(what, run)
+
+    Record.step = then  # type: ignore[method-assign]
+
+
+def happen(what: str, run: Path) -> None:
+    """In this process, now."""
+    import abet.checkpoint
+    from abet.training.ownership import Ownership
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    if what == "full disk":
+        abet.checkpoint.flush = full
+    elif what == "take over":
+        Ownership.take(run)
+    elif what == "kill loader":
+        multiprocessing.active_children()[0].kill()
+    else:
+        os.kill(os.getpid(), signal.Signals[what])
+
+
 def child(order: dict[str, Any], rank: int, port: int, result: Path) -> None:
     """One rank, from fork to exit."""
     with Path(order["log"]).open("ab") as log:
@@ -71,7 +105,11 @@ def child(order: dict[str, Any], rank: int, port: int, result: Path) -> None:
     events: list[str] = []
     kill = order.get("kill")
     count_events(events, kill[1] if kill and kill[0] == rank else None)
-    sys.argv = ["abet", *order["arguments"]]
+    arguments = order["arguments"]
+    if order.get("mishap") and order["mishap"][2] == rank:
+        what, step, _ = order["mishap"]
+        meet(what, step, Path(arguments[arguments.index("--output") + 1]))
+    sys.argv = ["abet", *arguments]
     from abet.cli import main
 
     code = 0
@@ -128,7 +166,7 @@ def obey(order: dict[str, Any]) -> dict[str, Any]:
 
 def serve() -> None:
     """Import what the children need, then obey until the input ends."""
-    import torch
+    import torch._dynamo  # seconds, and every optimiser imports it
     import torch.utils.tensorboard
 
     import abet.cli

@@ -48,7 +48,7 @@ class Camera:
     def project(self, point: World) -> Point:
         """Where a point in front of the camera is seen; one that is closer than NEAR is moved there."""
         x, y, z = point
-        scale = self.focal / (z if z > NEAR else NEAR)  # noqa: FURB136 - called ten thousand times per scene
+        scale = self.focal / (z if z > NEAR else NEAR)
         across = scale * x
         return self.column + across, self.horizon + self.roll * across + scale * (self.eye - y)
 

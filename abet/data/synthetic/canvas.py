@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from abet.data.synthetic.camera import NEAR, Camera, Point, World
+from abet.data.synthetic.camera import Camera, Point, World
 from abet.data.synthetic.kinds import Kind
 from abet.data.synthetic.light import Light
 from abet.data.synthetic.materials import Colour, Material

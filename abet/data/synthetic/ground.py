@@ -125,7 +125,7 @@ def _edges(side: Side) -> tuple[float, float, float, float]:
 def _lines(road: Road, style: GroundStyle, where: GroundMap) -> Mask:
     """Longitudinal markings."""
     s, z = where.s, where.z
-    dash = np.mod(z, 9.0) < 4.0
+    dash = _phase(z, 9.0) < 4.0 / 9.0
     found = np.zeros(s.shape, np.bool_)
     if style.centre == "double":
         found |= np.abs(np.abs(s) - 0.16) < 0.07
@@ -137,7 +137,7 @@ def _lines(road: Road, style: GroundStyle, where: GroundMap) -> Mask:
     for sign in (-1, 1):
         side = road.side(sign)
         if side.parking > 0:
-            bay = (s * sign > side.road - side.parking) & (np.mod(z, 6.0) < 0.15)
+            bay = (s * sign > side.road - side.parking) & (_phase(z, 6.0) < 0.025)
             found |= bay | (np.abs(s * sign - (side.road - side.parking)) < 0.06)
         elif style.edge:
             found |= np.abs(s * sign - (side.road - 0.25)) < 0.07
@@ -146,10 +146,16 @@ def _lines(road: Road, style: GroundStyle, where: GroundMap) -> Mask:
     return found
 
 
+def _phase(metres: Floats, period: float) -> Floats:
+    """How far within a period, 0 to 1; several times as fast as np.mod."""
+    turns = metres * np.float32(1 / period)
+    return np.asarray(turns - np.floor(turns))
+
+
 def _zebra(road: Road, where: GroundMap) -> Mask:
     assert road.crossing is not None
     near, far = road.crossing
-    stripes = np.mod(where.s, 1.0) < 0.5
+    stripes = _phase(where.s, 1.0) < 0.5
     before = (where.z > near - 4.2) & (where.z < near - 1.0)
     behind = (where.z > far + 1.0) & (where.z < far + 4.2)
     return np.asarray(stripes & (before | behind))

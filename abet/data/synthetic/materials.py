@@ -162,14 +162,14 @@ def skin(rng: np.random.Generator) -> Material:
 Palette = Callable[[np.random.Generator], Material]
 
 BORROWED: Final[tuple[tuple[Palette, float], ...]] = (
-    (paint, 0.18),
-    (cloth, 0.10),
-    (wall, 0.24),
-    (asphalt, 0.22),
-    (pavement, 0.10),
-    (foliage, 0.05),
-    (bark, 0.08),
-    (glass, 0.05),
+    (paint, 0.16),
+    (cloth, 0.08),
+    (wall, 0.21),
+    (asphalt, 0.30),
+    (pavement, 0.12),
+    (foliage, 0.04),
+    (bark, 0.06),
+    (glass, 0.03),
 )
 """Where unseen objects take their looks from, with how often."""
 

@@ -63,7 +63,7 @@ def _tree_shadow(canvas: Canvas, place: World, start: float, high: float) -> Non
     centre = World(place.x + dx * middle, 0, place.z + dz * middle)
     for offset in (-0.4, 0.0, 0.4):
         shift = World(centre.x + offset * radius, 0, centre.z + offset * dz * radius)
-        angles = [2 * pi * step / 12 for step in range(12)]
+        angles = [2 * pi * step / 8 for step in range(8)]
         canvas.shade([World(shift.x + 0.8 * radius * cos(a), 0, max(shift.z + radius * sin(a), 1.3)) for a in angles])
     foot = 0.12
     canvas.shade([World(place.x - foot, 0, place.z), World(place.x + foot, 0, place.z), centre])

@@ -60,7 +60,7 @@ def _houses(rng: np.random.Generator, road: Road, district: District, sign: int)
     found: list[Item] = []
     z, front = float(rng.uniform(-12, 2)), road.side(sign).front
     gaps = 0.12 if district.tall > 0.5 else 0.45
-    while z < FAR - 5:
+    while z < FAR - 35:
         house = sample_house(rng, sign=sign, z0=z, front=front, tall=district.tall)
         if road.crossing is not None and house.z1 > road.crossing[0] - 2 and house.z0 < road.crossing[1] + 2:
             if house.z0 >= road.crossing[0] - 7:
@@ -86,7 +86,7 @@ def _greenery(rng: np.random.Generator, road: Road, district: District, sign: in
         s = side.sidewalk - 0.4 if verge < 1 else side.sidewalk + 0.4 * verge
         s = 0.5 * (side.road + side.strip) if planted else s
         z, step = float(rng.uniform(4, 14)), float(rng.uniform(6, 16))
-        while z < 95:
+        while z < 80:
             if not road.in_crossing(z, 2):
                 found.append(standing(road.place(sign * s, z), draw_tree))
             z += step * float(rng.uniform(0.7, 1.4))

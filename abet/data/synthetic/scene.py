@@ -61,7 +61,7 @@ def _picture(rng: np.random.Generator, height: int, width: int, theme: Theme) ->
     items = traffic_items(rng, Places(road), theme) + roadside_items(rng, road, district)
     for _, draw in sorted(items, key=lambda item: -item[0]):
         draw(canvas, rng)
-    index = np.asarray(canvas.index, np.int32)
+    index = np.asarray(canvas.index, np.intp)
     image = develop(shade(canvas, where, index, rng), factor, rng)
     kinds = np.array([surface.kind for surface in canvas.surfaces], np.uint8)
     # one sample per pixel, so that labels never mix

@@ -100,9 +100,13 @@ class Face:
 
     def at(self, u: float, v: float) -> World:
         """The point at shares u to the right and v up."""
-        a, b, c, d = self.corners
-        weights = ((1 - u) * (1 - v), u * (1 - v), u * v, (1 - u) * v)
-        x, y, z = (sum(w * p[axis] for w, p in zip(weights, (a, b, c, d), strict=True)) for axis in range(3))
+        (ax, ay, az), (bx, by, bz), (cx, cy, cz), (dx, dy, dz) = self.corners
+        a, b, c, d = (1 - u) * (1 - v), u * (1 - v), u * v, (1 - u) * v
+        x, y, z = (
+            a * ax + b * bx + c * cx + d * dx,
+            a * ay + b * by + c * cy + d * dy,
+            a * az + b * bz + c * cz + d * dz,
+        )
         return World(x, y, z)
 
     def patch(self, left: float, bottom: float, right: float, top: float) -> list[World]:

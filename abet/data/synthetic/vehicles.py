@@ -83,7 +83,7 @@ def _wheels(canvas: Canvas, vehicle: Vehicle, radius: float, axles: tuple[float,
         canvas.face(tyre, [pose.world(x + dx, y, 0.2) for dx, y in ((0, 0), (0.22, 0), (0.22, 0.5), (0, 0.5))])
     for axle in axles:
         for ink, size in ((tyre, radius), (hub, 0.55 * radius)):
-            angles = [2 * pi * step / 14 for step in range(14)]
+            angles = [2 * pi * step / 10 for step in range(10)]
             z = axle * vehicle.length
             canvas.face(ink, [pose.world(side, radius + size * sin(a), z + size * cos(a)) for a in angles])
 
@@ -167,7 +167,6 @@ def _truck(canvas: Canvas, truck: Vehicle, rng: np.random.Generator) -> None:
                 if truck.width and rng.random() < 0.6:
                     paint_patch(canvas, truck.kind, paint(rng), face, face.patch(0.2, 0.35, 0.8, 0.65))
 
-    _wheels(canvas, truck, 0.48, (0.16, 0.7, 0.84))
     for name, face in chassis.draw(canvas, truck.kind, BUMPER).items():
         if name == "back" and not truck.towards:
             for left in (0.0, 0.82):

@@ -97,9 +97,11 @@ def abet_output(
         return Output(cosine / forefront, cosine, forefront)
 
 
+@torch.no_grad()
 def _largest(maps: Tensor) -> Tensor:
-    result: Tensor = torch.linalg.vector_norm(maps, torch.inf, dim=1, keepdim=True)
-    return result
+    """The largest magnitude over the channels: a bound for the norm, through which no gradient needs to pass."""
+    low, high = torch.aminmax(maps, dim=1, keepdim=True)
+    return torch.maximum(high, low.neg_())
 
 
 def _in_type_of(maps: Tensor, layer: nn.Module) -> Tensor:

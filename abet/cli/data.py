@@ -1,7 +1,7 @@
 """abet data check | synthesize"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,9 +15,11 @@ def _data() -> None:
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="Data set, e.g. road_anomaly.")],
+    name: Annotated[str, typer.Argument(help="Data set, e.g. road_anomaly or cityscapes.")],
     root: Annotated[Path | None, typer.Argument(help="Its folder. Default: the site file's.")] = None,
-    split: Annotated[str | None, typer.Option(help="Split. Default: test.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split. Default: test; of a training set, the one to train on.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads. Default: one per core.")] = None,
 ) -> None:
     """Verify a data set in full: pairs, sizes, label values, unreadable files. Exits 3 if anything is wrong."""
@@ -46,6 +48,10 @@ def synthesize(
     seed: Annotated[int, typer.Option(help="Another seed, other scenes.")] = 0,
     height: Annotated[int, typer.Option(help="Pixels.")] = 128,
     width: Annotated[int, typer.Option(help="Pixels.")] = 256,
+    variety: Annotated[
+        Literal["full", "calm"],
+        typer.Option(help="calm: fair weather, plain surfaces, fewer classes; what a small network learns in minutes."),
+    ] = "full",
     workers: Annotated[int | None, typer.Option(help="Processes. Default: one per core. They change no byte.")] = None,
 ) -> None:
     """Draw street scenes in the trees of all four data sets: Mapillary, Cityscapes, LostAndFound, RoadAnomaly."""
@@ -54,7 +60,7 @@ def synthesize(
     from abet.data.synthetic.synthesize import Plan, parse_scenes
     from abet.data.synthetic.synthesize import synthesize as make
 
-    plan = Plan(scenes=parse_scenes(scenes or []), seed=seed, height=height, width=width)
+    plan = Plan(scenes=parse_scenes(scenes or []), seed=seed, height=height, width=width, variety=variety)
     require_output(root, kind="folder")
     made = make(root, plan, workers=available_cpus() if workers is None else workers)
     wanted = sum(plan.scenes.values())

@@ -39,7 +39,7 @@ class _Demo:
 
         out = self._output
         scenes = out / "scenes"
-        self._abet("data", "synthesize", scenes)
+        self._abet("data", "synthesize", scenes, "--variety", "calm")
         self._abet("train", "demo_pretrain", "--output", out / "pretrain", "--data-root", scenes / "mapillary")
         for name, recipe in (("abet", "demo_finetune"), ("plain", "demo_finetune_plain")):
             self._finetune(name, recipe, "--snapshot", out / "pretrain")

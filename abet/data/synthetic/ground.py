@@ -10,7 +10,7 @@ from abet.data.synthetic.camera import Camera, Floats, Road, Side, World
 from abet.data.synthetic.canvas import Canvas
 from abet.data.synthetic.chance import pick
 from abet.data.synthetic.kinds import Kind
-from abet.data.synthetic.materials import Material, around, asphalt, grass, pavement, scaled
+from abet.data.synthetic.materials import Material, around, asphalt, grass, pavement, plain_asphalt, scaled, slabs
 
 CURB: Final = 0.2
 """Metres."""
@@ -41,17 +41,17 @@ class GroundStyle:
     zebra: bool
 
 
-def sample_style(rng: np.random.Generator, *, lanes: int, green: float) -> GroundStyle:
-    """``green``: how likely verges are grass."""
-    road = asphalt(rng)
-    side = pavement(rng)
+def sample_style(rng: np.random.Generator, *, lanes: int, green: float, calm: bool) -> GroundStyle:
+    """``green``: how likely verges are grass; ``calm``: grey roads beside lighter slabs."""
+    road = plain_asphalt(rng) if calm else asphalt(rng)
+    side = slabs(rng) if calm else pavement(rng)
     paved = rng.random() > green
     white = rng.uniform(0.75, 0.95)
     return GroundStyle(
         road=road,
         curb=Material(around(rng, (0.66, 0.65, 0.63), 0.06)),
         sidewalk=side,
-        verge=pavement(rng) if paved else grass(rng),
+        verge=(side if calm else pavement(rng)) if paved else grass(rng),
         strip=grass(rng),
         line=Material((white, white, white * rng.uniform(0.85, 1.0))),
         verge_paved=paved,

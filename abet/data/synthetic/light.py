@@ -14,6 +14,7 @@ _WEATHER: Final = {
     "clear": 0.28, "broken": 0.22, "overcast": 0.18, "rain": 0.09, "fog": 0.05, "low": 0.13, "dusk": 0.05
 }  # fmt: skip
 """How often each sky is."""
+_FAIR: Final = {"clear": 0.4, "broken": 0.35, "overcast": 0.25}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +56,11 @@ class Light:
         return 0.62 * self.direct * self.sun.y / max(self.sun.y * self.direct + 1 - self.direct, 0.3)
 
 
-def sample_light(rng: np.random.Generator) -> Light:
-    """Clear noon, low sun, thin or thick cloud, rain grey, fog, dusk."""
+def sample_light(rng: np.random.Generator, *, calm: bool) -> Light:
+    """Clear noon, low sun, thin or thick cloud, rain grey, fog, dusk; the first and clouds alone if ``calm``."""
     azimuth, elevation = rng.uniform(0, 2 * pi), rng.uniform(0.35, 1.2)
-    sky = pick(rng, list(_WEATHER), list(_WEATHER.values()))
+    weather = _FAIR if calm else _WEATHER
+    sky = pick(rng, list(weather), list(weather.values()))
     clear: Colour = (rng.uniform(0.20, 0.38), rng.uniform(0.42, 0.58), rng.uniform(0.72, 0.92))
     pale: Colour = (rng.uniform(0.72, 0.86), rng.uniform(0.8, 0.88), rng.uniform(0.86, 0.94))
     grey = rng.uniform(0.6, 0.9)

@@ -74,6 +74,18 @@ def pavement(rng: np.random.Generator) -> Material:
     return Material(colour, texture, rng.uniform(0.05, 0.1), 24.0)
 
 
+def plain_asphalt(rng: np.random.Generator) -> Material:
+    """Carriageway of grey asphalt, dark or worn."""
+    grey, warm = rng.uniform(0.2, 0.58), rng.normal(0, 0.025)
+    return Material((grey + warm, grey, grey - warm), Texture.GRAIN, rng.uniform(0.03, 0.06), rng.uniform(18, 40))
+
+
+def slabs(rng: np.random.Generator) -> Material:
+    """Sidewalk of pale slabs or bricks."""
+    base = around(rng, pick(rng, ((0.66, 0.63, 0.58), (0.62, 0.62, 0.63), (0.66, 0.54, 0.46))), 0.04)
+    return Material(base, pick(rng, (Texture.PAVING, Texture.BRICK)), rng.uniform(0.05, 0.1), 24.0)
+
+
 def wall(rng: np.random.Generator) -> Material:
     """Facade: plaster in any tint, brick, stone, concrete or boards."""
     choice = rng.random()

@@ -47,12 +47,13 @@ DISTRICTS: Final[Mapping[str, District]] = MappingProxyType(
 )
 
 
-def roadside_items(rng: np.random.Generator, road: Road, district: District) -> list[Item]:
-    """Everything beside the carriageway, in no order."""
+def roadside_items(rng: np.random.Generator, road: Road, district: District, *, calm: bool) -> list[Item]:
+    """Everything beside the carriageway, in no order; ``calm`` without fences and traffic lights."""
     found: list[Item] = []
     for sign in (-1, 1):
-        for collect in (_houses, _greenery, _boundary, _furniture):
-            found += collect(rng, road, district, sign)
+        found += _houses(rng, road, district, sign) + _greenery(rng, road, district, sign)
+        found += [] if calm else _boundary(rng, road, district, sign)
+        found += _furniture(rng, road, sign, calm=calm)
     return found
 
 
@@ -124,11 +125,11 @@ def _draw_piece(
     draw(canvas, piece, np.random.default_rng(look))
 
 
-def _furniture(rng: np.random.Generator, road: Road, district: District, sign: int) -> list[Item]:
+def _furniture(rng: np.random.Generator, road: Road, sign: int, *, calm: bool) -> list[Item]:
     side = road.side(sign)
     kerb = sign * (side.road + 0.45)
     found = [standing(road.place(kerb, min(sample_depth(rng) + 1, 34.0)), draw_sign) for _ in range(rng.poisson(1.8))]
-    if road.crossing is not None or rng.random() < 0.45:
+    if not calm and (road.crossing is not None or rng.random() < 0.45):
         z = road.crossing[0] - 0.6 if road.crossing is not None else float(rng.uniform(8, 24))
         found.append(standing(road.place(kerb, z), partial(draw_traffic_light, sign=sign)))
     if rng.random() < 0.5:

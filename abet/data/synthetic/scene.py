@@ -54,11 +54,13 @@ def _picture(rng: np.random.Generator, height: int, width: int, theme: Theme) ->
     district = DISTRICTS[pick(rng, list(DISTRICTS), (0.5, 0.3, 0.2))]
     lanes = pick(rng, (1, 2), (0.75, 0.25))
     road = _sample_road(rng, district, lanes)
-    canvas = Canvas(camera=_sample_camera(rng, height * factor, width * factor), light=sample_light(rng))
+    canvas = Canvas(
+        camera=_sample_camera(rng, height * factor, width * factor), light=sample_light(rng, calm=theme.calm)
+    )
     where = ground_map(canvas.camera, road)
-    draw_ground(canvas, road, sample_style(rng, lanes=lanes, green=district.green), where, rng)
+    draw_ground(canvas, road, sample_style(rng, lanes=lanes, green=district.green, calm=theme.calm), where, rng)
     draw_backdrop(canvas, rng, tall=district.tall)
-    items = traffic_items(rng, Places(road), theme) + roadside_items(rng, road, district)
+    items = traffic_items(rng, Places(road), theme) + roadside_items(rng, road, district, calm=theme.calm)
     for _, draw in sorted(items, key=lambda item: -item[0]):
         draw(canvas, rng)
     index = np.asarray(canvas.index, np.intp)

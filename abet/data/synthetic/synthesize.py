@@ -6,10 +6,10 @@ abet data synthesize /data/synthetic --seed 0
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from abet.data.synthetic.scene import render
 from abet.data.synthetic.trees import PARTS, mapillary_config
@@ -28,6 +28,9 @@ LARGEST: Final = 4096
 _CHUNK: Final = 8
 
 
+Variety = Literal["full", "calm"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What to write: how many scenes of each part, their size in pixels, and the seed."""
@@ -36,6 +39,8 @@ class Plan:
     seed: int = 0
     height: int = 128
     width: int = 256
+    variety: Variety = "full"
+    """``calm``: see `abet.data.synthetic.traffic.Theme`."""
 
     def __post_init__(self) -> None:
         for name, count in self.scenes.items():
@@ -59,6 +64,7 @@ class Plan:
             "seed": self.seed,
             "height": self.height,
             "width": self.width,
+            "variety": self.variety,
             "scenes": {name: self.scenes.get(name, 0) for name in PARTS},
         }
 
@@ -66,7 +72,8 @@ class Plan:
         """Every scene, in order of the parts."""
         for name, part in PARTS.items():
             for index in range(self.scenes.get(name, 0)):
-                yield Job(name, index, (self.seed, part.number, index), self.height, self.width)
+                seed = (self.seed, part.number, index)
+                yield Job(name, index, seed, self.height, self.width, self.variety == "calm")
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,7 @@ class Job:
     seed: tuple[int, ...]
     height: int
     width: int
+    calm: bool
 
     def done(self, root: Path) -> bool:
         """Whether all its files stand below ``root``."""
@@ -86,7 +94,9 @@ class Job:
     def run(self, root: Path) -> None:
         """Render the scene and write its files, each of them whole or not at all."""
         part = PARTS[self.part]
-        picture = render(list(self.seed), height=self.height, width=self.width, theme=part.theme)
+        picture = render(
+            list(self.seed), height=self.height, width=self.width, theme=replace(part.theme, calm=self.calm)
+        )
         for name, content in zip(part.files(self.index), part.encode(picture), strict=True):
             write_bytes(root / name, content)
 

@@ -26,6 +26,8 @@ class Theme:
     """Zones that unseen objects may stand in, each as likely as often as it is named; none for training."""
     traffic: float = 1.0
     """How many vehicles, relative to training scenes."""
+    calm: bool = False
+    """Fair weather, plain surfaces, and neither trucks, buses, cyclists, fences nor traffic lights: quickly learned."""
 
 
 def traffic_items(rng: np.random.Generator, places: Places, theme: Theme) -> list[Item]:
@@ -33,7 +35,7 @@ def traffic_items(rng: np.random.Generator, places: Places, theme: Theme) -> lis
 
     Unseen objects choose their places first, by the rule that cars and people follow.
     """
-    return _unseen(rng, places, theme) + _vehicles(rng, places, theme.traffic) + _walkers(rng, places)
+    return _unseen(rng, places, theme) + _vehicles(rng, places, theme) + _walkers(rng, places, theme)
 
 
 def _unseen(rng: np.random.Generator, places: Places, theme: Theme) -> list[Item]:
@@ -51,10 +53,11 @@ def _draw_unseen(name: str, size: float, canvas: Canvas, place: World, rng: np.r
     draw_unseen(canvas, name, place, size, rng)
 
 
-def _vehicles(rng: np.random.Generator, places: Places, traffic: float) -> list[Item]:
+def _vehicles(rng: np.random.Generator, places: Places, theme: Theme) -> list[Item]:
     found: list[Item] = []
-    wanted = [(sample_bus, 5.5)] * int(rng.random() < 0.4 * traffic)
-    wanted += [(sample_truck, 4.2)] * int(rng.random() < 0.45 * traffic)
+    traffic, large = theme.traffic, 0.0 if theme.calm else theme.traffic
+    wanted = [(sample_bus, 5.5)] * int(rng.random() < 0.4 * large)
+    wanted += [(sample_truck, 4.2)] * int(rng.random() < 0.45 * large)
     wanted += [(sample_car, 2.2)] * int(rng.poisson(2.2 * traffic))
     for sample, half_length in wanted:
         sign = pick(rng, (-1, 1))
@@ -96,7 +99,7 @@ def _draw_vehicle(vehicle: Vehicle, canvas: Canvas, rng: np.random.Generator) ->
     draw_vehicle(canvas, vehicle, rng)
 
 
-def _walkers(rng: np.random.Generator, places: Places) -> list[Item]:
+def _walkers(rng: np.random.Generator, places: Places, theme: Theme) -> list[Item]:
     """People on foot, cyclists, and bicycles that somebody left."""
     found: list[Item] = []
 
@@ -105,8 +108,10 @@ def _walkers(rng: np.random.Generator, places: Places) -> list[Item]:
         if spot is not None:
             found.append(standing(places.road.place(spot.s, spot.z), draw))
 
-    for _ in range(rng.poisson(4.0)):
+    for _ in range(rng.poisson(7.0 if theme.calm else 4.0)):
         add("sidewalk" if rng.random() < 0.8 else "lane", 0.3, 0.25, draw_person)
+    if theme.calm:
+        return found
     for _ in range(rng.poisson(1.2)):
         side_on = bool(rng.random() < 0.5)
         add("lane" if rng.random() < 0.75 else "sidewalk", 0.5, 0.9, partial(draw_cyclist, side_on=side_on))

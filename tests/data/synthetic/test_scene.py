@@ -57,7 +57,7 @@ def test_an_unseen_object_is_all_unseen_about_as_high_as_its_size_and_stands_on_
     heights = []
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        canvas = Canvas(camera=camera, light=sample_light(rng))
+        canvas = Canvas(camera=camera, light=sample_light(rng, calm=False))
         draw_unseen(canvas, name, World(0.0, 0.0, z), 1.0, rng)
         kinds = np.array([surface.kind for surface in canvas.surfaces])
         seen = np.asarray(canvas.index) > 0

@@ -15,6 +15,7 @@ from abet.settings import Strict, override, parse, read_yaml
 
 Positive = Annotated[int, Field(ge=1, strict=True)]
 Count = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -112,7 +113,7 @@ class TrainingConfig(Strict):
     """How long, how exact, and how often things are measured and saved."""
 
     steps: Positive = Field(description="optimiser steps of the whole run")
-    seed: Count = Field(description="of initial weights, order, augmentation and dropout")
+    seed: Seed = Field(description="of initial weights, order, augmentation and dropout")
     precision: Precision = Field(
         description="auto: bfloat16 on Ampere and newer, float16 with loss scaling on older GPUs, float32 on CPU"
     )

@@ -188,7 +188,8 @@ def from_rank_0(topology: Topology, value: Any) -> Any:
 def wrap(model: nn.Module, topology: Topology) -> nn.Module:
     """``model`` such that backward averages gradients over the processes; itself for one process.
 
-    The weights of rank 0 are copied to all. Buffers are never exchanged: `abet.models.sync_norm` keeps them equal.
+    The weights of rank 0 are copied to all. Buffers are not exchanged in training: `abet.models.sync_norm` keeps them
+    equal; without it `copy_buffers` makes them so when they are used.
     """
     if topology.processes == 1:
         return model
@@ -198,6 +199,13 @@ def wrap(model: nn.Module, topology: Topology) -> nn.Module:
     if topology.device.type == "cuda":
         options["device_ids"] = [topology.device.index]
     return DistributedDataParallel(model, **options)
+
+
+def copy_buffers(model: nn.Module, topology: Topology) -> None:
+    """Give every process the buffers of rank 0, which are the ones that a checkpoint holds."""
+    if topology.processes > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 def settle_buckets(network: nn.Module, example: Callable[[nn.Module], Tensor]) -> None:

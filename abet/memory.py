@@ -1,4 +1,4 @@
-"""Running out of memory, said in terms of the image that was too large."""
+"""Running out of memory, said in terms of what was too large."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,10 @@ _WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot
 
 
 @contextmanager
-def readable_memory_errors(what: str) -> Iterator[None]:
-    """Errors of this kind in the block become a DataError that names ``what`` (an image, with its size).
+def readable_memory_errors(
+    what: str, *, remedy: str = "make the image smaller or choose another --device"
+) -> Iterator[None]:
+    """Errors of this kind in the block become a DataError that names ``what`` (an image, with its size) and the remedy.
 
     Raises:
         DataError: memory ran out, on the device or on the host. Any other error passes unchanged.
@@ -21,7 +23,7 @@ def readable_memory_errors(what: str) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        raise DataError(f"{what}: not enough memory; make the image smaller or choose another --device") from None
+        raise DataError(f"{what}: not enough memory; {remedy}") from None
 
 
 def _is_out_of_memory(error: Exception) -> bool:

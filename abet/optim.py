@@ -4,6 +4,8 @@ optimiser = make_sgd(model, recipe.optimiser)
 set_learning_rate(optimiser, learning_rate_at(step, recipe.optimiser, recipe.training.steps))
 """
 
+import math
+
 import torch
 from torch import nn
 
@@ -30,6 +32,13 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, learning_rate: float) ->
     """Let the next step use ``learning_rate``, for every parameter."""
     for group in optimiser.param_groups:
         group["lr"] = learning_rate
+
+
+def largest_gradient(optimiser: torch.optim.Optimizer) -> float:
+    """The largest magnitude among all gradients; NaN where one is NaN."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients, norm_type=math.inf))
 
 
 def make_sgd(model: nn.Module, config: OptimiserConfig) -> torch.optim.SGD:

@@ -1,5 +1,6 @@
 """Progress for people and for log files: a live bar on a terminal, else a line now and then. All on stderr."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,11 @@ class Advance(Protocol):
     """Call it with the units done since the last call, and with how things stand, if that is worth showing."""
 
     def __call__(self, units: int, status: str = "") -> None: ...
+
+
+def note(text: str) -> None:
+    """One line beside the progress: on a terminal it appears above the bar."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def format_seconds(seconds: float) -> str:

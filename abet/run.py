@@ -27,7 +27,10 @@ CHECKPOINTS = "checkpoints"
 PICTURES = "pictures"
 FAILED_BATCHES = "failed_batches"
 OWNER = "owner.json"
-OURS = frozenset({CONFIG, PROVENANCE, METRICS, TENSORBOARD, CHECKPOINTS, PICTURES, FAILED_BATCHES, OWNER, "evaluation"})
+REPORT = "report.html"
+OURS = frozenset(
+    {CONFIG, PROVENANCE, METRICS, TENSORBOARD, CHECKPOINTS, PICTURES, FAILED_BATCHES, OWNER, REPORT, "evaluation"}
+)
 PACKAGES = ("torch", "numpy", "pillow", "safetensors")
 SHARD_NAME = re.compile(r"shard-(\d+)-of-(\d+)\.npz")
 
@@ -88,9 +91,21 @@ def evaluation_config(run: Path) -> Path:
 
 
 def require_ours(run: Path) -> None:
-    """Raises UsageError for a folder with files that no run wrote, or something that is no folder."""
+    """Raises UsageError for a folder with files that no run wrote, or something that is no folder.
+
+    A training run stays one, whatever people put beside its files.
+    """
+    if (run / OWNER).is_file() and (run / CONFIG).is_file():
+        return
     if run.exists() and (not run.is_dir() or any(map(_is_foreign, run.iterdir()))):
         raise UsageError(f"{run} is not empty and not a run directory: choose another --output")
+
+
+def require_trainable(run: Path) -> None:
+    """Raises UsageError as `require_ours` does, and for a run that holds evaluations of a checkpoint from elsewhere."""
+    require_ours(run)
+    if (run / CONFIG).is_file() and not ((run / OWNER).is_file() or (run / CHECKPOINTS).is_dir()):
+        raise UsageError(f"{run} holds evaluations ({CONFIG} names their checkpoint): choose another --output to train")
 
 
 def _is_foreign(path: Path) -> bool:

@@ -15,10 +15,11 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from abet.data.loader import Batch, TrainingBatches
-from abet.distributed import process_group, step_agreement, sum_on_device
+from abet.distributed import copy_buffers, process_group, step_agreement, sum_on_device
 from abet.losses import count_valid, cross_entropy_sum
+from abet.memory import readable_memory_errors
 from abet.models.inputs import normalise
-from abet.optim import learning_rate_at
+from abet.optim import largest_gradient, learning_rate_at, set_learning_rate
 from abet.training.job import TrainJob
 from abet.training.record import Record, recording
 from abet.training.session import NORMALISATION, Session, open_session
@@ -32,12 +33,15 @@ def train(job: TrainJob) -> Session:
     Raises:
         Stopped: a signal asked for it; the state is saved.
         UsageError: the run directory holds another job, or one of another topology.
-        DataError: a file that cannot be read, or a loss that is not finite (the state before that step is saved).
+        DataError: a file that cannot be read, too little memory, or a loss that is not finite (the state before that
+            step is saved).
         CheckpointError: a snapshot that does not fit, or a newer trainer that owns the run directory by now.
     """
-    with stop_on_signals() as stop, process_group(job.topology):
+    with stop_on_signals() as stop, process_group(job.topology), _readable_memory_errors(job):
         session = open_session(job)
         if session.step == job.recipe.training.steps and not session.validation_due(job):
+            if session.ownership is not None:
+                session.commit(job)  # what a kill within the last commit left undone: latest.json, best.json
             return session
         with recording(job, session) as record, _batches(job, session) as batches:
             if session.validation_due(job):  # it was interrupted
@@ -45,6 +49,14 @@ def train(job: TrainJob) -> Session:
             while session.step < job.recipe.training.steps:
                 _advance(job, session, record, batches, stop)
         return session
+
+
+def _readable_memory_errors(job: TrainJob) -> AbstractContextManager[None]:
+    crop = f"{job.recipe.augmentation.crop_height}x{job.recipe.augmentation.crop_width}"
+    return readable_memory_errors(
+        f"batch.batch_per_gpu {job.plan.batch_per_gpu} with crops of {crop} pixels",
+        remedy="lower batch.batch_per_gpu, with batch.accumulation null for the same batch, or the crop",
+    )
 
 
 def _batches(job: TrainJob, session: Session) -> TrainingBatches:
@@ -94,13 +106,14 @@ def _optimise(
 ) -> float:
     """Forward, backward and update; returns the mean loss over the valid pixels of the global batch.
 
-    Where that is not finite, nothing is updated: neither weights nor running statistics.
+    Where that or its gradient is not finite, nothing is updated: neither weights nor running statistics. With loss
+    scaling such gradients are ordinary, and the scaler skips the update.
     """
     topology = job.topology
     torch.manual_seed(step_seed(job.recipe.training.seed, session.step, topology.rank))
     statistics = session.copy_statistics()
     scale = topology.processes / max(valid_pixels, 1)  # the gradients are averaged over processes, the loss is not
-    total = torch.zeros((), device=topology.device)
+    losses = []
     for number, batch in enumerate(micro, start=1):
         with _synchronising(session.network, last=number == len(micro)):
             images = batch.images.to(topology.device, non_blocking=True)
@@ -109,13 +122,14 @@ def _optimise(
                 output = session.network(normalise(images, NORMALISATION.mean, NORMALISATION.std))
             loss = cross_entropy_sum(output.logits, labels)
             torch.autograd.backward(session.scaler.scale(loss * scale))
-            total += loss.detach()
-    mean = sum_on_device(topology, total) / max(valid_pixels, 1)
-    if not math.isfinite(mean):
+            losses.append(loss.detach())
+    mean = sum_on_device(topology, torch.stack(losses).sum()) / max(valid_pixels, 1)
+    scaled = session.scaler.is_enabled()
+    if not (math.isfinite(mean) and (scaled or math.isfinite(largest_gradient(session.optimiser)))):
         session.restore_statistics(statistics)
-        record.save_and_fail(mean, [name for batch in micro for name in batch.names])
-    for group in session.optimiser.param_groups:
-        group["lr"] = lr
+        names = [name for batch in micro for name in batch.names]
+        record.save_and_fail(mean, [loss.item() for loss in losses], names)
+    set_learning_rate(session.optimiser, lr)
     session.scaler.step(session.optimiser)
     session.scaler.update()
     session.optimiser.zero_grad(set_to_none=True)
@@ -135,6 +149,8 @@ def _synchronising(network: torch.nn.Module, *, last: bool) -> AbstractContextMa
 
 
 def _validate_and_commit(job: TrainJob, session: Session, record: Record, stop: StopRequest) -> None:
+    if not job.recipe.training.sync_batch_norm:
+        copy_buffers(session.model, job.topology)
     result = validate(session.model, job.validation, job.topology, autocast=job.arithmetic.autocast, stop=stop)
     session.model.train()
     if result is None:

@@ -12,6 +12,7 @@ from abet.controls import (
     PSEUDO_IMAGES,
     ColourDensity,
     PositionPrior,
+    at_centres,
     blurred,
     cells,
     count_positions,
@@ -28,17 +29,26 @@ from abet.metrics.pixel import PixelState
 from abet.metrics.ranking import summarise
 from abet.report.page import render_page
 from abet.report.runs import load_run
-from abet.run import evaluation_dir
+from abet.run import evaluation_dir, open_run
 from tests.trees import save
 
 SIZES = [(48, 64), (70, 50), (96, 130)]
 
 
+@pytest.fixture(scope="module", params=["full", "calm"])
+def variety(request, tmp_path_factory):
+    root = tmp_path_factory.mktemp("controls") / request.param
+    counts = {"cityscapes/train": 20, "lost_and_found/test": 30, "road_anomaly/test": 16}
+    synthesize(root, Plan(scenes=counts, seed=5, height=64, width=128, variety=request.param), workers=1)
+    return root
+
+
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    root = tmp_path_factory.mktemp("controls") / "scenes"
-    counts = {"cityscapes/train": 20, "lost_and_found/test": 30, "road_anomaly/test": 16}
-    synthesize(root, Plan(scenes=counts, seed=5, height=64, width=128), workers=1)
+    """Two of each, for what does not depend on the pictures."""
+    root = tmp_path_factory.mktemp("few") / "scenes"
+    counts = {"cityscapes/train": 3, "road_anomaly/test": 2}
+    synthesize(root, Plan(scenes=counts, height=64, width=64), workers=1)
     return root
 
 
@@ -47,8 +57,8 @@ def auroc(metrics, key):
 
 
 @pytest.mark.parametrize("name", ["lost_and_found", "road_anomaly"])
-def test_synthetic_scenes_are_not_won_by_colour(scenes, name, tmp_path):
-    dataset, training = open_dataset(name, scenes / name), open_dataset("cityscapes", scenes / "cityscapes", "train")
+def test_synthetic_scenes_are_not_won_by_colour(variety, name, tmp_path):
+    dataset, training = open_dataset(name, variety / name), open_dataset("cityscapes", variety / "cityscapes", "train")
     for source, run in ((training, tmp_path / "training"), (dataset, tmp_path / "own")):
         assert auroc(evaluate_controls(dataset, source, run), "colour_density") <= 0.80
 
@@ -212,6 +222,59 @@ def test_a_run_of_other_training_images_is_refused(scenes, tmp_path):
     evaluate_controls(dataset, training.select(limit=2), tmp_path / "run")
     with pytest.raises(UsageError, match="another checkpoint"):
         evaluate_controls(dataset, training.select(limit=3), tmp_path / "run")
+
+
+def test_a_run_of_other_evaluated_images_is_refused(tmp_path):
+    dataset = mixed_sizes(tmp_path / "data")
+    evaluate_controls(dataset, dataset, tmp_path / "run")
+    before = (evaluation_dir(tmp_path / "run", "road_anomaly") / "metrics.json").read_bytes()
+    with pytest.raises(UsageError, match="the controls of other images .test, 3 images there; test, 2 here."):
+        evaluate_controls(dataset.select(limit=2), dataset, tmp_path / "run")
+    assert (evaluation_dir(tmp_path / "run", "road_anomaly") / "metrics.json").read_bytes() == before
+
+
+def test_the_run_of_a_network_is_refused_evaluated_or_not(tmp_path):
+    """Trained alone it would take the controls for its own evaluation; evaluated it says whose it is."""
+    dataset = mixed_sizes(tmp_path / "data")
+    (tmp_path / "trained/checkpoints").mkdir(parents=True)
+    with pytest.raises(UsageError, match="trained is the run of a network: .*another --output"):
+        evaluate_controls(dataset, dataset, tmp_path / "trained")
+    assert [path.name for path in (tmp_path / "trained").iterdir()] == ["checkpoints"]
+    open_run(tmp_path / "evaluated", {"checkpoint": {"uri": "weights/mine", "sha256": "0" * 64}})
+    with pytest.raises(UsageError, match=r"run of another checkpoint \(weights/mine.*controls.*another --output"):
+        evaluate_controls(dataset, dataset, tmp_path / "evaluated")
+
+
+def test_a_photograph_is_blurred_on_squares_of_pixels_and_nothing_visible_is_lost(tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (128, 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)[:-2, :-1]
+    whole, quick = smoothed(image.astype(float), 1022 / 128, axes=(0, 1)), blurred(image)
+    assert quick.shape == (341, 21, 3)
+    for channel in range(3):
+        full = interpolated(quick[..., channel], image.shape[:2])
+        assert np.abs(full - whole[..., channel])[16:-16, 16:-16].max() < 1.5
+    assert np.array_equal(blurred(image[:511]), smoothed(image[:511].astype(float), 511 / 128, axes=(0, 1)))
+
+
+def test_the_label_of_a_square_is_that_of_its_centre():
+    label = np.arange(60, dtype=np.uint8).reshape(6, 10)
+    assert np.array_equal(at_centres(label, (6, 10)), label)
+    assert at_centres(label, (2, 2)).tolist() == [[12, 17], [42, 47]]
+    assert at_centres(label, (3, 4)).shape == (3, 4)
+
+
+def test_large_images_are_scored_at_their_own_size(tmp_path):
+    """A part of the picture in another colour stands out where it is, to a few pixels."""
+    image = np.full((1024, 96, 3), 90, np.uint8)
+    image[512:] = (240, 40, 200)
+    label = np.full((1024, 96), ID, np.uint8)
+    label[512:] = OOD
+    save(tmp_path / "original/a.png", image)
+    save(tmp_path / "labels/a.png", label)
+    score = fit_colours(open_dataset("road_anomaly", tmp_path)).score(image)
+    assert score.shape == label.shape
+    assert score.dtype == np.float32
+    assert score[:496].max() < score[528:].min()
 
 
 def test_the_command_prints_both_rows_and_refuses_sets_of_the_other_kind(scenes, tmp_path):

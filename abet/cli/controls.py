@@ -40,5 +40,6 @@ def controls(
     training = open_dataset(train_dataset, find_root(site, train_dataset, train_root), train_split)
     run = output or site.artifacts / "controls"
     require_output(run, kind="folder")
+    say(*(f"note: {note}" for note in (*data.notes, *training.notes)))
     print_metrics(evaluate_controls(data, training, run))
     say(f"wrote {evaluation_dir(run, dataset) / 'metrics.json'}", f"next: abet report {run} --output report.html")

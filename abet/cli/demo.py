@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from abet.checkpoint import read_best
 from abet.cli.options import require_output, say
-from abet.files import read_json
-from abet.run import evaluation_dir
+from abet.cli.tables import defined_scores, print_comparison
 
 SETS = ("road_anomaly", "lost_and_found")
 
@@ -35,8 +35,6 @@ class _Demo:
         self._app, self._output, self._start = app, output, time.monotonic()
 
     def run(self) -> None:
-        from abet.cli.tables import print_comparison
-
         out = self._output
         scenes = out / "scenes"
         self._abet("data", "synthesize", scenes, "--variety", "calm")
@@ -60,6 +58,10 @@ class _Demo:
         for dataset in SETS:
             print_comparison(runs, dataset)
             _print_verdict(runs, dataset)
+        for run in runs[:2]:
+            best = read_best(run)
+            assert best is not None
+            say(f"{run.name}: mIoU {best.miou:.3f} on the validation scenes")
         say(f"report: {report}", f"figure: {figure}", f"the whole took {time.monotonic() - self._start:.0f} s")
 
     def _finetune(self, name: str, recipe: str, *options: object) -> None:
@@ -73,15 +75,14 @@ class _Demo:
 
 
 def _print_verdict(runs: Sequence[Path], dataset: str) -> None:
-    """Whether AbeT's score beats what needs no training (the controls), and which scores beat it."""
-    figures = {
-        (run.name, key): entry["auroc"]["value"]
-        for run in runs
-        for key, entry in read_json(evaluation_dir(run, dataset) / "metrics.json")["scores"].items()
-        if entry["auroc"] is not None and entry["auroc"]["value"] is not None
-    }
-    ours = figures["abet", "abet"]
-    ahead = [f"{run} {key} ({100 * value:.1f})" for (run, key), value in figures.items() if value > ours]
+    """How AbeT's score stands to all others: said whichever way it comes out."""
+    rows = defined_scores(runs, dataset)
+    ours = next(row.entry["auroc"]["value"] for row in rows if (row.run, row.score) == ("abet", "abet"))
+    ahead = [
+        f"{row.run} {row.score} ({100 * row.entry['auroc']['value']:.1f})"
+        for row in rows
+        if row.entry["auroc"]["value"] > ours
+    ]
     say(
         f"{dataset}: AUROC of the AbeT score {100 * ours:.1f}; "
         + (f"ahead of it: {', '.join(ahead)}" if ahead else "ahead of every baseline and control")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -53,20 +53,36 @@ def _percent(figure: Mapping[str, float] | None) -> str:
     return f"{100 * figure['value']:.2f}" + (f" ± {half:.1g}" if half >= 0.005 else "")
 
 
-def print_comparison(runs: Sequence[Path], dataset: str) -> None:
-    """Every score of every run on one data set, one row each, the best of each figure marked; in percent."""
+class ScoreRow(NamedTuple):
+    """One score of one run, defined on a data set."""
+
+    run: str
+    score: str
+    entry: Mapping[str, Any]
+    """Its part of metrics.json."""
+
+
+def defined_scores(runs: Sequence[Path], dataset: str) -> list[ScoreRow]:
+    """Every score with figures on ``dataset``, in the order of the runs. Raises DataError where none is evaluated."""
     rows = [
-        (run.name, key, entry)
+        ScoreRow(run.name, key, entry)
         for run in runs
         for key, entry in read_json(evaluation_dir(run, dataset) / "metrics.json")["scores"].items()
-        if entry["auroc"] is not None and entry["auroc"]["value"] is not None
     ]
+    return [row for row in rows if row.entry["auroc"] is not None and row.entry["auroc"]["value"] is not None]
+
+
+def print_comparison(runs: Sequence[Path], dataset: str) -> None:
+    """One row for each score of each run on a data set, in percent, the best of each figure marked."""
+    rows = defined_scores(runs, dataset)
     best = {
-        name: choose(entry[name]["value"] for _, _, entry in rows)
+        name: choose(row.entry[name]["value"] for row in rows)
         for name, choose in (("auroc", max), ("ap", max), ("fpr95", min))
     }
-    table = Table("run", "score", "AUROC", "AP", "FPR95", title=f"{dataset}, in percent (* best)")
-    for run, key, entry in rows:
-        marks = ("*" if entry[name]["value"] == best[name] else " " for name in best)
-        table.add_row(run, key, *(f"{_percent(entry[name])}{mark}" for name, mark in zip(best, marks, strict=True)))
+    table = Table("run", "score", "AUROC", "AP", "FPR95", title=f"{dataset}, in percent; * best")
+    for row in rows:
+        marks = ("*" if row.entry[name]["value"] == best[name] else " " for name in best)
+        cells = (f"{_percent(row.entry[name])}{mark}" for name, mark in zip(best, marks, strict=True))
+        table.add_row(row.run, row.score, *cells)
     console().print(table)
+    console().print("± is half the proven bracket; where none is shown it is below 0.005", markup=False)

@@ -27,7 +27,7 @@ from abet.checkpoint import (
     step_folders,
     write_into,
 )
-from abet.errors import CheckpointError, DataError
+from abet.errors import AbetError, CheckpointError, DataError
 from abet.files import read_json, sha256_of, temporary_beside, write_json
 from abet.run import CHECKPOINTS, step_name
 from abet.settings import Strict
@@ -192,6 +192,23 @@ def discard_partial(ownership: Ownership) -> list[str]:
     return [path.name for path in found]
 
 
+def take_over(run: Path, resumed: TrainState | None) -> Ownership:
+    """Become the owner of ``run``, to go on from ``resumed``, which was read before (None: there was no checkpoint).
+
+    Raises:
+        AbetError: another trainer committed in between. It cannot any more, so the next start goes on from there.
+    """
+    ownership = Ownership.take(run)
+    folder, _ = newest(run)
+    if folder != (None if resumed is None else step_folder(run, resumed.step)):
+        there = "none" if folder is None else folder.name
+        raise AbetError(
+            f"{run}: another trainer changed the newest checkpoint ({there} now) while this one started; that one "
+            "commits nothing more: run the same command again"
+        )
+    return ownership
+
+
 def _entries(folders: Iterable[Path]) -> list[Path]:
     return sorted(path for folder in folders if folder.is_dir() for path in folder.iterdir())
 
@@ -206,6 +223,6 @@ def require_newest(run: Path) -> tuple[Path | None, list[str]]:
     if folder is None and step_folders(run):
         raise CheckpointError(
             f"{run}: none of its checkpoints can be resumed ({'; '.join(skipped)}); bring one back from a copy, or "
-            "start anew: another --output, or --resume never"
+            "start anew in another --output"
         )
     return folder, skipped

@@ -1,13 +1,14 @@
 """What a run puts on record: rank 0 writes, every rank waits until it is written."""
 
-import sys
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Final, NoReturn
 
-from abet.distributed import barrier, sum_over_ranks
+from abet.distributed import any_rank, barrier, sum_over_ranks
 from abet.errors import DataError
 from abet.files import write_json
+from abet.progress import note
 from abet.run import FAILED_BATCHES, step_name
 from abet.training.job import TrainJob
 from abet.training.pictures import write_picture
@@ -17,8 +18,12 @@ from abet.training.tracking import Tracker, tracking
 from abet.training.validation import Validation
 
 
+SMALLEST_LOSS_SCALE: Final = 2.0**-14
+"""Float16's smallest normal number. Loss scaling begins at 65536 and is halved whenever a gradient overflows."""
+
+
 class NonFiniteLossError(DataError):
-    """The loss became NaN or infinite; repeating the step would repeat it."""
+    """The loss or its gradient became NaN or infinite; repeating the step would repeat it."""
 
 
 class Record:
@@ -35,9 +40,21 @@ class Record:
         self._faults += len(faults)
         due = self._session.step % self._job.recipe.training.log_every_steps == 0
         total = sum_over_ranks(self._job.topology, [self._faults])[0] if due else 0
+        if due:
+            self._require_gradients()
         if self._tracker is not None:
             step = self._session.step
             self._tracker.step(step=step, loss=loss, lr=lr, waited_seconds=waited_seconds, faults=total, log=due)
+
+    def _require_gradients(self) -> None:
+        """Raises NonFiniteLossError where loss scaling has skipped dozens of steps in a row: nothing is learned."""
+        scaler = self._session.scaler
+        if scaler.is_enabled() and scaler.get_scale() < SMALLEST_LOSS_SCALE:
+            raise NonFiniteLossError(
+                f"step {self._session.step}: no loss scale is small enough for a finite gradient in float16 (now "
+                f"{scaler.get_scale():g}); nothing has been learned since. Use training.precision=float32, or bfloat16 "
+                "on another GPU, with another --output"
+            )
 
     def validation(self, result: Validation) -> None:
         """The figures of a validation, and what the network says of its first images."""
@@ -65,16 +82,27 @@ class Record:
             f"saved in {self._job.run}: run the same command again to go on"
         )
 
-    def save_and_fail(self, loss: float, names: Sequence[str]) -> NoReturn:
-        """Leave the names of the batch and the state before it, then fail."""
-        step, rank = self._session.step, self._job.topology.rank
-        path = self._job.run / FAILED_BATCHES / f"{step_name(step)}-rank-{rank}.json"
-        write_json(path, {"step": step, "rank": rank, "loss": repr(loss), "files": list(names)})
-        self.commit()
+    def save_and_fail(self, mean: float, losses: Sequence[float], names: Sequence[str]) -> NoReturn:
+        """Leave the names of the batch and the state before it, then fail; all ranks together.
+
+        Args:
+            mean: the loss over all processes; where it is finite, the gradient is not.
+            losses: of this process's micro-batches, as sums over their pixels.
+            names: of the files of these micro-batches.
+        """
+        run, step, rank = self._job.run, self._session.step, self._job.topology.rank
+        path = run / FAILED_BATCHES / f"{step_name(step)}-rank-{rank}.json"
+        here = [repr(loss) for loss in losses]
+        write_json(path, {"step": step, "rank": rank, "loss": repr(mean), "losses_here": here, "files": list(names)})
+        what = "the gradient is not finite" if math.isfinite(mean) else f"the loss is {mean}"
+        if any_rank(self._job.topology, not self._session.is_finite()):
+            saved = f"the weights after step {step} are not finite either, so {run} keeps the checkpoints from before"
+        else:
+            self.commit()
+            saved = f"the state after step {step} is saved in {run}"
         raise NonFiniteLossError(
-            f"step {step + 1}: the loss is {loss}. Its files are listed in {path.parent}, the state after step {step} "
-            f"is saved in {self._job.run}. Lower optimiser.learning_rate and start anew: --snapshot {self._job.run} "
-            "with another --output"
+            f"step {step + 1}: {what}. Its files are listed in {path.parent}; {saved}. Lower optimiser.learning_rate "
+            f"and start anew: --snapshot {run} with another --output"
         )
 
 
@@ -92,8 +120,3 @@ def recording(job: TrainJob, session: Session) -> Iterator[Record]:
         images_per_step=job.plan.global_batch,
     ) as tracker:
         yield Record(job=job, session=session, tracker=tracker)
-
-
-def note(text: str) -> None:
-    """A line for people, beside the progress display."""
-    print(text, file=sys.stderr, flush=True)

@@ -1,6 +1,7 @@
 """``config.yaml`` and ``run.json`` of a training run: what it is, and every start with why it began where it did."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,13 +12,16 @@ from abet.run import CONFIG, PROVENANCE, provenance
 from abet.training.job import TrainJob
 
 
-def describe_start(job: TrainJob, *, generation: int, step: int, notes: list[str]) -> None:
-    """Write the complete configuration, and add this start to the run's history."""
+def describe_start(job: TrainJob, *, generation: int, step: int, resumed: bool, notes: list[str]) -> None:
+    """Write the complete configuration, and add this start to the run's history.
+
+    The snapshot stays the one that the run began with: a resume reads none.
+    """
     config = {
         "recipe": job.name,
         **job.recipe.model_dump(mode="json"),
         "data_root": job.train.root.resolve().as_posix(),
-        "snapshot": None if job.snapshot is None else job.snapshot.resolve().as_posix(),
+        "snapshot": _first_snapshot(job) if resumed else _absolute(job.snapshot),
     }
     write_bytes(job.run / CONFIG, yaml.safe_dump(config, sort_keys=False).encode())
     start = {
@@ -31,6 +35,17 @@ def describe_start(job: TrainJob, *, generation: int, step: int, notes: list[str
         "notes": notes,
     }
     write_json(job.run / PROVENANCE, {"starts": [*_earlier_starts(job), start]})
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else path.resolve().as_posix()
+
+
+def _first_snapshot(job: TrainJob) -> Any:
+    try:
+        return yaml.safe_load((job.run / CONFIG).read_text(encoding="utf-8"))["snapshot"]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):  # gone or damaged
+        return None
 
 
 def _earlier_starts(job: TrainJob) -> list[Any]:

@@ -1,6 +1,5 @@
 """Where a run stands: network, optimiser, step and best score, opened fresh, from a snapshot, or from a checkpoint."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,21 +7,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from abet.checkpoint import Best, Normalisation
+from abet.checkpoint import Best, Normalisation, step_folders
 from abet.distributed import from_rank_0, settle_buckets, wrap
 from abet.errors import UsageError
 from abet.losses import cross_entropy_sum
 from abet.models.build import build_model
 from abet.models.sync_norm import synchronise
 from abet.optim import make_sgd
-from abet.run import CHECKPOINTS, require_ours
-from abet.training.commit import commit, discard_partial, require_newest, resumed_best
+from abet.progress import note
+from abet.run import CHECKPOINTS, require_trainable
+from abet.training.commit import commit, discard_partial, require_newest, resumed_best, take_over
 from abet.training.identity import Identity, require_resumable
 from abet.training.job import TrainJob
 from abet.training.ownership import Ownership
 from abet.training.run_files import describe_start
 from abet.training.snapshot import load_snapshot
 from abet.training.state import TrainState, capture, read_state, restore
+from abet.training.tracking import validated
 
 NORMALISATION = Normalisation()
 """ImageNet's, as in the reference."""
@@ -78,6 +79,10 @@ class Session:
         )
         commit(self.ownership, state, keep_last=job.recipe.training.keep_last)
 
+    def is_finite(self) -> bool:
+        """Whether every weight and statistic is a number."""
+        return all(bool(value.isfinite().all()) for value in self.model.state_dict().values())
+
     def copy_statistics(self) -> list[Tensor]:
         """Copies of every buffer: what a forward pass changes."""
         return [buffer.clone() for buffer in self.model.buffers()]
@@ -95,14 +100,12 @@ def open_session(job: TrainJob) -> Session:
     Raises:
         UsageError: the run directory is another job's, holds foreign files, or should not be resumed.
         CheckpointError: no checkpoint of it is sound, or the snapshot does not fit.
+        AbetError: another trainer committed to it meanwhile; the next start goes on from there.
     """
     state = _resumed_state(job)
     session = _build(job)
     if state is not None:
-        notes = list(restore(state, model=session.model, optimiser=session.optimiser, scaler=session.scaler))
-        session.step, session.validated_step = state.step, state.validated_step
-        session.best = resumed_best(job.run, state)
-        notes.append(f"resumed {job.run} after step {state.step}")
+        notes = _resume(session, job, state)
     elif job.snapshot is not None:
         reinitialise = job.recipe.training.reinitialise_classifier
         notes = list(
@@ -111,35 +114,52 @@ def open_session(job: TrainJob) -> Session:
     else:
         notes = ["start weights: none, all layers are drawn anew"]
     if job.topology.rank == 0:
-        session.ownership = Ownership.take(job.run)
+        session.ownership = take_over(job.run, state)
         notes += [f"removed what a killed trainer left: {name}" for name in discard_partial(session.ownership)]
-        describe_start(job, generation=session.ownership.owner.generation, step=session.step, notes=notes)
+        generation = session.ownership.owner.generation
+        describe_start(job, generation=generation, step=session.step, resumed=state is not None, notes=notes)
         for text in notes:
-            print(text, file=sys.stderr, flush=True)
+            note(text)
     session.network = _connect(session.model, job)
     return session
+
+
+def _resume(session: Session, job: TrainJob, state: TrainState) -> list[str]:
+    """Put ``session`` where ``state`` was; returns what the log should say of it."""
+    notes = list(restore(state, model=session.model, optimiser=session.optimiser, scaler=session.scaler))
+    session.step, session.validated_step = state.step, state.validated_step
+    session.best = resumed_best(job.run, state)
+    # A step that was saved first and validated later is in the record, but its checkpoint is kept as it was
+    row = from_rank_0(job.topology, validated(job.run, state.step) if job.topology.rank == 0 else None)
+    if row is not None and session.validated_step < state.step:
+        session.note_validation(row)
+    notes.append(f"resumed {job.run} after step {state.step}")
+    if job.snapshot is not None:
+        notes.append(f"--snapshot {job.snapshot} is not read again: it was for the first start")
+    return notes
 
 
 def _resumed_state(job: TrainJob) -> TrainState | None:
     """The state to go on from, of the checkpoint that rank 0 finds; None for a fresh start."""
     found, skipped = (None, list[str]())
     if job.topology.rank == 0:
-        require_ours(job.run)
+        require_trainable(job.run)
+        if job.resume == "never" and (steps := step_folders(job.run)):
+            raise UsageError(
+                f"--resume never: {job.run} holds checkpoints up to step {max(steps)}; choose another --output, or go "
+                "on with --resume auto"
+            )
         folder, skipped = require_newest(job.run)
         found = folder.name if folder else None
-        if folder is not None and job.resume == "never":
-            raise UsageError(
-                f"{job.run} holds checkpoints up to {folder.name}: choose another --output, or go on with --resume auto"
-            )
     for text in skipped:
-        print(f"passed over {text}", file=sys.stderr, flush=True)
+        note(f"passed over {text}")
     name = from_rank_0(job.topology, found)
     if name is None:
         return None
     state = read_state(job.run / CHECKPOINTS / name)
     warnings = require_resumable(state.identity, _identity(job), allow_topology_change=job.allow_topology_change)
     for text in warnings if job.topology.rank == 0 else ():
-        print(text, file=sys.stderr, flush=True)
+        note(text)
     return state
 
 

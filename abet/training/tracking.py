@@ -4,6 +4,7 @@ A resumed run drops what was written beyond the step that it resumes from, and g
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,12 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def validated(run: Path, step: int) -> dict[str, Any] | None:
+    """The row of the validation of ``step``; None when there is none."""
+    rows = [row for row in read_metrics(run) if row["step"] == step and row.get("kind") == "validation"]
+    return next((row for row in reversed(rows) if "miou" in row), None)
+
+
 def _drop_after(run: Path, step: int) -> None:
     kept = [row for row in read_metrics(run) if row["step"] <= step]
     write_bytes(run / METRICS, "".join(map(_line, kept)).encode())
@@ -49,25 +56,26 @@ class Tracker:
 
     def __init__(self, *, run: Path, writer: "SummaryWriter", advance: Advance, images_per_step: int) -> None:
         self._run, self._writer, self._advance, self._images_per_step = run, writer, advance, images_per_step
-        self._since, self._steps, self._waited_seconds, self._losses = time.monotonic(), 0, 0.0, 0.0
-        self._faults: list[str] = []
+        self._losses: list[float] = []
+        self.restart_clock()
 
     def step(self, *, step: int, loss: float, lr: float, waited_seconds: float, faults: int, log: bool) -> None:
         """Note one optimiser step (``step`` counts those done); with ``log``, write the means since the last row."""
-        self._steps, self._losses = self._steps + 1, self._losses + loss
-        self._waited_seconds += waited_seconds
+        self._losses.append(loss)
+        self._steps, self._waited_seconds = self._steps + 1, self._waited_seconds + waited_seconds
         seconds = max(time.monotonic() - self._since, 1e-9)
         rate, waited = self._steps * self._images_per_step / seconds, min(1.0, self._waited_seconds / seconds)
-        mean = self._losses / self._steps
+        mean = math.fsum(self._losses) / len(self._losses)
         self._advance(1, f"loss {mean:.4f}  lr {lr:.2e}  {rate:.1f} images/s  data wait {waited:.0%}")
         if log:
             row = {"loss": mean, "lr": lr, "images_per_second": rate, "data_wait_share": waited, "skipped": faults}
             self.row(step, "train", row)
+            self._losses.clear()
             self.restart_clock()
 
     def restart_clock(self) -> None:
         """Leave what happened since (a validation, a commit) out of the next rate."""
-        self._since, self._steps, self._waited_seconds, self._losses = time.monotonic(), 0, 0.0, 0.0
+        self._since, self._steps, self._waited_seconds = time.monotonic(), 0, 0.0
 
     def row(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """Append a row {"step", "kind", ...} to ``metrics.jsonl`` and its numbers to TensorBoard."""

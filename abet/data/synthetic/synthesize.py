@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from abet.data.synthetic.scene import render
 from abet.data.synthetic.trees import PARTS, mapillary_config
@@ -26,7 +26,6 @@ UNFINISHED: Final = ".synthetic-unfinished.json"
 SMALLEST: Final = 64
 LARGEST: Final = 4096
 _CHUNK: Final = 8
-
 
 Variety = Literal["full", "calm"]
 
@@ -50,6 +49,8 @@ class Plan:
                 raise UsageError(f"{name}: {count} scenes; a count is 0 or more")
         if not any(self.scenes.values()):
             raise UsageError("no scene at all is asked for: let one part have at least 1")
+        if self.variety not in get_args(Variety):
+            raise unknown_name(kind="variety", name=self.variety, choices=get_args(Variety))
         for word, pixels in (("height", self.height), ("width", self.width)):
             if not SMALLEST <= pixels <= LARGEST:
                 raise UsageError(f"{word} {pixels}: scenes are {SMALLEST} to {LARGEST} pixels high and wide")

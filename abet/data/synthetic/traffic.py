@@ -108,7 +108,7 @@ def _walkers(rng: np.random.Generator, places: Places, theme: Theme) -> list[Ite
         if spot is not None:
             found.append(standing(places.road.place(spot.s, spot.z), draw))
 
-    for _ in range(rng.poisson(7.0 if theme.calm else 4.0)):
+    for _ in range(rng.poisson(4.0)):
         add("sidewalk" if rng.random() < 0.8 else "lane", 0.3, 0.25, draw_person)
     if theme.calm:
         return found

@@ -1,6 +1,8 @@
 """Whole trees: the four layouts as their readers see them, workers, resuming, bad values."""
 
 import hashlib
+import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from abet.data.synthetic.synthesize import (
     synthesize,
 )
 from abet.data.synthetic.trees import PARTS
-from abet.errors import UsageError
+from abet.errors import AbetError, UsageError
 from abet.files import read_json
 from abet.labels import IGNORE, OOD
 
@@ -53,6 +55,33 @@ def tree(tmp_path_factory):
 def test_any_number_of_workers_writes_the_same_bytes(tree, tmp_path):
     synthesize(tmp_path / "two", PLAN, workers=2)
     assert digests(tmp_path / "two") == digests(tree)
+
+
+def test_a_scene_does_not_depend_on_how_many_there_are(tree, tmp_path):
+    synthesize(tmp_path / "few", replace(PLAN, scenes={"road_anomaly/test": 2}), workers=1)
+    few = digests(tmp_path / "few/road_anomaly")
+    assert len(few) == 4
+    assert few.items() <= digests(tree / "road_anomaly").items()
+
+
+def test_a_worker_that_dies_ends_in_one_message_and_the_next_call_goes_on(tmp_path, monkeypatch):
+    plan, root = Plan(scenes={"road_anomaly/test": 9}, height=64, width=64), tmp_path / "root"
+    jobs = list(plan.jobs())
+    monkeypatch.setattr(Plan, "jobs", lambda _plan: iter([*jobs[:8], replace(jobs[8], part=Deadly("x"))]))
+    monkeypatch.setattr(Job, "done", lambda _job, _root: False)
+    with pytest.raises(AbetError, match=r"a worker process died.*run the same command again"):
+        synthesize(root, plan, workers=2)
+    monkeypatch.undo()
+    assert (root / UNFINISHED).is_file()
+    assert synthesize(root, plan, workers=1) >= 1
+    assert (root / MARKER).is_file()
+
+
+class Deadly(str):
+    """Ends the process that receives it, as the kernel does when memory runs out."""
+
+    def __reduce__(self):
+        return os._exit, (9,)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -137,6 +166,8 @@ def test_other_parameters_and_foreign_folders_are_refused_untouched(tree, tmp_pa
     before = digests(tree)
     with pytest.raises(UsageError, match=r"height 64 there, 128 here"):
         synthesize(tree, Plan(scenes=SCENES, seed=3), workers=1)
+    with pytest.raises(UsageError, match=r"variety 'full' there, 'calm' here"):
+        synthesize(tree, replace(PLAN, variety="calm"), workers=1)
     assert digests(tree) == before
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="not empty"):
@@ -152,6 +183,7 @@ def test_other_parameters_and_foreign_folders_are_refused_untouched(tree, tmp_pa
         ({"height": 63}, "height 63"),
         ({"width": 5000}, "width 5000"),
         ({"seed": -1}, "seed -1"),
+        ({"variety": "quiet"}, "unknown variety 'quiet'.*full, calm"),
         ({"scenes": {"cityscapes/val": -2}}, "-2 scenes"),
         ({"scenes": {"cityscapes/val": 0}}, "no scene at all"),
         ({"scenes": {"cityscape/val": 1}}, "did you mean 'cityscapes/val'"),
@@ -176,12 +208,15 @@ def test_counts_are_changed_for_one_part_or_for_all():
 def test_the_command_writes_the_sets_and_says_when_they_are_there(tmp_path):
     root = tmp_path / "cli"
     arguments = ["synthesize", str(root), "--scenes", "0", "--scenes", "road_anomaly/test=1", "--height", "64"]
-    result = CliRunner().invoke(app, [*arguments, "--width", "64", "--workers", "1"], catch_exceptions=False)
+    arguments += ["--variety", "calm", "--width", "64", "--workers", "1"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     assert result.stdout.split() == [str(root / "road_anomaly")]
     assert "wrote 1 of 1" in result.stderr
-    result = CliRunner().invoke(app, [*arguments, "--width", "64", "--workers", "1"], catch_exceptions=False)
+    assert read_json(root / MARKER)["variety"] == "calm"
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert "kept" in result.stderr
+    assert CliRunner().invoke(app, [*arguments, "--variety", "quiet"]).exit_code == 2
 
 
 def test_fewer_than_one_worker_is_refused(tmp_path):

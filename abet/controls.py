@@ -27,7 +27,7 @@ from abet.metrics.curves import curves
 from abet.metrics.pixel import PixelCounter, PixelState
 from abet.metrics.ranking import summarise
 from abet.progress import progress
-from abet.run import CHECKPOINTS, evaluation_dir, open_run
+from abet.run import CHECKPOINTS, OWNER, evaluation_dir, open_run
 from abet.version import __version__
 
 URI: Final = "controls (no network)"
@@ -84,7 +84,7 @@ def evaluate_controls(dataset: Dataset, training: Dataset, run: Path) -> dict[st
 
 def _claim(run: Path, dataset: Dataset, config: dict[str, Any]) -> None:
     """Begin or rejoin a run directory that holds controls alone, and of this data set the same images."""
-    if (run / CHECKPOINTS).is_dir():
+    if (run / CHECKPOINTS).is_dir() or (run / OWNER).is_file():
         # Not evaluated yet, it would take the controls for its own and refuse its network afterwards
         raise UsageError(f"{run} is the run of a network: controls have one of their own, choose another --output")
     open_run(run, config)
@@ -141,12 +141,16 @@ class ColourDensity:
         place = np.clip(blurred(image) * (COLOUR_BINS / 256) - 0.5, 0, COLOUR_BINS - 1)
         low = np.minimum(place.astype(np.intp), COLOUR_BINS - 2)
         share = place - low
-        total = np.zeros(place.shape[:2])
+        rows, columns, _ = place.shape
+        total = np.zeros((rows, columns))
         for corner in np.ndindex(2, 2, 2):
             weight = np.prod(np.where(np.array(corner) == 1, share, 1 - share), axis=-1)
             r, g, b = (low[..., channel] + corner[channel] for channel in range(3))
             total += weight * self.log_density[r, g, b]
-        return interpolated(-total, image.shape[:2]).astype(np.float32)
+        height, width = image.shape[:2]
+        square = blur_square(height)
+        whole = interpolated(-total, (square * rows, square * columns))  # the last squares may reach over the edge
+        return whole[:height, :width].astype(np.float32)
 
 
 def fit_colours(training: Dataset) -> ColourDensity:
@@ -160,8 +164,7 @@ def fit_colours(training: Dataset) -> ColourDensity:
     with progress(f"{training.name} colours", len(training.pairs)) as advance:
         for pair in training.pairs:
             image, label = training.read(pair)
-            smooth = blurred(image)
-            seen = at_centres(label, smooth.shape[:2])
+            smooth, seen = blurred(image), at_centres(label, blur_square(image.shape[0]))
             valid = seen == ID if is_ood_set else seen != IGNORE
             bins = (smooth[valid] * (COLOUR_BINS / 256)).astype(np.intp)
             flat = np.ravel_multi_index(tuple(np.minimum(bins, COLOUR_BINS - 1).T), (COLOUR_BINS,) * 3)
@@ -177,17 +180,22 @@ def blurred(image: ImageArray) -> Doubles:
     """An image (H, W, 3), Gaussian-smoothed within itself by a sigma of one pixel in 128 rows.
 
     Returns:
-        (ceil(H / f), ceil(W / f), 3) of 0..255, averaged over f x f pixels first: f is 1 below 512 rows, 4 at 1024.
-        After such a blur nothing is lost by that, and a photograph takes a tenth of a second instead of five.
+        (ceil(H / n), ceil(W / n), 3) of 0..255: averages over n x n pixels, smoothed (n: `blur_square`). After such
+        a blur they tell all, and a photograph takes a fraction of a second instead of several.
     """
-    factor = max(1, image.shape[0] // (BLUR_CELLS * BLUR_ROWS))
-    averaged = np.asarray(Image.fromarray(image).reduce(factor), np.float64)
-    return smoothed(averaged, image.shape[0] / (factor * BLUR_ROWS), axes=(0, 1))
+    square = blur_square(image.shape[0])
+    averages = np.asarray(Image.fromarray(image).reduce(square), np.float64)
+    return smoothed(averages, image.shape[0] / (square * BLUR_ROWS), axes=(0, 1))
 
 
-def at_centres(label: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """(h, w) of the label (H, W): its value at the centre of each cell of an h x w grid."""
-    places = [(2 * np.arange(count) + 1) * size // (2 * count) for count, size in zip(shape, label.shape, strict=True)]
+def blur_square(rows: int) -> int:
+    """Side of the squares of pixels on which an image of so many rows is blurred: 1 below 512 rows, 4 at 1024."""
+    return max(1, rows // (BLUR_CELLS * BLUR_ROWS))
+
+
+def at_centres(label: npt.NDArray[np.uint8], square: int) -> npt.NDArray[np.uint8]:
+    """The label (H, W) at the centres of squares of pixels: (ceil(H / square), ceil(W / square))."""
+    places = [np.minimum(np.arange(0, size, square) + square // 2, size - 1) for size in label.shape]
     return label[np.ix_(*places)]
 
 

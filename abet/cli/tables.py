@@ -76,7 +76,7 @@ def print_comparison(runs: Sequence[Path], dataset: str) -> None:
     """One row for each score of each run on a data set, in percent, the best of each figure marked."""
     rows = defined_scores(runs, dataset)
     best = {
-        name: choose(row.entry[name]["value"] for row in rows)
+        name: choose((row.entry[name]["value"] for row in rows), default=None)
         for name, choose in (("auroc", max), ("ap", max), ("fpr95", min))
     }
     table = Table("run", "score", "AUROC", "AP", "FPR95", title=f"{dataset}, in percent; * best")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import cos, hypot, pi, sin
+from math import cos, hypot, sin
 
 from abet.data.synthetic.camera import NEAR, Point, World
 from abet.data.synthetic.canvas import Canvas
@@ -112,11 +112,6 @@ class Face:
     def patch(self, left: float, bottom: float, right: float, top: float) -> list[World]:
         """The corners of a part."""
         return [self.at(left, bottom), self.at(right, bottom), self.at(right, top), self.at(left, top)]
-
-    def disc(self, u: float, v: float, ru: float, rv: float, corners: int = 12) -> list[World]:
-        """A polygon that stands for an ellipse."""
-        angles = [2 * pi * step / corners for step in range(corners)]
-        return [self.at(u + ru * cos(angle), v + rv * sin(angle)) for angle in angles]
 
 
 @dataclass(frozen=True)

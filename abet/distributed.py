@@ -12,6 +12,7 @@ statistics are tensors on the CPU through gloo, so that no agreement ever waits 
 import inspect
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -198,7 +199,23 @@ def wrap(model: nn.Module, topology: Topology) -> nn.Module:
     options: dict[str, Any] = {buffers: False, "gradient_as_bucket_view": True}
     if topology.device.type == "cuda":
         options["device_ids"] = [topology.device.index]
-    return DistributedDataParallel(model, **options)
+    return _Wrapped(model, **options)
+
+
+class _Wrapped(DistributedDataParallel):
+    """DistributedDataParallel that can be let go of.
+
+    Whoever gives up the process group last waits for its threads. The group's own handle lets go of Python's lock
+    while it waits; the reducer does not, and a thread that needs the lock to drop its last tensor is waited for in
+    vain: a rank that had done everything hung at its end now and then.
+    """
+
+    def __del__(self) -> None:
+        """Give up the reducer, and what holds it, before the handle."""
+        handle = self.__dict__.get("process_group")
+        for name in ("logger", "reducer"):
+            self.__dict__.pop(name, None)
+        del handle
 
 
 def copy_buffers(model: nn.Module, topology: Topology) -> None:
@@ -224,7 +241,9 @@ def settle_buckets(network: nn.Module, example: Callable[[nn.Module], Tensor]) -
     assert network.training
     device = next(network.parameters()).device
     before = [buffer.clone() for buffer in network.buffers()]
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), warnings.catch_warnings():
+        # Said once, of 1x1 kernels with one output channel: in channels_last their strides are a matter of taste
+        warnings.filterwarnings("ignore", message="Grad strides do not match")
         torch.autograd.backward(example(network))
     network.zero_grad(set_to_none=True)
     with torch.no_grad():

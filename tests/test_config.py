@@ -61,7 +61,7 @@ def test_a_change_replaces_one_value_and_is_read_as_in_the_file() -> None:
         ("training.steps=[", r"not readable as YAML"),
         ("training.steps=-1", r"training\.steps: .*greater than or equal to 1"),
         ("training.steps=", r"training\.steps: .*valid integer"),
-        ("augmentation.scale_min=9", r"scale_min 9\.0 is above scale_max 1\.5"),
+        ("augmentation.scale_min=9", r"scale_min 9\.0 is above scale_max"),
         ("optimiser.learning_rate=.nan", r"learning_rate"),
     ],
 )
@@ -121,7 +121,7 @@ def test_equal_keys_of_different_mappings_and_merged_ones_are_none_too_many(tmp_
 
 
 def test_an_unknown_recipe_lists_the_choices() -> None:
-    with pytest.raises(UsageError, match=r"'smal'.*'small'.*wideresnet38"):
+    with pytest.raises(UsageError, match=r"'demo_finetun'.*'demo_finetune'.*mapillary_pretrain"):
         load_recipe("demo_finetun")
 
 

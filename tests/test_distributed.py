@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from abet.distributed import (
     Topology,
+    _Wrapped,
     any_rank,
     barrier,
+    copy_buffers,
     discover,
     from_rank_0,
     process_group,
@@ -246,11 +248,21 @@ def settled_without_trace(topology: Topology) -> bool:
     return bits(network) == before and untouched and all(weight.grad is None for weight in network.parameters())
 
 
+def buffers_of_rank_0(topology: Topology) -> bool:
+    """Statistics that each process gathered alone become those of rank 0."""
+    network = nn.BatchNorm2d(2)
+    assert network.running_mean is not None
+    network.running_mean.fill_(topology.rank + 7)
+    copy_buffers(network, topology)
+    return bool((network.running_mean == 7).all())
+
+
 def test_four_processes() -> None:
     """One start for all that needs real processes: they agree, resume bit by bit, and fall together."""
     with processes(4) as run:
         agreed = run(grouped, exchange)
         traces = run(grouped, settled_without_trace)
+        shared = run(grouped, buffers_of_rank_0)
         settled = run(grouped, straight_and_resumed, True)
         unsettled = run(grouped, straight_and_resumed, False)
         fallen = run(fail_on_rank_1)
@@ -261,7 +273,7 @@ def test_four_processes() -> None:
         assert (found["agreement"], found["on"]) == ((True, 46), (False, 6))
         assert found["mean"] == pytest.approx(1.0)
         assert found["told"] == {"step": 7, "note": "only rank 0 knows ü"}
-    assert traces == [True] * 4
+    assert traces == shared == [True] * 4
     for rank in settled:
         assert rank["straight"] == rank["resumed"]
     # the trap is real: without settling the very same steps end elsewhere
@@ -269,6 +281,23 @@ def test_four_processes() -> None:
     assert fallen[1] == "ZeroDivisionError: rank 1's own trouble"
     for rank in (0, 2, 3):
         assert fallen[rank].startswith(f"LostPeerError: rank {rank}: another process has ended")
+
+
+def test_the_handle_of_the_process_group_is_the_last_thing_that_a_wrapper_gives_up() -> None:
+    given_up = []
+
+    class Part:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __del__(self) -> None:
+            given_up.append(self.name)
+
+    wrapped = _Wrapped.__new__(_Wrapped)
+    wrapped.__dict__.update({name: Part(name) for name in ("process_group", "reducer", "logger")})
+    del wrapped
+    assert sorted(given_up) == ["logger", "process_group", "reducer"]
+    assert given_up[-1] == "process_group"
 
 
 def test_settling_one_process_does_nothing() -> None:

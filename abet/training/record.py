@@ -17,7 +17,6 @@ from abet.training.signals import Stopped, StopRequest
 from abet.training.tracking import Tracker, tracking
 from abet.training.validation import Validation
 
-
 SMALLEST_LOSS_SCALE: Final = 2.0**-14
 """Float16's smallest normal number. Loss scaling begins at 65536 and is halved whenever a gradient overflows."""
 

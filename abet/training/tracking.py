@@ -57,6 +57,7 @@ class Tracker:
     def __init__(self, *, run: Path, writer: "SummaryWriter", advance: Advance, images_per_step: int) -> None:
         self._run, self._writer, self._advance, self._images_per_step = run, writer, advance, images_per_step
         self._losses: list[float] = []
+        self._since, self._steps, self._waited_seconds = 0.0, 0, 0.0
         self.restart_clock()
 
     def step(self, *, step: int, loss: float, lr: float, waited_seconds: float, faults: int, log: bool) -> None:
@@ -75,7 +76,9 @@ class Tracker:
 
     def restart_clock(self) -> None:
         """Leave what happened since (a validation, a commit) out of the next rate."""
-        self._since, self._steps, self._waited_seconds = time.monotonic(), 0, 0.0
+        self._since = time.monotonic()
+        self._steps = 0
+        self._waited_seconds = 0.0
 
     def row(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """Append a row {"step", "kind", ...} to ``metrics.jsonl`` and its numbers to TensorBoard."""

@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from abet.checkpoint import read_best
 from abet.files import sha256_of
 from abet.run import CHECKPOINTS
+from abet.training.commit import commit
+from abet.training.ownership import Ownership
+from abet.training.tracking import read_metrics
+from tests.conftest import Cli, Finished
+from tests.training.committed import OLD, steps
 from tests.training.tiny import tiny_data, tiny_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +100,46 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return Tiny(tiny_recipe(folder / "tiny.yaml"), tiny_data(folder / "data"), folder / "runs")
 
 
-def final_state(run: Path) -> dict[str, str]:
-    """SHA-256 of weights and momentum of the newest step, with its name."""
+def final_state(run: Path) -> dict[str, Any]:
+    """SHA-256 of weights and momentum of the newest step, with its name; what was validated, and the best of it."""
     newest = max(path for path in (run / CHECKPOINTS).iterdir() if path.name.startswith("step-"))
-    return {"step": newest.name} | {path.name: sha256_of(path) for path in sorted(newest.glob("*.safetensors"))}
+    rows = [(row["step"], row["miou"]) for row in read_metrics(run) if row["kind"] == "validation"]
+    files = {path.name: sha256_of(path) for path in sorted(newest.glob("*.safetensors"))}
+    return {"step": newest.name, "best": read_best(run), "validations": rows, **files}
+
+
+@pytest.fixture(scope="session")
+def finished(zygote: Zygote, tiny: Tiny) -> Path:
+    """A run that went through undisturbed."""
+    result = zygote.train(*tiny.arguments("finished"))
+    assert result["codes"] == [0], result["log"]
+    return tiny.runs / "finished"
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command changes of this process is put back."""
+    monkeypatch.setattr(torch, "set_num_threads", lambda _number: None)
+
+
+def train(cli: Cli, tiny: Tiny, run: Path, *more: object) -> Finished:
+    """``abet train`` in this process: for what is refused before anything starts."""
+    return cli("train", tiny.recipe, "--data-root", tiny.data, "--output", run, *more)
+
+
+def refused(result: Finished, code: int, *said: str) -> None:
+    """Assert that ``result`` ended with ``code`` and one message that says all of ``said``."""
+    assert result.code == code, result.err
+    assert "Traceback" not in result.err
+    for text in said:
+        assert text in result.err
+
+
+@pytest.fixture(scope="session")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with the best step 10 and the last steps 20 and 30."""
+    run = tmp_path_factory.mktemp("before") / "run"
+    for state in OLD.values():
+        commit(Ownership.take(run), state, keep_last=2)
+    assert steps(run) == [30, 20, 10]
+    return run

@@ -23,6 +23,7 @@ SMALL = (
     "model.skip_channels=4",
     "model.decoder_channels=8",
     "model.num_classes=5",
+    "optimiser.learning_rate=0.1",
 )
 
 

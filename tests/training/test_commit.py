@@ -1,86 +1,22 @@
 """Commits: whatever happens in their middle, a reader finds the old step or the new one, whole."""
 
-import errno
 import json
-import os
 import shutil
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-from abet import checkpoint
-from abet.checkpoint import Best, read_best, resolve, step_folder, step_folders
-from abet.errors import CheckpointError
+from abet.checkpoint import Best, read_best, step_folder, step_folders
+from abet.errors import AbetError, CheckpointError
 from abet.files import sha256_of
-from abet.training.commit import PARTIAL, commit, discard_partial, newest, require_newest, resumed_best
+from abet.training.commit import commit, discard_partial, newest, require_newest, resumed_best, take_over
 from abet.training.ownership import LostOwnership, Ownership
-from abet.training.state import TrainState, read_state
-from tests.training.faults import REMOVALS, WRITES, Killed, injected
+from abet.training.state import read_state
+from tests.training.committed import FIRST, NEW, OLD, contents, same, steps
+from tests.training.faults import injected
 from tests.training.states import state_at
-
-
-def contents(run: Path) -> dict[str, str]:
-    """Relative path -> digest of everything in a run directory but the owner's file and lock."""
-    files = (path for path in run.rglob("*") if path.is_file() and "owner" not in path.name)
-    return {path.relative_to(run).as_posix(): sha256_of(path) for path in sorted(files)}
-
-
-def steps(run: Path) -> list[int]:
-    return list(step_folders(run))
-
-
-def same(first: TrainState, second: TrainState) -> bool:
-    def tensors_equal(a: TrainState, b: TrainState, part: str) -> bool:
-        mine, theirs = getattr(a, part), getattr(b, part)
-        return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
-
-    rest = [(state.step, state.best, state.identity, state.scaler) for state in (first, second)]
-    return rest[0] == rest[1] and all(tensors_equal(first, second, part) for part in ("model", "momentum"))
-
-
-FIRST = Best(step=10, miou=0.5)
-OLD = {step: state_at(step, best=FIRST) for step in (10, 20, 30)}
-NEW = state_at(40, miou=0.625)
-
-
-@pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with the best step 10 and the last steps 20 and 30."""
-    run = tmp_path_factory.mktemp("before") / "run"
-    for state in OLD.values():
-        commit(Ownership.take(run), state, keep_last=2)
-    assert steps(run) == [30, 20, 10]
-    return run
-
-
-@pytest.fixture(scope="module")
-def after(before: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What that run holds after the next commit, which nothing disturbed."""
-    run = tmp_path_factory.mktemp("after") / "run"
-    shutil.copytree(before, run)
-    commit(Ownership.take(run), NEW, keep_last=2)
-    assert newest(run) == (step_folder(run, 40), [])
-    assert steps(run) == [40, 30]
-    return contents(run)
-
-
-@pytest.fixture
-def quick_path(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one: hundreds of runs are copied and removed."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
-        yield Path(folder)
-
-
-def damaged_copy(before: Path, run: Path) -> None:
-    """The run with a folder for step 40 that a reader must not take."""
-    shutil.copytree(before, run)
-    shutil.copytree(step_folder(run, 30), step_folder(run, 40))
 
 
 def test_a_committed_state_is_read_back(tmp_path: Path) -> None:
@@ -94,104 +30,6 @@ def test_latest_and_best_say_what_is_there(before: Path) -> None:
     latest = json.loads((before / "checkpoints" / "latest.json").read_text())
     assert latest == {"step": 30, "manifest_sha256": sha256_of(step_folder(before, 30) / "manifest.json")}
     assert json.loads((before / "checkpoints" / "best.json").read_text()) == {"step": 10, "miou": 0.5}
-
-
-ATOMIC = ("write_bytes", "fsync", "replace", "unlink")
-"""Calls of one atomic write; the last removes a temporary file that is gone."""
-
-
-def test_the_files_are_on_the_disk_before_the_manifest_and_the_manifest_before_the_name(tmp_path: Path) -> None:
-    ownership = Ownership.take(tmp_path)
-    with injected() as faults:
-        commit(ownership, NEW, keep_last=1)
-    assert faults.calls == [
-        *("mkdir", "fsync"),  # checkpoints/
-        "mkdir",  # the hidden folder
-        *("save_tensors", "fsync"),
-        *("save_tensors", "fsync"),
-        *("write_bytes", "fsync"),
-        *ATOMIC,  # the manifest
-        *("fsync", "rename", "fsync"),
-        *(*ATOMIC, "fsync"),  # latest.json
-        *(*ATOMIC, "fsync"),  # best.json
-    ]
-
-
-def check_readable(run: Path) -> str:
-    """A reader finds the old step or the new one, and a best one; returns the name of the newest."""
-    folder, skipped = newest(run)
-    assert folder is not None
-    state = read_state(folder)
-    assert same(state, OLD[30] if state.step == 30 else NEW)
-    assert [line for line in skipped if "step-00000040" not in line] == []
-    best = checkpoint.read(resolve(run))
-    step = 10 if read_best(run) == FIRST else 40
-    assert all(torch.equal(best.tensors[name], value) for name, value in state_at(step).model.items())
-    return folder.name
-
-
-def check_resumable(run: Path, after: dict[str, str]) -> None:
-    """The next start removes what is half-written, repeats the commit, and stands where an undisturbed run stands."""
-    with injected():
-        ownership = Ownership.take(run)
-        discard_partial(ownership)
-        commit(ownership, NEW, keep_last=2)
-    assert contents(run) == after
-
-
-def undisturbed_calls(run: Path) -> list[str]:
-    """What the commit of the new step does to the disk; ends the run."""
-    ownership = Ownership.take(run)
-    with injected() as faults:
-        commit(ownership, NEW, keep_last=2)
-    shutil.rmtree(run)
-    return faults.calls
-
-
-Prepare = Callable[[Path, Path], object]
-PREPARED = pytest.mark.parametrize("prepare", [shutil.copytree, damaged_copy], ids=["absent", "damaged"])
-
-
-@PREPARED
-@pytest.mark.parametrize("kind", ["kill", "torn"])
-def test_a_kill_at_any_call_leaves_the_old_step_or_the_new_one(
-    before: Path, after: dict[str, str], quick_path: Path, kind: str, prepare: Prepare
-) -> None:
-    prepare(before, quick_path / "run")
-    calls = undisturbed_calls(quick_path / "run")
-    found = []
-    for at in [at for at, name in enumerate(calls) if kind == "kill" or name in WRITES]:
-        run = quick_path / str(at)
-        prepare(before, run)
-        ownership = Ownership.take(run)
-        with injected(kind, at), pytest.raises(Killed):
-            commit(ownership, NEW, keep_last=2)
-        found.append(check_readable(run))
-        check_resumable(run, after)
-        shutil.rmtree(run)
-    assert len(found) > (30 if kind == "kill" else 5)
-    assert set(found) == {"step-00000030", "step-00000040"}
-
-
-@pytest.mark.parametrize("kind", ["full", "blip"])
-def test_a_full_disk_at_any_call_loses_nothing_leaves_nothing_and_names_the_path(
-    before: Path, after: dict[str, str], quick_path: Path, kind: str
-) -> None:
-    damaged_copy(before, quick_path / "run")
-    calls = undisturbed_calls(quick_path / "run")
-    for at in [at for at, name in enumerate(calls) if name not in REMOVALS]:
-        run = quick_path / str(at)
-        damaged_copy(before, run)
-        ownership = Ownership.take(run)
-        with injected(kind, at), pytest.raises(OSError, match="No space left") as caught:
-            commit(ownership, NEW, keep_last=2)
-        assert caught.value.errno == errno.ENOSPC
-        assert str(run) in caught.value.filename
-        assert ".partial/" not in f"{caught.value.filename} {caught.value.filename2}"
-        assert [path for path in run.rglob("*") if PARTIAL.fullmatch(path.name)] == []
-        check_readable(run)
-        check_resumable(run, after)
-        shutil.rmtree(run)
 
 
 def test_a_kill_between_the_rename_and_latest_json_resumes_from_the_newer_step(before: Path, tmp_path: Path) -> None:
@@ -239,7 +77,7 @@ def test_a_run_without_checkpoints_has_no_newest_and_one_with_damaged_ones_alone
     for folder in step_folders(run).values():
         (folder / "state.pt").unlink()
     assert newest(run)[0] is None
-    with pytest.raises(CheckpointError, match=r"step-00000030: .*state\.pt is missing.*--resume never"):
+    with pytest.raises(CheckpointError, match=r"step-00000030: .*state\.pt is missing.*start anew in another --output"):
         require_newest(run)
 
 
@@ -373,6 +211,17 @@ def test_of_two_trainers_the_older_commits_nothing(before: Path, tmp_path: Path)
     assert contents(run) == contents(before)
     commit(newer, NEW, keep_last=2)
     assert newest(run)[0] == step_folder(run, 40)
+
+
+def test_a_start_notices_what_another_trainer_committed_while_it_read(before: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(before, tmp_path / "run")
+    take_over(run, OLD[30]).check()
+    commit(Ownership.take(run), NEW, keep_last=2)
+    for resumed in (OLD[30], None):
+        with pytest.raises(AbetError, match=r"step-00000040 now.*run the same command again") as caught:
+            take_over(run, resumed)
+        assert caught.value.exit_code == 1
+    take_over(tmp_path / "new", None).check()
 
 
 def test_a_trainer_that_starts_while_another_commits_never_meets_half_of_it(before: Path, tmp_path: Path) -> None:

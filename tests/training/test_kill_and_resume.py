@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.training.conftest import Tiny, Zygote, final_state
 POINTS = 10
 
 
-Whole = Callable[[int], tuple[list[str], dict[str, str]]]
+Whole = Callable[[int], tuple[list[str], dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +22,7 @@ def uninterrupted(zygote: Zygote, tiny: Tiny) -> Whole:
     """Number of processes -> the events of rank 0 and the final state of a run that nobody touched."""
 
     @cache
-    def run(processes: int) -> tuple[list[str], dict[str, str]]:
+    def run(processes: int) -> tuple[list[str], dict[str, Any]]:
         name = f"whole-{processes}"
         arguments = tiny.arguments(name, "--set", f"batch.batch_per_gpu={4 // processes}")
         result = zygote.train(*arguments, processes=processes)
@@ -31,7 +32,7 @@ def uninterrupted(zygote: Zygote, tiny: Tiny) -> Whole:
     return run
 
 
-def kill_and_resume(zygote: Zygote, tiny: Tiny, processes: int, name: str, kill: tuple[int, int]) -> dict[str, str]:
+def kill_and_resume(zygote: Zygote, tiny: Tiny, processes: int, name: str, kill: tuple[int, int]) -> dict[str, Any]:
     arguments = tiny.arguments(name, "--set", f"batch.batch_per_gpu={4 // processes}")
     killed = zygote.train(*arguments, processes=processes, kill=kill)
     assert killed["codes"][kill[0]] == -9, killed["log"]
@@ -43,9 +44,14 @@ def kill_and_resume(zygote: Zygote, tiny: Tiny, processes: int, name: str, kill:
 
 
 def commits(events: list[str]) -> list[int]:
-    """Events within a commit: everything on the disk after the first step's, up to the next step."""
-    first = events.index("step")
-    return [number for number, event in enumerate(events) if number > first and event != "step"]
+    """Events within a commit, from the first change of the disk to the last."""
+    inside, found = False, []
+    for number, event in enumerate(events):
+        if event.startswith("commit "):
+            inside = event == "commit begins"
+        elif inside:
+            found.append(number)
+    return found
 
 
 def test_a_run_killed_between_steps_and_one_killed_within_a_commit_end_alike(
@@ -88,7 +94,7 @@ def write_table(processes: int, events: int, rows: list[tuple[int, str, int, boo
         return
     lines = [
         f"\n{processes} process(es), {events} events in the uninterrupted run\n",
-        "| killed before event | which was | steps done | weights and momentum after resuming |",
+        "| killed before event | which was | steps done | weights, momentum and best step after resuming |",
         "|---|---|---|---|",
         *(f"| {n} | {event} | {steps} | {'identical' if same else 'DIFFERENT'} |" for n, event, steps, same in rows),
     ]

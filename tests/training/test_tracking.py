@@ -24,6 +24,14 @@ def test_a_row_holds_the_mean_loss_since_the_last_one(tmp_path: Path) -> None:
     assert all(row["images_per_second"] > 0 and 0 <= row["data_wait_share"] <= 1 for row in rows)
 
 
+def test_a_commit_between_two_rows_takes_time_from_the_rate_and_no_step_from_the_mean(tmp_path: Path) -> None:
+    with tracking(tmp_path, description="x", start_step=0, steps=2, images_per_step=8) as tracker:
+        step(tracker, 1, loss=1.0, log=False)
+        tracker.restart_clock()
+        step(tracker, 2, loss=3.0)
+    assert [row["loss"] for row in read_metrics(tmp_path)] == [2.0]
+
+
 def test_a_resumed_run_forgets_what_was_written_beyond_its_step(tmp_path: Path) -> None:
     with tracking(tmp_path, description="x", start_step=0, steps=9, images_per_step=1) as tracker:
         for number in range(1, 6):

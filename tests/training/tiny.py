@@ -24,6 +24,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     },
     "augmentation": {"crop_height": 32, "crop_width": 48},
     "batch": {"global_batch": 4, "batch_per_gpu": 4},
+    "optimiser": {"learning_rate": 0.1, "poly_exponent": 1.0},
     "training": {"steps": 6, "log_every_steps": 1, "validate_every_steps": 3, "checkpoint_every_steps": 2},
 }
 

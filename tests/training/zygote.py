@@ -5,10 +5,11 @@
 Importing torch takes seconds; this process does it once and forks. It reads one JSON order per line:
 {"arguments": ["train", ...], "processes": 2, "kill": [rank, event] or null, "mishap": [what, after step, rank] or null,
 "log": PATH}, and answers with one line: {"codes": [...], "events": [names of what rank 0 did]}. An event is anything
-that a kill could come before: a call that changes the disk, or an optimiser step.
+that a kill could come before: a call that changes the disk, an optimiser step, the beginning and the end of a commit.
 """
 
 import errno
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -27,19 +28,30 @@ DEADLINE_SECONDS = 90
 def count_events(events: list[str], kill_at: int | None) -> None:
     """Make each event append its name first, and end the process at number ``kill_at`` as a power cut would."""
 
+    def mark(name: str) -> None:
+        if kill_at == len(events):
+            os.kill(os.getpid(), signal.SIGKILL)
+        events.append(name)
+
     def counted(owner: Any, name: str) -> None:
         original: Callable[..., Any] = getattr(owner, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            if kill_at == len(events):
-                os.kill(os.getpid(), signal.SIGKILL)
-            events.append(name)
+            mark(name)
             return original(*args, **kwargs)
 
         setattr(owner, name, call)
 
     from abet.training.record import Record
+    from abet.training.session import Session
 
+    def commit(self: Any, *args: Any) -> None:
+        mark("commit begins")
+        original(self, *args)
+        mark("commit ends")
+
+    original = Session.commit
+    Session.commit = commit  # type: ignore[method-assign]
     for owner, name in (
         (os, "fsync"),
         (os, "replace"),
@@ -93,6 +105,7 @@ def child(order: dict[str, Any], rank: int, port: int, result: Path) -> None:
     with Path(order["log"]).open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
+    faulthandler.register(signal.SIGQUIT, all_threads=True)
     if order["processes"] > 1:
         os.environ.update(
             RANK=str(rank),
@@ -157,6 +170,8 @@ def obey(order: dict[str, Any]) -> dict[str, Any]:
                 codes[pid] = os.waitstatus_to_exitcode(status)
         time.sleep(0.01)
     for pid in set(pids) - set(codes):
+        os.kill(pid, signal.SIGQUIT)  # where it hangs goes to the log
+        time.sleep(0.5)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         codes[pid] = -1

@@ -33,7 +33,7 @@ demo: $(READY)  ## Train a small detector on synthetic scenes and show what it f
 test: $(READY)  ## Run the tests
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not faults"
 
-test-faults: $(READY)  ## Run the long fault matrices: kills and resumes [FAULT_TABLE=FILE to append the results to]
+test-faults: $(READY)  ## Run the long tests: kills and resumes, many processes [FAULT_TABLE=FILE for the results]
 	@ABET_FAULT_TABLE="$(FAULT_TABLE)" $(BIN)/python -m pytest -m faults
 
 lint: $(READY)  ## Check style with ruff

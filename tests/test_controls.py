@@ -36,7 +36,7 @@ from tests.trees import save
 SIZES = [(48, 64), (70, 50), (96, 130)]
 
 
-@pytest.fixture(scope="module", params=["full", "calm"])
+@pytest.fixture(scope="module", params=[pytest.param("full", marks=pytest.mark.faults), "calm"])
 def variety(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("controls") / request.param
     counts = {"cityscapes/train": 12, "lost_and_found/test": 30, "road_anomaly/test": 10}

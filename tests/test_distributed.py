@@ -257,6 +257,7 @@ def buffers_of_rank_0(topology: Topology) -> bool:
     return bool((network.running_mean == 7).all())
 
 
+@pytest.mark.faults
 def test_four_processes() -> None:
     """One start for all that needs real processes: they agree, resume bit by bit, and fall together."""
     with processes(4) as run:

@@ -101,6 +101,7 @@ def reasons(err: str) -> list[str]:
     return [line for line in err.splitlines() if not line.startswith("rank ")]
 
 
+@pytest.mark.faults
 def test_ranks_that_are_done_print_through_and_end_with_0(tmp_path: Path) -> None:
     launched = Launched(tmp_path, "0", "0")
     code, out, err = launched.end()
@@ -147,6 +148,7 @@ def test_signals_reach_the_ranks_which_save_and_ignore_the_second(tmp_path: Path
     assert not any(map(is_running, pids))
 
 
+@pytest.mark.faults
 def test_a_signal_that_comes_before_the_ranks_waits_for_them(tmp_path: Path) -> None:
     launched = Launched(tmp_path, "hang")
     assert wait_until(lambda: any(launched.temporary.glob("abet-launch-*/torchrun.log")))  # signals are caught by now
@@ -156,6 +158,7 @@ def test_a_signal_that_comes_before_the_ranks_waits_for_them(tmp_path: Path) -> 
     assert reasons(err) == ["abet: stopped by SIGUSR2 before the start: run the same command again"]
 
 
+@pytest.mark.faults
 def test_nothing_outlives_a_launcher_that_is_killed(tmp_path: Path) -> None:
     launched = Launched(tmp_path, "train", "hang")
     pids = launched.pids(2)

@@ -275,6 +275,7 @@ batches.__enter__().next_batch(bool)
 """
 
 
+@pytest.mark.faults
 def test_a_program_that_never_closes_its_batches_ends_all_the_same(dataset, tmp_path):
     (tmp_path / "dataset.pickle").write_bytes(pickle.dumps(dataset))
     command = [sys.executable, "-c", FORGETFUL, str(tmp_path / "dataset.pickle")]

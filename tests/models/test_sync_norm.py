@@ -179,6 +179,7 @@ def test_two_processes_normalise_as_one() -> None:
     assert [rank["evaluated"] for rank in special] == [1, 2]
 
 
+@pytest.mark.faults
 def test_four_processes_normalise_as_one() -> None:
     with processes(4) as run:
         layers = run(grouped, several_layers, FOUR_CASES)

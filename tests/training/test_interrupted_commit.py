@@ -103,6 +103,7 @@ PREPARED = pytest.mark.parametrize("prepare", [shutil.copytree, damaged_copy], i
 
 @PREPARED
 @pytest.mark.parametrize("kind", ["kill", "torn"])
+@pytest.mark.faults
 def test_a_kill_at_any_call_leaves_the_old_step_or_the_new_one(
     before: Path, after: dict[str, str], quick_path: Path, kind: str, prepare: Prepare
 ) -> None:

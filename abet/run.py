@@ -128,7 +128,9 @@ def read_config(run: Path) -> dict[str, Any]:
     path = evaluation_config(run)
     if not path.is_file():
         name = path.relative_to(run)
-        raise DataError(f"{run}: nothing is evaluated here ({name} is missing); `abet evaluate --output {run}` does it")
+        raise DataError(
+            f"{run}: nothing is evaluated here ({name} is missing); `abet evaluate --output {run} --dataset NAME` does it"
+        )
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         known = {"uri": config["checkpoint"]["uri"], "sha256": config["checkpoint"]["sha256"]}

@@ -71,5 +71,7 @@ def train(
         say(
             f"{output}: {session.step} steps done"
             + ("" if best is None else f", best mIoU {best.miou:.4f} at step {best.step}"),
-            f"next: abet evaluate --checkpoint {output} --dataset road_anomaly",
+            f"next: abet evaluate --checkpoint {output} --dataset road_anomaly --data-root DIR"
+            if settings.data.dataset == "cityscapes"
+            else f"next: abet train cityscapes_finetune --snapshot {output} --output DIR",
         )

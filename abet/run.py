@@ -129,7 +129,8 @@ def read_config(run: Path) -> dict[str, Any]:
     if not path.is_file():
         name = path.relative_to(run)
         raise DataError(
-            f"{run}: nothing is evaluated here ({name} is missing); `abet evaluate --output {run} --dataset NAME` does it"
+            f"{run}: nothing is evaluated here ({name} is missing); "
+            f"`abet evaluate --output {run} --dataset NAME` does it"
         )
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -33,7 +33,8 @@ seen = []
 if todo == "train":
     for number in (*STOP_SIGNALS, signal.SIGINT):
         signal.signal(number, lambda number, frame: seen.append(signal.Signals(number).name))
-print(f"rank {rank} pid {os.getpid()} parent {os.getppid()} of {os.environ['WORLD_SIZE']}", file=sys.stderr)
+# One write: those of other ranks may come between two
+os.write(2, f"rank {rank} pid {os.getpid()} parent {os.getppid()} of {os.environ['WORLD_SIZE']}\\n".encode())
 print(f"result of {rank}, {os.environ['OMP_NUM_THREADS']} threads")
 if todo == "die":
     os.kill(os.getpid(), signal.SIGKILL)

@@ -90,7 +90,7 @@ def _answer(source: CropSource, keys: Sequence[SampleKey]) -> Crops | Exception:
         return DataError(str(error))  # without its causes, which may not travel
     except MemoryError:
         return LoaderError("a loader process ran out of memory: lower data.workers_per_process, or ask for more")
-    except Exception:
+    except Exception:  # a mistake of ours: the trainer raises it, with where it came from
         return RuntimeError(f"in a loader process:\n{traceback.format_exc()}")
 
 

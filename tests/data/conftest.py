@@ -1,8 +1,11 @@
-"""Every tree that the readers know, in turn."""
+"""Every tree that the readers know, in turn; and ten scenes to load."""
 
+import numpy as np
 import pytest
 
-from tests.trees import make_cityscapes, make_lost_and_found, make_mapillary, make_road_anomaly
+from abet.data.index import Dataset, Pair
+from tests.data.scenes import COUNT, TABLE
+from tests.trees import make_cityscapes, make_lost_and_found, make_mapillary, make_road_anomaly, save
 
 TREES = {
     "synboost": ("road_anomaly", lambda root: make_road_anomaly(root, layout="synboost")),
@@ -23,3 +26,15 @@ def tree(request, tmp_path):
     name, make = TREES[request.param]
     root = tmp_path / "data set ü"
     return name, root, make(root)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Ten scenes of 48 x 64 pixels."""
+    rng = np.random.default_rng(0)
+    pairs = []
+    for place in range(COUNT):
+        image = save(tmp_path / f"images/{place}.png", rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
+        label = save(tmp_path / f"labels/{place}.png", rng.integers(0, 3, (48, 64), dtype=np.uint8))
+        pairs.append(Pair(name=f"images/{place}.png", image=image, label=label))
+    return Dataset(name="scenes", split="train", root=tmp_path, layout="test", pairs=tuple(pairs), labels=TABLE)

@@ -1,4 +1,4 @@
-"""Batches and validation images: the same whoever decodes them, named faults, waits and ends that never hang."""
+"""Batches: the same whoever decodes them, named faults, waits and ends that never hang."""
 
 import multiprocessing
 import os
@@ -16,23 +16,14 @@ import pytest
 import torch
 
 from abet.config import AugmentationConfig
-from abet.data.index import Dataset, Pair
-from abet.data.loader import TrainingBatches, ValidationImages, require_valid_pixels
+from abet.data.index import Dataset
+from abet.data.loader import TrainingBatches
 from abet.data.sampling import BatchPlan, micro_batches, sample_rng
-from abet.data.tables import ClassTable
 from abet.data.transforms import augment
 from abet.data.workers import LoaderError
 from abet.errors import DataError
-from abet.labels import IGNORE, LabelClass
-from tests.trees import save
+from tests.data.scenes import COUNT, until_error
 
-COUNT = 10
-TABLE = ClassTable(
-    title="three classes",
-    classes=(LabelClass("road", (0, 0, 0)), LabelClass("car", (1, 1, 1)), LabelClass("sky", (2, 2, 2))),
-    train_ids={0: 0, 1: 1, 2: 2},
-    ignored=frozenset({IGNORE}),
-)
 AUGMENTATION = AugmentationConfig(
     scale_min=0.5,
     scale_max=2.0,
@@ -52,18 +43,6 @@ def never():
     return False
 
 
-@pytest.fixture
-def dataset(tmp_path):
-    """Ten scenes of 48 x 64 pixels."""
-    rng = np.random.default_rng(0)
-    pairs = []
-    for place in range(COUNT):
-        image = save(tmp_path / f"images/{place}.png", rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
-        label = save(tmp_path / f"labels/{place}.png", rng.integers(0, 3, (48, 64), dtype=np.uint8))
-        pairs.append(Pair(name=f"images/{place}.png", image=image, label=label))
-    return Dataset(name="scenes", split="train", root=tmp_path, layout="test", pairs=tuple(pairs), labels=TABLE)
-
-
 def batches_of(dataset, plan=PLAN, **options):
     return TrainingBatches(dataset, **{"augmentation": AUGMENTATION, "plan": plan, "rank": 0, "seed": 5, **options})
 
@@ -71,17 +50,6 @@ def batches_of(dataset, plan=PLAN, **options):
 def taken(dataset, number, **options):
     with batches_of(dataset, **options) as batches:
         return [batches.next_batch(never) for _ in range(number)]
-
-
-def until_error(kind, call, limit=50):
-    """What ``call`` returned before it raised an error of this kind, and the error."""
-    results = []
-    for _ in range(limit):
-        try:
-            results.append(call())
-        except kind as error:
-            return results, error
-    pytest.fail(f"no {kind.__name__} in {limit} calls")
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
@@ -282,70 +250,3 @@ def test_a_program_that_never_closes_its_batches_ends_all_the_same(dataset, tmp_
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
     assert result.returncode == 0, result.stderr
-
-
-@pytest.mark.parametrize("processes", [1, 2, 3, 12])
-def test_validation_images_go_to_exactly_one_rank_in_order(dataset, processes):
-    found = []
-    for rank in range(processes):
-        with ValidationImages(dataset, rank, processes) as images:
-            share = list(images)
-        assert [loaded.place for loaded in share] == list(range(rank, COUNT, processes))
-        found += share
-    assert sorted(loaded.place for loaded in found) == list(range(COUNT))
-    for place, pair, image, label in found:
-        assert pair is dataset.pairs[place]
-        for got, expected in zip((image, label), dataset.read(pair), strict=True):
-            np.testing.assert_array_equal(got, expected)
-
-
-def test_validation_can_be_left_early_and_names_a_corrupt_image_in_its_turn(dataset):
-    dataset.pairs[4].image.write_bytes(b"no image")
-    with ValidationImages(dataset, 0, 2) as images:
-        assert next(iter(images)).place == 0
-    with ValidationImages(dataset, 0, 2) as images:
-        seen, caught = until_error(DataError, iter(images).__next__)
-    assert [loaded.place for loaded in seen] == [0, 2]
-    assert str(dataset.pairs[4].image) in str(caught)
-
-
-def test_validation_decodes_only_a_few_images_ahead(dataset, monkeypatch):
-    read, seen = Dataset.read, []
-
-    def counted(dataset, pair):
-        seen.append(pair.name)
-        return read(dataset, pair)
-
-    monkeypatch.setattr(Dataset, "read", counted)
-    with ValidationImages(dataset, 0, 1, threads=2) as images:
-        for number, _ in enumerate(images, start=1):
-            assert len(seen) <= number + 3
-
-
-def test_one_valid_pixel_anywhere_is_enough_and_the_search_ends_there(dataset, monkeypatch):
-    for pair in dataset.pairs:
-        save(pair.label, np.full((48, 64), IGNORE, np.uint8))
-    with pytest.raises(DataError) as caught:
-        require_valid_pixels(dataset)
-    for part in ("scenes", "split train", "all 10 labels", "three classes", "data.train_split", "abet data check"):
-        assert part in str(caught.value)
-    one = np.full((48, 64), IGNORE, np.uint8)
-    one[7, 9] = 2
-    save(dataset.pairs[6].label, one)
-    dataset.pairs[5].label.write_bytes(b"damaged")  # training names it when its turn comes
-    require_valid_pixels(dataset)
-
-
-def test_the_check_of_valid_pixels_reads_no_image_and_stops_at_the_first_hit(dataset):
-    for pair in dataset.pairs:
-        pair.image.unlink()
-    for pair in dataset.pairs[1:]:
-        pair.label.unlink()
-    require_valid_pixels(dataset)
-
-
-def test_labels_that_cannot_be_read_are_counted_when_no_other_holds_a_valid_pixel(dataset):
-    for pair in dataset.pairs:
-        pair.label.unlink()
-    with pytest.raises(DataError, match=r"or cannot be read \(10 of them\)"):
-        require_valid_pixels(dataset)

@@ -5,33 +5,92 @@ it are relative to the file itself. ``abet.site.example.yaml`` is the commented 
 """
 
 import os
-from collections.abc import Iterable
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from abet.errors import UsageError, unknown_name
+from abet.names import OOD_NAMES, TRAINING_NAMES
+from abet.places import Place, S3Uri, parse_place
 from abet.settings import Strict, parse, read_yaml
 
 FILE_NAME = "abet.site.yaml"
 _NOWHERE = FILE_NAME + " (there is none in {} or a folder above it, and ABET_SITE is not set)"
 
 
-class SiteConfig(Strict):
-    """Where this site keeps what abet reads and writes."""
+class S3Settings(Strict):
+    """How S3 is reached. Credentials come from boto3's chain (environment, ~/.aws, instance role), never from here."""
 
-    data: dict[str, Path] = Field(default_factory=dict, description="data set name -> the folder that holds it")
+    endpoint: str | None = Field(default=None, description="URL of a server other than AWS, e.g. http://minio:9000")
+    region: str | None = Field(default=None, description="region of the bucket; empty: as ~/.aws/config says")
+    checksums: Literal["when_supported", "when_required"] = Field(
+        default="when_supported", description="when_required for servers that know no CRC checksums"
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("expected a URL that begins with http:// or https://")
+        return value
+
+
+class SiteConfig(Strict):
+    """Where this site keeps what abet reads and writes. A place is a path, or s3://bucket/prefix."""
+
+    data: dict[str, Place] = Field(default_factory=dict, description="data set name -> the place that holds it")
     weights: Path = Field(default=Path("weights"), description="folder of downloaded and imported checkpoints")
-    artifacts: Path = Field(default=Path("runs"), description="folder under which runs and promotions are written")
-    checkpoint: Path | None = Field(
+    artifacts: Place = Field(default=Path("runs"), description="place under which runs and promotions are written")
+    checkpoint: Place | None = Field(
         default=None, description="checkpoint that `make eval` uses; empty: the newest promoted one"
     )
+    scratch: Path | None = Field(
+        default=None, description="fast folder of a node for copies of what lies in S3; empty: below $TMPDIR"
+    )
+    image: str | None = Field(default=None, description="container image that jobs run in, if their profile wants one")
+    profile: str = Field(default="default", description="SLURM profile: a name in slurm/profiles/, or a .yaml path")
+    jobs: Path = Field(
+        default=Path("runs/jobs"), description="folder of job records and logs; on SLURM all nodes must see it"
+    )
+    s3: S3Settings = S3Settings()
 
     @field_validator("data", mode="before")
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
         return {} if value is None else value
+
+    @field_validator("data", mode="after")
+    @classmethod
+    def _known(cls, value: dict[str, Place]) -> dict[str, Place]:
+        for name in value:
+            # its folder would never be looked at
+            if name not in (*OOD_NAMES, *TRAINING_NAMES):
+                raise ValueError(str(unknown_name(kind="data set", name=name, choices=(*OOD_NAMES, *TRAINING_NAMES))))
+        return value
+
+    @field_validator("data", "artifacts", "checkpoint", mode="before")
+    @classmethod
+    def _places(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: _place(entry) for name, entry in value.items()}
+        return _place(value)
+
+    @property
+    def scratch_folder(self) -> Path:
+        """Where copies of what lies in S3 are kept on this machine."""
+        return self.scratch or Path(
+            os.environ.get("ABET_SCRATCH") or Path(tempfile.gettempdir()) / f"abet-{os.getuid()}"
+        )
+
+
+def _place(value: Any) -> Any:
+    if value is None or isinstance(value, Path | S3Uri):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("expected a path or s3://bucket/prefix")
+    return parse_place(value)
 
 
 def find_site_file() -> Path | None:
@@ -54,27 +113,25 @@ def load_site() -> SiteConfig:
     path = find_site_file()
     values = {} if path is None else read_yaml(path)
     site = parse(SiteConfig, {} if values is None else values, source=str(path or FILE_NAME))
-    _require_known(site.data, path)
     base = Path.cwd() if path is None else path.resolve().parent
-    return SiteConfig(
-        data={name: base / root.expanduser() for name, root in site.data.items()},
-        weights=base / site.weights.expanduser(),
-        artifacts=base / site.artifacts.expanduser(),
-        checkpoint=None if site.checkpoint is None else base / site.checkpoint.expanduser(),
+    return site.model_copy(
+        update={
+            "data": {name: _absolute(base, root) for name, root in site.data.items()},
+            "artifacts": _absolute(base, site.artifacts),
+            "checkpoint": None if site.checkpoint is None else _absolute(base, site.checkpoint),
+            "weights": base / site.weights.expanduser(),
+            "scratch": None if site.scratch is None else base / site.scratch.expanduser(),
+            "jobs": base / site.jobs.expanduser(),
+        }
     )
 
 
-def _require_known(names: Iterable[str], path: Path | None) -> None:
-    """Raises UsageError for a name under ``data:`` that no data set has: its folder would never be looked at."""
-    for name in names:
-        from abet.data.index import DATASETS  # only where a site names data sets: the module itself stays light
-
-        if name not in DATASETS:
-            raise unknown_name(kind=f"data set (under `data:` in {path})", name=name, choices=DATASETS)
+def _absolute(base: Path, place: Place) -> Place:
+    return place if isinstance(place, S3Uri) else base / place.expanduser()
 
 
-def data_root(site: SiteConfig, dataset: str, given: Path | None) -> Path:
-    """The folder of ``dataset``: the one given, else the site's. Raises UsageError when neither names one."""
+def data_root(site: SiteConfig, dataset: str, given: Place | None) -> Place:
+    """The place of ``dataset``: the one given, else the site's. Raises UsageError when neither names one."""
     if given is not None:
         return given
     if dataset in site.data:

@@ -1,8 +1,10 @@
 """Fixtures that several rooms share."""
 
 import os
+import shutil
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +15,8 @@ from hypothesis import settings
 from abet import checkpoint
 from abet.cli import main
 from abet.config import ModelConfig, TemperatureModel, load_recipe
+from tests import s3_server
+from tests.s3_server import S3Server
 
 # A busy machine is no failure; and what CI judges is the same each time, while people's runs go on searching
 settings.register_profile("abet", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -36,6 +40,40 @@ def _no_site(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     """Tests see no site file of the person who runs them, and write relative paths into a folder of their own."""
     monkeypatch.delenv("ABET_SITE", raising=False)
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+
+def unavailable(reason: str) -> None:
+    """Skip what cannot run here; where CI judges it is a failure, since a skip there would hide a gap."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def running_s3() -> Iterator[S3Server]:
+    """The S3 server of this test process, started with the first test that wants one."""
+    if s3_server.weed() is None:
+        unavailable("no SeaweedFS program (weed): `make setup` installs it, or set WEED")
+    # not below pytest's own folder: paths of sockets are limited to 108 bytes, and pytest keeps what lies there
+    root = Path(tempfile.mkdtemp(prefix="abet-s3-"))
+    server = S3Server(root)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(root)
+
+
+@pytest.fixture
+def s3(running_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """An S3 server whose read-write keys the test's environment holds; `s3.bucket()` makes a bucket to write to."""
+    running_s3.start()  # a test before this one may have left it dead
+    for name in s3_server.FOREIGN:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in running_s3.env.items():
+        monkeypatch.setenv(name, value)
+    return running_s3
 
 
 def small_config(head: TemperatureModel = "learned", num_classes: int = 19) -> ModelConfig:

@@ -1,0 +1,114 @@
+"""A real S3 server for tests: SeaweedFS on loopback, started by the scripts that users start theirs with."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+from abet.site import S3Settings
+
+SCRIPTS = Path(__file__).parents[1] / "slurm" / "one-machine"
+PORTS_IN_A_ROW = 8  # as s3-up.sh takes them
+# Below what systems hand out to outgoing connections, so that a server that was killed finds its ports free again
+PORTS = range(20_000, 32_000, PORTS_IN_A_ROW)
+# What would come before the keys of the file, or lead away from loopback
+FOREIGN = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL")
+
+
+def weed() -> str | None:
+    """The server's program: ``$WEED``, that of this environment, or one on PATH."""
+    beside_python = Path(sys.executable).with_name("weed")
+    return os.environ.get("WEED") or (str(beside_python) if beside_python.is_file() else shutil.which("weed"))
+
+
+def free_ports(in_a_row: int) -> int:
+    """The first of so many loopback ports in a row on which nobody listens."""
+    for port in random.SystemRandom().sample(PORTS, k=50):
+        with ExitStack() as stack:
+            try:
+                for each in range(port, port + in_a_row):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", each))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"50 tries found no {in_a_row} free ports in a row from {PORTS.start} to {PORTS.stop}")
+
+
+class S3Server:
+    """One server with its state in `root`, a folder with a short path; ports and keys outlive a restart.
+
+    Attributes:
+        endpoint: URL of the gateway.
+        settings: what a site file would say of this server.
+        env: environment variables with which boto3, s5cmd and aws find the read-write keys.
+        readonly_env: the same for keys that may read and list, no more.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.port = free_ports(PORTS_IN_A_ROW)
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.settings = S3Settings(endpoint=self.endpoint, region="us-east-1")
+        self.env = self._env("credentials")
+        self.readonly_env = self._env("credentials-readonly")
+        self._numbers: Iterator[int] = count(1)
+
+    def start(self) -> None:
+        """Start the server, or start it again, and wait until it stores what it is given."""
+        self._script("s3-up.sh")
+
+    def stop(self) -> None:
+        """Let it end in order."""
+        self._script("s3-down.sh")
+
+    def kill(self) -> None:
+        """End it as a crash would: SIGKILL, with connections open. Returns when its ports are closed."""
+        os.kill(int((self.root / "pid").read_text()), signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while self._listens():
+            assert time.monotonic() < deadline, "a killed server still listens"
+            time.sleep(0.01)
+
+    def bucket(self) -> str:
+        """Make an empty bucket and return its name."""
+        import boto3
+
+        name = f"bucket-{os.getpid()}-{next(self._numbers)}"
+        keys = dict(
+            line.split(" = ")
+            for line in (self.root / "credentials").read_text().splitlines()
+            if not line.startswith("[")
+        )
+        boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1", **keys).create_bucket(Bucket=name)
+        return name
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def _env(self, credentials: str) -> dict[str, str]:
+        return {
+            "AWS_SHARED_CREDENTIALS_FILE": str(self.root / credentials),
+            "AWS_CONFIG_FILE": str(self.root / "no-config"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+
+    def _script(self, name: str) -> None:
+        program = weed()
+        assert program, "asked for a server where there is no program"
+        env = os.environ | {"ABET_S3_ROOT": str(self.root), "ABET_S3_PORT": str(self.port), "WEED": program}
+        done = subprocess.run(
+            [SCRIPTS / name], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{name}:\n{done.stdout}")

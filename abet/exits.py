@@ -22,6 +22,12 @@ EXIT_DIR: Final = "ABET_EXIT_DIR"
 """Environment variable: the folder in which the ranks of one start leave word."""
 PARENT: Final = "ABET_LAUNCH_PID"
 """Environment variable: process id of the torchrun that started a rank."""
+JOB_ID: Final = "ABET_JOB_ID"
+"""Environment variable: what the scheduler calls the job that this process belongs to."""
+PROGRESS_FILE: Final = "ABET_PROGRESS_FILE"
+"""Environment variable: where training tells the newest step that is safely kept, {"step"}."""
+VERDICT_FILE: Final = "ABET_VERDICT_FILE"
+"""Environment variable: where a command, or `abet launch` for all its ranks, leaves {code, reason} at its end."""
 DONE, FAILED, STOPPED, INTERRUPTED = 0, 1, 143, 130
 PERMANENT: Final = (2, 3)
 """Codes that no retry can change: bad usage; bad data, checkpoint or lost ownership."""
@@ -94,6 +100,17 @@ def record_exit(code: int, reason: str, *, follows: bool = False) -> None:
     ending = Ending(rank=_rank(), code=code, reason=reason, follows=follows, at=time.monotonic())
     with suppress(OSError):
         write_json(Path(folder) / f"end-{ending.rank}.json", asdict(ending))
+
+
+def leave_verdict(code: int, reason: str) -> None:
+    """Tell whoever started this command how it ended, where it asked for that; the first word counts.
+
+    Ranks of a launch leave it to that.
+    """
+    path = os.environ.get(VERDICT_FILE)
+    if path and speaks_for_itself():
+        with suppress(OSError):  # the exit code says the most important part
+            write_json(Path(path), {"code": code, "reason": reason}, keep_existing=True)
 
 
 def watch_parent() -> None:

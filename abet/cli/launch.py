@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from abet.cli.options import say
-from abet.exits import INTERRUPTED, STOPPED
+from abet.exits import INTERRUPTED, STOPPED, leave_verdict
 
 
 def register(app: typer.Typer) -> None:
@@ -37,4 +37,5 @@ def launch(
     # Without a reason a rank has said it already (a wrong option); of an interruption `abet.cli.main` speaks
     if reason and code != INTERRUPTED:
         say(f"abet: {reason}" if code == STOPPED else f"abet: error: {reason}")
+    leave_verdict(code, reason)
     raise typer.Exit(code)

@@ -19,6 +19,7 @@ from abet.exits import (
     STOPPED,
     LostPeerError,
     announce_rank,
+    leave_verdict,
     record_exit,
     speaks_for_itself,
 )
@@ -74,7 +75,9 @@ def main() -> None:
         # typer has turned Ctrl-C into a code without a word, and what it said of an option is said already
         _leave(stop.code if isinstance(stop.code, int) else DONE, "interrupted" if stop.code == INTERRUPTED else "")
     except BaseException as error:
-        record_exit(FAILED, f"{type(error).__name__}: {error}")
+        reason = f"{type(error).__name__}: {error}"
+        leave_verdict(FAILED, reason)
+        record_exit(FAILED, reason)
         raise
 
 
@@ -82,6 +85,7 @@ def _leave(code: int, reason: str, *, follows: bool = False) -> NoReturn:
     """Say the reason, here or through the launcher, and exit."""
     if reason and speaks_for_itself():
         say(f"abet: {reason}" if code in (STOPPED, INTERRUPTED) else f"abet: error: {reason}")
+    leave_verdict(code, reason)
     record_exit(code, reason, follows=follows)
     sys.exit(code)
 

@@ -1,0 +1,96 @@
+"""A SLURM site's habits: ``slurm/profiles/NAME.yaml``, chosen by ``profile:`` in the site file.
+
+load_profile("default")
+"""
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, field_validator
+
+from abet.errors import UsageError, unknown_name
+from abet.settings import Strict, parse, read_yaml
+from jobs.spec import VARIABLE, Mount
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+"""The checkout: jobs run from here."""
+PROFILES: Final = ROOT / "slurm" / "profiles"
+ENVIRONMENT: Final = (
+    *("HOME", "PATH", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME"),
+    *("ABET_SITE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
+    *("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"),
+    *("AWS_CA_BUNDLE", "AWS_EC2_METADATA_DISABLED"),
+)
+"""What every job gets of the submitter's environment, where set: nothing in it is a secret."""
+
+
+class Container(Strict):
+    """How a job gets into its image. The supervisor stays outside: inside there is no scontrol."""
+
+    runtime: Literal["none", "pyxis", "apptainer"] = "none"
+    image: str | None = Field(default=None, description="empty: `image:` of the site file")
+    arguments: tuple[str, ...] = Field(default=(), description="more options for srun (pyxis) or apptainer exec")
+
+
+class SlurmProfile(Strict):
+    """What differs from cluster to cluster; everything about the job itself is the JobSpec's."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = Field(default=None, description="node features, e.g. a100")
+    gpus: Literal["gpus-per-node", "gres", "none"] = Field(
+        default="gpus-per-node", description="how GPUs are asked for; none: the partition gives whole nodes"
+    )
+    gpu_type: str | None = Field(default=None, description="e.g. a100: gpu:a100:8")
+    memory: bool = Field(default=True, description="ask for memory; some sites refuse --mem")
+    exclusive: bool = False
+    wckey: str | None = Field(default=None, description="accounting key; empty: none is sent")
+    container: Container = Container()
+    mounts: tuple[Mount, ...] = Field(default=(), description="folders that the container sees beside the job's own")
+    python: str = Field(
+        default=".venv/bin/python", description="without a container: Python of the full install; from the checkout"
+    )
+    setup: tuple[str, ...] = Field(default=(), description="shell lines before the job, e.g. module load cuda")
+    environment: tuple[str, ...] = Field(
+        default=(), description="names of further variables of the submitter that jobs get"
+    )
+    extra: dict[str, str | int | bool] = Field(default_factory=dict, description="any other option of sbatch by name")
+
+    @field_validator("environment")
+    @classmethod
+    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not VARIABLE.fullmatch(name):
+                raise ValueError("expected names of variables, without values")
+        return value
+
+    @field_validator("setup")
+    @classmethod
+    def _single_lines(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for line in value:
+            if "\n" in line or "\r" in line:
+                raise ValueError(f"{line!r}: one line of shell per entry")
+        return value
+
+
+def load_profile(name: str) -> SlurmProfile:
+    """A profile by name, or one's own by the path of a ``.yaml`` file.
+
+    Raises:
+        UsageError: an unknown profile, a misspelt key, or a wrong value.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return _parse(Path(name))
+    names = sorted(path.stem for path in PROFILES.glob("*.yaml"))
+    if name not in names:
+        raise unknown_name(kind=f"profile (in {PROFILES})", name=name, choices=names)
+    return _parse(PROFILES / f"{name}.yaml")
+
+
+def _parse(path: Path) -> SlurmProfile:
+    values: Any = read_yaml(path)
+    profile = parse(SlurmProfile, {} if values is None else values, source=str(path))
+    if profile.container.runtime == "none" and profile.container.image:
+        raise UsageError(f"{path}: container.image without a container.runtime: choose pyxis or apptainer")
+    return profile

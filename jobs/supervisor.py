@@ -1,0 +1,229 @@
+"""One per node, on the host: starts the launcher, forwards signals, and decides whether the job goes on.
+
+    srun python3 -m jobs.supervisor --name finetune --processes 8 --retries 3 --record runs/jobs/x \
+        --runner '.venv/bin/python -m abet' -- train cityscapes_finetune
+
+It imports the standard library and `abet.exits` alone, so that the Python of a bare node will do. Under submitit it is
+the task itself (`jobs.executors.slurm`). What the ranks of all nodes say becomes one exit code on node 0, which alone
+asks the scheduler to start the job again.
+"""
+
+import argparse
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final, Literal
+
+from abet.exits import DONE, FAILED, INTERRUPTED, JOB_ID, PROGRESS_FILE, STOPPED, VERDICT_FILE, Ending, reduce_exits
+from abet.files import read_json, write_json
+from jobs import attempts
+from jobs.cluster import Cluster, requeue_by_scontrol, slurm_cluster
+
+POLL_SECONDS: Final = 0.1
+WAIT_FOR_NODES_SECONDS: Final = 90.0
+"""How long node 0 waits for the others' words: a launcher ends within a minute once a rank anywhere has died."""
+SIGNALS: Final = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+Cause = Literal["done", "timeout", "preempted", "stopped", "failed", "refused"]
+"""Why an attempt ended: as asked; near its time limit; asked to make room; by a signal that nobody goes on from; by a
+failure that another try may cure; by one that it cannot."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a node is told."""
+
+    name: str
+    command: tuple[str, ...]
+    """Arguments of ``abet``."""
+    runner: tuple[str, ...]
+    """What calls ``abet`` here; ``{node}`` stands for this node's name."""
+    record: str
+    """Folder that all nodes see: attempts, words of the nodes, progress."""
+    processes: int = 1
+    launch: bool = True
+    """Whether the processes train together, under ``abet launch``; else the command runs alone."""
+    retries: int = 3
+    grace_seconds: int = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How this node's part of the attempt ended, on node 0 that of the whole job."""
+
+    code: int
+    reason: str
+    again: bool = False
+    """Whether the scheduler is to start the job again."""
+    cause: Cause
+
+
+def supervise(task: Task, cluster: Cluster) -> Outcome:
+    """Run one attempt of ``task`` to its end. Call it from the main thread.
+
+    Raises OSError where the record folder cannot be written: nothing is started then.
+    """
+    record = Path(task.record)
+    attempt = attempts.begin(record, cluster, name=task.name)
+    with _listening() as received, tempfile.TemporaryDirectory(prefix="abet-supervisor-") as private:
+        code, reason = _run(task, cluster, record, Path(private), received)
+        attempts.leave_word(record, attempt, cluster.node_rank, code=code, reason=reason, signals=received)
+        if cluster.node_rank:
+            return Outcome(code=code, reason=reason, cause="done" if code == DONE else "failed")
+        words = _words_of_all(record, attempt, cluster.nodes)
+        outcome = decide(task, cluster, words, attempts.read(record))
+        attempts.end(record, attempt, outcome.code, outcome.reason, cause=outcome.cause, again=outcome.again)
+    return outcome
+
+
+def _run(task: Task, cluster: Cluster, record: Path, private: Path, received: list[int]) -> tuple[int, str]:
+    verdict = record / f".verdict-{cluster.node_rank}-{private.name}.json"  # a container sees the record folder
+    environment = {
+        **os.environ,
+        **cluster.environment,
+        JOB_ID: cluster.job_id,
+        PROGRESS_FILE: str(record / attempts.PROGRESS),
+        VERDICT_FILE: str(verdict),
+    }
+    try:
+        child = subprocess.Popen(command_line(task, cluster), env=environment)
+    except OSError as error:
+        return FAILED, f"{shlex.join(task.runner)}: {error.strerror}; check `python:` or the container of the profile"
+    forwarded = 0
+    while child.poll() is None:
+        for number in received[forwarded:]:
+            child.send_signal(number)
+            forwarded += 1
+        time.sleep(POLL_SECONDS)
+    code = _code_of(child.returncode, received)
+    reason = read_json(verdict)["reason"] if verdict.exists() else _unspoken(child.returncode)
+    verdict.unlink(missing_ok=True)
+    return code, reason
+
+
+def _code_of(returned: int, received: Sequence[int]) -> int:
+    """The exit code that a child's end means: one that a stop signal ended before it could listen was stopped."""
+    if returned < 0:
+        return STOPPED if -returned in received and -returned != signal.SIGINT else FAILED
+    return returned
+
+
+def _unspoken(returned: int) -> str:
+    if returned == DONE:
+        return ""
+    how = f"exit code {returned}" if returned >= 0 else f"signal {-returned}"
+    return f"ended without a word ({how})"
+
+
+def command_line(task: Task, cluster: Cluster) -> list[str]:
+    """What this node starts."""
+    runner = [word.replace("{node}", cluster.node) for word in task.runner]
+    if not task.launch:
+        return [*runner, *task.command]
+    words = [*runner, "launch", "--processes", str(task.processes)]
+    if cluster.nodes > 1:
+        words += ["--nodes", str(cluster.nodes), "--node-rank", str(cluster.node_rank)]
+        words += ["--rendezvous", cluster.rendezvous, "--run-id", cluster.job_id]
+    return [*words, "--", *task.command]
+
+
+@contextmanager
+def _listening() -> Iterator[list[int]]:
+    """While inside, stop signals are only noted; the handlers from before (submitit's, say) return at the end."""
+    received: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _words_of_all(record: Path, attempt: int, nodes: int) -> list[attempts.Word]:
+    """What every node said; one that stays silent counts as lost."""
+    deadline = time.monotonic() + WAIT_FOR_NODES_SECONDS
+    while len(words := attempts.words(record, attempt)) < nodes and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    silent = sorted(set(range(nodes)) - {word.node for word in words})
+    lost = [attempts.Word(node=node, code=FAILED, reason=f"node {node} ended without a word") for node in silent]
+    return [*words, *lost]
+
+
+def decide(task: Task, cluster: Cluster, words: Sequence[attempts.Word], history: attempts.History) -> Outcome:
+    """One code for all nodes, and whether the job goes on."""
+    endings = [
+        Ending(rank=word.node, code=word.code, reason=word.reason, follows=word.follows, at=word.at) for word in words
+    ]
+    code, reason = reduce_exits(endings, range(cluster.nodes))
+    signals = {number for word in words for number in word.signals}
+    if code == DONE:
+        return Outcome(code=DONE, reason=reason, cause="done")
+    tried = history.fruitless_attempts() + 1
+    enough = task.retries == 0 or tried > task.retries
+    given_up = f"; given up after {tried} attempts in a row without a new checkpoint" if tried > 1 else ""
+    if code == STOPPED and signal.SIGUSR2 in signals:
+        if not cluster.at_time_limit(task.grace_seconds):
+            return Outcome(code=STOPPED, reason=reason, again=True, cause="preempted")
+        # Saving at each time limit is progress; a limit too short for a single step is not
+        tail = f"{given_up}: raise the time limit" if enough else ""
+        return Outcome(code=STOPPED, reason=reason + tail, again=not enough, cause="timeout")
+    if code in (STOPPED, INTERRUPTED) or signals:
+        # SIGTERM alone: cancelled, or the scheduler starts a preempted job again by itself
+        return Outcome(code=code, reason=reason, cause="stopped")
+    if code != FAILED:
+        return Outcome(code=code, reason=reason, cause="refused")
+    return Outcome(code=FAILED, reason=reason + (given_up if enough else ""), again=not enough, cause="failed")
+
+
+def main(arguments: Sequence[str] | None = None, *, requeue: Callable[[Cluster], None] = requeue_by_scontrol) -> int:
+    """Entry point of ``srun python3 -m jobs.supervisor``: what slurm/*.sbatch run."""
+    parser = argparse.ArgumentParser(prog="jobs.supervisor", description="Supervise one abet command on this node.")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--record", required=True, help="folder for attempts and progress, seen by all nodes")
+    parser.add_argument("--runner", required=True, help="what calls abet, as one line of shell")
+    parser.add_argument("--processes", type=int, default=0, help="under `abet launch`; 0: the command runs alone")
+    parser.add_argument("--retries", type=int, default=3)
+    parser.add_argument("--grace-seconds", type=int, default=120)
+    parser.add_argument("command", nargs="+", help="an abet command and its options")
+    given = parser.parse_args(arguments)
+    task = Task(
+        name=given.name,
+        command=tuple(given.command),
+        runner=tuple(shlex.split(given.runner)),
+        record=str(Path(given.record).absolute()),
+        processes=max(1, given.processes),
+        launch=given.processes > 0,
+        retries=given.retries,
+        grace_seconds=given.grace_seconds,
+    )
+    cluster = slurm_cluster()
+    outcome = supervise(task, cluster)
+    say(outcome, cluster)
+    if outcome.again:
+        requeue(cluster)
+    return outcome.code
+
+
+def say(outcome: Outcome, cluster: Cluster) -> None:
+    """One line for the log."""
+    if cluster.node_rank == 0:
+        then = ", starting again" if outcome.again else ""
+        print(
+            f"abet job {cluster.job_id}: {outcome.cause}, exit code {outcome.code}{then}", file=sys.stderr, flush=True
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

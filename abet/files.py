@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from abet.errors import DataError
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """errno values that mean: there is no room for this file."""
+TEMPORARY = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{16}\.partial(?P<suffix>\.[^.]*)?")
+"""Names that `temporary_beside` gives to files which are not complete yet."""
 
 
 def temporary_beside(target: Path) -> Path:
@@ -76,13 +79,19 @@ def write_json(target: Path, value: Mapping[str, Any], *, keep_existing: bool = 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises DataError when it is missing, damaged or no object."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes(), source=path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
+
+
+def parse_json(content: bytes, *, source: Path | S3Uri) -> dict[str, Any]:
+    """The object in the JSON text that was read from ``source``. Raises DataError when it is damaged or no object."""
+    try:
+        value = json.loads(content.decode())
     except (ValueError, RecursionError) as error:  # malformed, not UTF-8, endless digits or nesting
-        raise DataError(f"{path}: damaged JSON ({error}); write it again with the command that made it") from None
+        raise DataError(f"{source}: damaged JSON ({error}); write it again with the command that made it") from None
     if not isinstance(value, dict):
-        raise DataError(f"{path}: expected a JSON object, found {type(value).__name__}")
+        raise DataError(f"{source}: expected a JSON object, found {type(value).__name__}")
     return value
 
 

@@ -1,7 +1,6 @@
 """Assembles the commands and turns errors into one message and an exit code (0, 1, 2, 3)."""
 
 import errno
-import re
 import sys
 import warnings
 from pathlib import Path
@@ -23,11 +22,8 @@ from abet.exits import (
     record_exit,
     speaks_for_itself,
 )
-from abet.files import DISK_FULL
+from abet.files import DISK_FULL, TEMPORARY
 from abet.version import __version__
-
-TEMPORARY = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{16}\.partial(?P<suffix>\.[^.]*)?")
-"""Names that `abet.files.atomic_path` gives to files which are not complete yet."""
 
 app = typer.Typer(
     help="AbeT: pixel-level out-of-distribution detection for road scenes.",

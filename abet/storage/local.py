@@ -1,0 +1,180 @@
+"""A folder as a storage. Conditional writes hold between all processes that go through here, on one machine or many."""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from abet.errors import DataError
+from abet.files import TEMPORARY, atomic_path
+from abet.storage.protocol import ABSENT, Conflict, Entry, NotFound, require_name, require_prefix
+from abet.text import printable
+
+LOCK = ".abet.lock"
+"""The file in a folder that is locked while one of the folder's files is replaced. Never listed."""
+
+
+class LocalStorage:
+    """The files below a folder, which may be a link and need not exist yet.
+
+    What lies in the folder is the storage: links to other parts of it are followed, links that leave it are refused.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def place(self) -> Path:
+        """The folder."""
+        return self._folder
+
+    def list(self, prefix: str = "") -> list[Entry]:
+        """See `Storage`. Raises DataError, too, for a link that leaves the folder, leads nowhere or in a circle."""
+        require_prefix(prefix, self.place)
+        within = prefix.rpartition("/")[0]
+        folder = self._path(within) if within else self._folder
+        if not folder.is_dir():
+            return []
+        found = self._walk(folder, f"{within}/" if within else "", (os.path.realpath(folder),))
+        return sorted(entry for entry in found if entry.name.startswith(prefix))
+
+    def read(self, name: str) -> tuple[bytes, str]:
+        """See `Storage`."""
+        try:
+            with self._path(name).open("rb") as file:
+                return file.read(), _version(os.fstat(file.fileno()))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise self._absent(name) from None
+
+    def write(self, name: str, content: bytes, *, expect: str | None) -> str:
+        """See `Storage`."""
+        path = self._path(name)
+        with locked(path.parent):
+            there = _stat(path)
+            if expect is not None and _version(there) != expect:
+                found = f"version {_version(there)}" if there else "it is gone"
+                raise Conflict(f"{path}: somebody else wrote it since we last looked ({found})")
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(content)
+                # A clock that is coarse or was set back must not give two contents one version
+                now = max(time.time_ns(), there.st_mtime_ns + 1 if there else 0)
+                os.utime(temporary, ns=(now, now))
+            return _version(path.stat())
+
+    def upload(self, source: Path, name: str) -> None:
+        """See `Storage`."""
+        _copy(source, self._path(name))
+
+    def download(self, name: str, target: Path) -> None:
+        """See `Storage`."""
+        source = self._path(name)
+        if not source.is_file():
+            raise self._absent(name)
+        _copy(source, target)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """See `Storage`. Folders that become empty vanish too, as in S3."""
+        for name in names:
+            path = self._path(name)
+            with suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
+            folder = path.parent
+            while folder != self._folder and _remove_if_empty(folder):
+                folder = folder.parent
+
+    def _path(self, name: str) -> Path:
+        """The path of an object, whose folders may be links as long as they stay in the root."""
+        path = self._folder / require_name(name, self.place)
+        self._require_inside(path.parent, name)
+        return path
+
+    def _require_inside(self, path: Path, name: str) -> None:
+        root, real = os.path.realpath(self._folder), os.path.realpath(path)
+        if real != root and not real.startswith(root.rstrip("/") + "/"):
+            raise DataError(
+                f"{self.place}: '{printable(name)}' is or lies behind a link that leaves the folder ({printable(real)})"
+                "; copy what it points to, or make the folder itself the link"
+            )
+
+    def _walk(self, folder: Path, prefix: str, above: tuple[str, ...]) -> Iterator[Entry]:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name == LOCK or TEMPORARY.fullmatch(entry.name):
+                    continue
+                name = require_name(prefix + entry.name, self.place)
+                if entry.is_symlink():
+                    self._require_target(Path(entry), name, above)
+                if entry.is_dir():
+                    path = Path(entry)
+                    yield from self._walk(path, f"{name}/", (*above, os.path.realpath(path)))
+                elif entry.is_file():
+                    stat = entry.stat()
+                    yield Entry(name, stat.st_size, _version(stat))
+
+    def _require_target(self, link: Path, name: str, above: tuple[str, ...]) -> None:
+        if not link.exists():
+            raise DataError(f"{self.place}: '{printable(name)}' is a link to nothing; remove it or mend it")
+        self._require_inside(link, name)
+        if os.path.realpath(link) in above:
+            raise DataError(f"{self.place}: '{printable(name)}' is a link to a folder around it; remove it")
+
+    def _absent(self, name: str) -> NotFound:
+        return NotFound(f"{self._folder / name}: no such file")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep out all others that lock ``folder`` (made if absent), until the block or this process ends."""
+    path = folder / LOCK
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("ab")
+        except FileNotFoundError:  # the folder was removed since
+            continue
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                if not _is_still(file.fileno(), path):  # removed with its folder while we waited
+                    continue
+                yield
+                return
+            finally:
+                # said aloud: a process forked meanwhile would keep it locked beyond our closing the file
+                fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _is_still(descriptor: int, path: Path) -> bool:
+    there = _stat(path)
+    return there is not None and os.path.samestat(os.fstat(descriptor), there)
+
+
+def _remove_if_empty(folder: Path) -> bool:
+    try:
+        if [entry.name for entry in folder.iterdir()] == [LOCK]:
+            with locked(folder):
+                if len(list(folder.iterdir())) == 1:
+                    (folder / LOCK).unlink()
+        folder.rmdir()
+    except OSError:  # not empty, or gone
+        return False
+    return True
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _version(stat: os.stat_result | None) -> str:
+    return ABSENT if stat is None else f"{stat.st_mtime_ns:x}-{stat.st_size:x}-{stat.st_ino:x}"
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)

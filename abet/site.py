@@ -1,7 +1,7 @@
 """The site file ``abet.site.yaml``: the one place where a user's paths stand. No torch import.
 
 Found through ``$ABET_SITE``, else in the working directory, else in the nearest folder above it. Relative paths in
-it are relative to the file itself. ``abet.site.example.yaml`` is the commented template.
+it are relative to the file itself. ``abet.site.example.yaml`` is the commented template; `abet init` fills it in.
 """
 
 import os
@@ -27,6 +27,9 @@ class S3Settings(Strict):
     region: str | None = Field(default=None, description="region of the bucket; empty: as ~/.aws/config says")
     checksums: Literal["when_supported", "when_required"] = Field(
         default="when_supported", description="when_required for servers that know no CRC checksums"
+    )
+    patience_seconds: int = Field(
+        default=120, ge=0, description="how long to go on trying while the server does not answer, or restarts"
     )
 
     @field_validator("endpoint")
@@ -56,7 +59,7 @@ class SiteConfig(Strict):
     )
     s3: S3Settings = S3Settings()
 
-    @field_validator("data", mode="before")
+    @field_validator("data", "s3", mode="before")
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
         return {} if value is None else value

@@ -17,7 +17,7 @@ LAYERS = (
     {"version", "errors", "names", "text"},
     {"devices", "files", "labels", "places", "progress", "memory", "settings"},
     {"config", "exits", "run", "site"},
-    {"storage"},
+    {"batching", "storage"},
     {"data", "distributed", "losses", "metrics", "optim", "promote", "published_file", "report", "scores", "sync"},
     {"checkpoint", "models"},
     {"launch", "published", "samples", "shards"},

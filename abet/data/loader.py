@@ -18,10 +18,11 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 import torch
 
+from abet.batching import BatchPlan
 from abet.config import AugmentationConfig
 from abet.data.images import ImageArray, IndexArray, read_label
 from abet.data.index import Dataset, Pair
-from abet.data.sampling import BatchPlan, Crops, CropSource, micro_batches
+from abet.data.sampling import Crops, CropSource, micro_batches
 from abet.data.workers import CLOSE_SECONDS, POLL_SECONDS, LoaderError, Worker
 from abet.errors import DataError
 from abet.labels import IGNORE

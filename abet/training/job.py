@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from abet.batching import BatchPlan, plan_batches
 from abet.config import Recipe
 from abet.data.index import TRAINING_SETS, Dataset, open_dataset
 from abet.data.loader import require_valid_pixels
-from abet.data.sampling import BatchPlan, plan_batches, steps_per_epoch
+from abet.data.sampling import steps_per_epoch
 from abet.distributed import Topology
 from abet.errors import UsageError, unknown_name
 from abet.training.precision import Arithmetic, choose_arithmetic

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 
+from abet.batching import BatchPlan
 from abet.config import AugmentationConfig
 from abet.data.index import Dataset
 from abet.data.loader import TrainingBatches
-from abet.data.sampling import BatchPlan, micro_batches, sample_rng
+from abet.data.sampling import micro_batches, sample_rng
 from abet.data.transforms import augment
 from abet.data.workers import LoaderError
 from abet.errors import DataError

@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from abet.batching import BatchPlan, plan_batches
 from abet.config import BatchConfig
 from abet.data.sampling import (
-    BatchPlan,
     SampleKey,
     epoch_order,
     micro_batches,
-    plan_batches,
     replacements,
     sample_rng,
     steps_per_epoch,

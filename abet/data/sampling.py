@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from abet.batching import BatchPlan
 from abet.config import AugmentationConfig
 from abet.data.images import ImageArray, IndexArray
 from abet.data.index import Dataset, Pair

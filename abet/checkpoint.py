@@ -9,7 +9,6 @@ training run commits (`abet.training.commit`) is such a folder too, with further
 
 import errno
 import os
-import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from pydantic import Field, ValidationError, field_validator
 from abet.config import ModelConfig
 from abet.errors import CheckpointError, DataError, UsageError
 from abet.files import flush, read_json, sha256_of, temporary_beside, write_json
-from abet.run import CHECKPOINTS, step_name
+from abet.run import CHECKPOINTS, parse_step_name, step_name
 from abet.settings import Strict
 from abet.text import printable
 
@@ -33,6 +32,8 @@ WEIGHTS = "model.safetensors"
 MANIFEST = "manifest.json"
 BEST = "best.json"
 """In a run's ``checkpoints/``: the step of the best mIoU."""
+PUBLISHED_SUFFIXES = (".pth", ".pt", ".tar")
+"""Of the reference's own files."""
 MAX_CLASSES = 256
 """Class maps are uint8."""
 
@@ -222,14 +223,17 @@ def read_manifest(folder: Path) -> Manifest:
         raise CheckpointError(
             f"{folder}: no checkpoint ({MANIFEST} is missing); `abet checkpoint import REF.pth --output DIR` makes one"
         )
+    return parse_manifest(read_json(folder / MANIFEST), source=folder / MANIFEST)
+
+
+def parse_manifest(values: Mapping[str, Any], *, source: object) -> Manifest:
+    """The manifest that was read from ``source``. Raises CheckpointError when it is not one of ours."""
     try:
-        return Manifest.model_validate(read_json(folder / MANIFEST))
+        return Manifest.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = printable(".".join(str(part) for part in first["loc"]))
-        raise CheckpointError(
-            f"{folder / MANIFEST}: not a manifest of this version ({where}: {first['msg']})"
-        ) from None
+        raise CheckpointError(f"{source}: not a manifest of this version ({where}: {first['msg']})") from None
 
 
 def verify(folder: Path, manifest: Manifest, *, only: Collection[str] | None = None) -> None:
@@ -278,20 +282,35 @@ def load_tensors(path: Path) -> "dict[str, torch.Tensor]":
     return dict(tensors)
 
 
-def step_folder(run: Path, step: int) -> Path:
-    """Where a run directory keeps the checkpoint of ``step``."""
-    return run / CHECKPOINTS / step_name(step)
+def step_folder(run: Path, step: int, *, generation: int = 0) -> Path:
+    """Where a run directory keeps the checkpoint of ``step``, or would keep it.
+
+    A run that was copied from S3 has a generation in the names of its steps. What is added there needs one too, that
+    of its trainer: it tells newer from older.
+    """
+    paths = step_paths(run)
+    names = [parse_step_name(path.name) for path in paths]
+    there = next((path for path, name in zip(paths, names, strict=True) if name and name[1] == step), None)
+    newest = max((name[0] for name in names if name), default=0)
+    return there or run / CHECKPOINTS / step_name(step, max(newest, generation) if newest else 0)
+
+
+def step_paths(run: Path) -> list[Path]:
+    """Every folder that is named like a run's checkpoint, verified or not, newest first."""
+    folder = run / CHECKPOINTS
+    paths = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    found = [(name, path) for path in paths if (name := parse_step_name(path.name))]
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def step_folders(run: Path) -> dict[int, Path]:
-    """Step -> folder, newest first, of everything that is named like a run's checkpoint, verified or not."""
-    found = {}
-    if (run / CHECKPOINTS).is_dir():
-        for path in (run / CHECKPOINTS).iterdir():
-            match = re.fullmatch(r"step-([0-9]{8,})", path.name)
-            if match and path.is_dir() and path == step_folder(run, int(match[1])):
-                found[int(match[1])] = path
-    return dict(sorted(found.items(), reverse=True))
+    """Step -> its newest folder, newest first, of everything that is named like a run's checkpoint, verified or not."""
+    found: dict[int, Path] = {}
+    for path in step_paths(run):
+        name = parse_step_name(path.name)
+        assert name is not None, path
+        found.setdefault(name[1], path)
+    return found
 
 
 def resolve(path: Path) -> Path:
@@ -312,7 +331,7 @@ def resolve(path: Path) -> Path:
                 f"one of {path / CHECKPOINTS} yourself ({there})"
             )
         return folders[best.step]
-    for folder in folders.values():
+    for folder in step_paths(path):
         try:
             verify(folder, read_manifest(folder), only=(WEIGHTS,))
         except DataError:

@@ -84,7 +84,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: no such file") from None
 
 
-def parse_json(content: bytes, *, source: Path | S3Uri) -> dict[str, Any]:
+def parse_json(content: bytes, *, source: object) -> dict[str, Any]:
     """The object in the JSON text that was read from ``source``. Raises DataError when it is damaged or no object."""
     try:
         value = json.loads(content.decode())

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from abet.checkpoint import MANIFEST, read_manifest, resolve, verify
+from abet.checkpoint import MANIFEST, PUBLISHED_SUFFIXES, read_manifest, resolve, verify
 from abet.errors import DataError
-
-PUBLISHED_SUFFIXES = (".pth", ".pt", ".tar")
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,16 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import yaml
 
 from abet.errors import DataError, UsageError
 from abet.files import write_bytes, write_json
+from abet.places import Place
 from abet.version import __version__
 
 CONFIG = "config.yaml"
@@ -33,21 +35,48 @@ OURS = frozenset(
 )
 PACKAGES = ("torch", "numpy", "pillow", "safetensors")
 SHARD_NAME = re.compile(r"shard-(\d+)-of-(\d+)\.npz")
+Agree = Callable[[Path], None]
+"""Called with a file that decides, just written unless it was there: puts in its place what all others see there."""
 
 
-def step_name(step: int) -> str:
-    """``step-00001234``: how files and folders of a training step are named."""
-    return f"step-{step:08d}"
+STEP_NAME = re.compile(r"step-([0-9]{8,})(?:-g([0-9]{4,}))?")
 
 
-def evaluation_dir(run: Path, dataset: str) -> Path:
+def step_name(step: int, generation: int = 0) -> str:
+    """``step-00001234``: how files and folders of a training step are named.
+
+    In S3 the generation of the trainer that wrote it is added (``step-00001234-g0003``), so that no two trainers ever
+    write under one name.
+    """
+    return f"step-{step:08d}" + (f"-g{generation:04d}" if generation else "")
+
+
+def parse_step_name(name: str) -> tuple[int, int] | None:
+    """Generation (0: none in the name) and step of a name that `step_name` makes: in this order newer is larger."""
+    match = STEP_NAME.fullmatch(name)
+    if match is None:
+        return None
+    step, generation = int(match[1]), int(match[2] or 0)
+    return (generation, step) if name == step_name(step, generation) else None
+
+
+@overload
+def evaluation_dir(run: Path, dataset: str) -> Path: ...
+@overload
+def evaluation_dir(run: Place, dataset: str) -> Place: ...
+def evaluation_dir(run: Place, dataset: str) -> Place:
     """Where the evaluation of ``dataset`` stands."""
     return run / "evaluation" / dataset
 
 
+def shard_name(shard: int, shards: int) -> str:
+    """``shard-003-of-008.npz``: the name of shard ``shard`` (1-based) of ``shards``."""
+    return f"shard-{shard:03d}-of-{shards:03d}.npz"
+
+
 def shard_path(run: Path, dataset: str, shard: int, shards: int) -> Path:
     """Path of shard ``shard`` (1-based) of ``shards``."""
-    return evaluation_dir(run, dataset) / f"shard-{shard:03d}-of-{shards:03d}.npz"
+    return evaluation_dir(run, dataset) / shard_name(shard, shards)
 
 
 def sample_path(run: Path, dataset: str, image_name: str, *, kind: str = "samples") -> Path:
@@ -56,7 +85,11 @@ def sample_path(run: Path, dataset: str, image_name: str, *, kind: str = "sample
     return evaluation_dir(run, dataset) / kind / f"{file_name}.npz"
 
 
-def open_run(run: Path, config: dict[str, Any]) -> None:
+def nobody_else(path: Path) -> None:
+    """`Agree` for a run on this machine: what stands there is what all see."""
+
+
+def open_run(run: Path, config: dict[str, Any], *, agree: Agree = nobody_else) -> None:
     """Begin or rejoin a run directory that belongs to ``config["checkpoint"]["sha256"]``.
 
     Shards may start at the same moment: one of them writes, and all compare with what stands there then.
@@ -64,8 +97,10 @@ def open_run(run: Path, config: dict[str, Any]) -> None:
     """
     refuse_foreign(run, config)
     write_bytes(evaluation_config(run), yaml.safe_dump(config, sort_keys=False).encode(), keep_existing=True)
+    agree(evaluation_config(run))
     refuse_foreign(run, config)
     write_json(run / PROVENANCE, provenance(), keep_existing=True)
+    agree(run / PROVENANCE)
 
 
 def refuse_foreign(run: Path, config: dict[str, Any]) -> None:
@@ -95,9 +130,14 @@ def require_ours(run: Path) -> None:
 
     A training run stays one, whatever people put beside its files.
     """
-    if (run / OWNER).is_file() and (run / CONFIG).is_file():
-        return
-    if run.exists() and (not run.is_dir() or any(map(_is_foreign, run.iterdir()))):
+    if run.exists():
+        require_ours_among(run, [path.name for path in run.iterdir()] if run.is_dir() else [run.name])
+
+
+def require_ours_among(run: Place, names: Iterable[str]) -> None:
+    """The same by the names of what lies directly below ``run``."""
+    there = set(names)
+    if not {OWNER, CONFIG} <= there and any(map(_is_foreign, there)):
         raise UsageError(f"{run} is not empty and not a run directory: choose another --output")
 
 
@@ -108,9 +148,9 @@ def require_trainable(run: Path) -> None:
         raise UsageError(f"{run} holds evaluations ({CONFIG} names their checkpoint): choose another --output to train")
 
 
-def _is_foreign(path: Path) -> bool:
+def _is_foreign(name: str) -> bool:
     """Not what another shard, starting at this moment, may have written since we looked."""
-    return path.name not in OURS and not path.name.startswith(".")
+    return name not in OURS and not name.startswith(".")
 
 
 def _same_checkpoint(run: Path, config: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ LAYERS = (
     {"batching", "storage"},
     {"data", "distributed", "losses", "metrics", "optim", "promote", "published_file", "report", "scores", "sync"},
     {"checkpoint", "models"},
-    {"launch", "published", "samples", "shards"},
+    {"launch", "published", "remote", "samples", "shards"},
     {"detector", "listing"},
     {"controls", "evaluate", "merge", "predict", "compare", "training"},
     {"train"},

@@ -42,8 +42,18 @@ def free_ports(in_a_row: int) -> int:
     raise RuntimeError(f"50 tries found no {in_a_row} free ports in a row from {PORTS.start} to {PORTS.stop}")
 
 
+def run_script(name: str, **env: object) -> None:
+    """Run a script of slurm/one-machine with variables added to the environment; what it says is in the error."""
+    environment = os.environ | {name: str(value) for name, value in ({"WEED": weed() or ""} | env).items()}
+    done = subprocess.run(
+        [SCRIPTS / name], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{name}:\n{done.stdout}")
+
+
 class S3Server:
-    """One server with its state in `root`, a folder with a short path; ports and keys outlive a restart.
+    """One server with its state below `root`, a folder with a short path; ports and keys outlive a restart.
 
     Attributes:
         endpoint: URL of the gateway.
@@ -54,6 +64,7 @@ class S3Server:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.state = root / "s3"
         self.port = free_ports(PORTS_IN_A_ROW)
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.settings = S3Settings(endpoint=self.endpoint, region="us-east-1")
@@ -71,7 +82,7 @@ class S3Server:
 
     def kill(self) -> None:
         """End it as a crash would: SIGKILL, with connections open. Returns when its ports are closed."""
-        os.kill(int((self.root / "pid").read_text()), signal.SIGKILL)
+        os.kill(int((self.state / "pid").read_text()), signal.SIGKILL)
         deadline = time.monotonic() + 10
         while self._listens():
             assert time.monotonic() < deadline, "a killed server still listens"
@@ -84,7 +95,7 @@ class S3Server:
         name = f"bucket-{os.getpid()}-{next(self._numbers)}"
         keys = dict(
             line.split(" = ")
-            for line in (self.root / "credentials").read_text().splitlines()
+            for line in (self.state / "credentials").read_text().splitlines()
             if not line.startswith("[")
         )
         boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1", **keys).create_bucket(Bucket=name)
@@ -96,19 +107,12 @@ class S3Server:
 
     def _env(self, credentials: str) -> dict[str, str]:
         return {
-            "AWS_SHARED_CREDENTIALS_FILE": str(self.root / credentials),
-            "AWS_CONFIG_FILE": str(self.root / "no-config"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(self.state / credentials),
+            "AWS_CONFIG_FILE": str(self.state / "no-config"),
             "AWS_EC2_METADATA_DISABLED": "true",
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
         }
 
     def _script(self, name: str) -> None:
-        program = weed()
-        assert program, "asked for a server where there is no program"
-        env = os.environ | {"ABET_S3_ROOT": str(self.root), "ABET_S3_PORT": str(self.port), "WEED": program}
-        done = subprocess.run(
-            [SCRIPTS / name], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-        )
-        if done.returncode:
-            raise RuntimeError(f"{name}:\n{done.stdout}")
+        run_script(name, ABET_CLUSTER_ROOT=self.root, ABET_S3_PORT=self.port)

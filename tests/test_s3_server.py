@@ -3,6 +3,7 @@
 import os
 import stat
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def test_what_was_stored_outlives_a_kill(s3: S3Server):
 
 def test_keys_are_private(s3: S3Server):
     for name in ("credentials", "credentials-readonly", "s3.json"):
-        assert stat.S_IMODE((s3.root / name).stat().st_mode) == 0o600
+        assert stat.S_IMODE((s3.state / name).stat().st_mode) == 0o600
 
 
 def up(**env: object) -> subprocess.CompletedProcess[str]:
@@ -75,21 +76,37 @@ def up(**env: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_starting_twice_changes_nothing(s3: S3Server):
-    before = (s3.root / "pid").read_text()
+    before = (s3.state / "pid").read_text()
     began = time.monotonic()
     s3.start()
-    assert (s3.root / "pid").read_text() == before
+    assert (s3.state / "pid").read_text() == before
     assert time.monotonic() - began < 5
 
 
-def test_ports_that_are_taken_are_named(s3: S3Server, tmp_path: Path):
-    done = up(ABET_S3_ROOT=tmp_path / "other", ABET_S3_PORT=s3.port - 3)
+def test_ports_that_are_taken_are_named(s3: S3Server):
+    root = Path(tempfile.gettempdir()) / f"abet-none-{os.getpid()}"
+    done = up(ABET_CLUSTER_ROOT=root, ABET_S3_PORT=s3.port - 3)
     assert done.returncode == 1
     assert done.stderr.startswith(f"s3-up: port {s3.port} is taken; set ABET_S3_PORT")
-    assert not (tmp_path / "other").exists()
+    assert not root.exists()
+
+
+@pytest.mark.parametrize("port", ["http", "80", "65535", "$(exit 1)", "1e4"])
+def test_a_port_that_is_none_is_refused(port: str):
+    done = up(ABET_S3_PORT=port)
+    assert done.returncode == 1
+    assert f"ABET_S3_PORT={port}: expected a port" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["a b", "a'b", "a;b", "a\nb"])
+def test_paths_that_configuration_files_cannot_hold_are_refused(tmp_path: Path, name: str):
+    done = up(ABET_CLUSTER_ROOT=tmp_path / name)
+    assert done.returncode == 1
+    assert "use letters, digits and / . _ - alone" in done.stderr
+    assert not (tmp_path / name).exists()
 
 
 def test_paths_too_long_for_a_socket_are_refused(tmp_path: Path):
-    done = up(ABET_S3_ROOT=tmp_path / ("long" * 30), ABET_S3_PORT=free_ports(8))
+    done = up(ABET_CLUSTER_ROOT=tmp_path / ("long" * 30), ABET_S3_PORT=free_ports(8))
     assert done.returncode == 1
-    assert "set ABET_S3_ROOT to a path of 85 at most" in done.stderr
+    assert "paths of sockets end at 107, so use 65 at most" in done.stderr

@@ -25,17 +25,18 @@ from abet.checkpoint import (
     staged,
     step_folder,
     step_folders,
+    step_paths,
     write_into,
 )
 from abet.errors import AbetError, CheckpointError, DataError
 from abet.files import read_json, sha256_of, temporary_beside, write_json
-from abet.run import CHECKPOINTS, step_name
+from abet.run import CHECKPOINTS, parse_step_name, step_name
 from abet.settings import Strict
 from abet.training.ownership import Ownership
 from abet.training.state import TrainState, check_state, files_of, manifest_of
 
 LATEST = "latest.json"
-PARTIAL = re.compile(r"\.(step-[0-9]{8,}|latest|best|owner)\.[0-9a-f]{16}\.partial(\.json)?")
+PARTIAL = re.compile(r"\.(step-[0-9]{8,}(-g[0-9]{4,})?|latest|best|owner)\.[0-9a-f]{16}\.partial(\.json)?")
 """What `abet.files.temporary_beside` makes of the names that a trainer writes."""
 
 
@@ -46,11 +47,12 @@ class Latest(Strict):
     manifest_sha256: str
 
 
-def commit(ownership: Ownership, state: TrainState, *, keep_last: int) -> Path:
+def commit(ownership: Ownership, state: TrainState, *, keep_last: int, in_use: int | None = None) -> Path:
     """Save ``state`` as a checkpoint of the run; returns its folder.
 
     A step that is there and verifies is kept as it is. ``best.json`` follows ``state.best`` once that step is
-    committed. Kept of the steps up to this one: the newest ``keep_last`` and the best.
+    committed. Kept of the steps up to this one: the newest ``keep_last``, the best, and ``in_use``, which is being
+    copied elsewhere.
 
     Raises:
         LostOwnership: a later trainer owns the run; nothing is changed.
@@ -58,7 +60,7 @@ def commit(ownership: Ownership, state: TrainState, *, keep_last: int) -> Path:
     """
     assert keep_last >= 1, keep_last
     run = ownership.run
-    folder = step_folder(run, state.step)
+    folder = step_folder(run, state.step, generation=ownership.owner.generation)
     with ownership.exclusive():
         if not folder.parent.is_dir():
             folder.parent.mkdir()
@@ -72,7 +74,7 @@ def commit(ownership: Ownership, state: TrainState, *, keep_last: int) -> Path:
                     _discard(folder)
         _advance_latest(run, state.step)
         _advance_best(run, state.best)
-        _prune(run, state, keep_last)
+        _prune(run, state, keep_last, in_use)
     return folder
 
 
@@ -84,7 +86,13 @@ def _fault(folder: Path) -> str | None:
         return str(error)
     except OSError as error:  # no permission, unreadable sectors, removed meanwhile
         return error.strerror or type(error).__name__
-    return None if folder.name == step_name(step) else f"holds step {step}"
+    return None if _step_of(folder) == step else f"holds step {step}"
+
+
+def _step_of(folder: Path) -> int:
+    name = parse_step_name(folder.name)
+    assert name is not None, folder
+    return name[1]
 
 
 def newest(run: Path) -> tuple[Path | None, list[str]]:
@@ -93,7 +101,7 @@ def newest(run: Path) -> tuple[Path | None, list[str]]:
     Only manifests count. ``latest.json`` adds a line when it names a later step that is gone.
     """
     skipped: list[str] = []
-    for folder in step_folders(run).values():
+    for folder in step_paths(run):
         fault = _fault(folder)
         if fault is None:
             return folder, [*_missing_latest(run), *skipped]
@@ -156,14 +164,15 @@ def _write(path: Path, value: Strict) -> None:
     flush_folder(path.parent)
 
 
-def _prune(run: Path, state: TrainState, keep_last: int) -> None:
+def _prune(run: Path, state: TrainState, keep_last: int, in_use: int | None) -> None:
     """Remove older steps. Later ones stay: they are another trainer's, or damaged and replaced when we get there."""
     older = [step for step in step_folders(run) if step < state.step]
     recorded = read_best(run)
-    best = {record.step for record in (recorded, state.best) if record is not None}
-    unwanted = [step for step in older[keep_last - 1 :] if step not in best]
-    for step in unwanted:
-        _discard(step_folder(run, step))
+    wanted = {in_use} | {record.step for record in (recorded, state.best) if record is not None}
+    unwanted = {step for step in older[keep_last - 1 :] if step not in wanted}
+    for folder in step_paths(run):
+        if _step_of(folder) in unwanted:
+            _discard(folder)
 
 
 def _discard(folder: Path) -> None:
@@ -200,7 +209,7 @@ def take_over(run: Path, resumed: TrainState | None) -> Ownership:
     """
     ownership = Ownership.take(run)
     folder, _ = newest(run)
-    if folder != (None if resumed is None else step_folder(run, resumed.step)):
+    if (None if folder is None else _step_of(folder)) != (None if resumed is None else resumed.step):
         there = "none" if folder is None else folder.name
         raise AbetError(
             f"{run}: another trainer changed the newest checkpoint ({there} now) while this one started; that one "

@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PROFILES: Final = ROOT / "slurm" / "profiles"
 ENVIRONMENT: Final = (
     *("HOME", "PATH", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME"),
-    *("ABET_SITE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
+    *("ABET_JOBS", "ABET_ROOT", "ABET_SITE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
     *("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"),
     *("AWS_CA_BUNDLE", "AWS_EC2_METADATA_DISABLED"),
 )
@@ -51,6 +51,7 @@ class SlurmProfile(Strict):
     python: str = Field(
         default=".venv/bin/python", description="without a container: Python of the full install; from the checkout"
     )
+    host_python: str = Field(default="python3", description="with a container: Python 3.11 or newer of the bare node")
     setup: tuple[str, ...] = Field(default=(), description="shell lines before the job, e.g. module load cuda")
     environment: tuple[str, ...] = Field(
         default=(), description="names of further variables of the submitter that jobs get"

@@ -24,9 +24,10 @@ from types import FrameType
 from typing import Final, Literal
 
 from abet.exits import DONE, FAILED, INTERRUPTED, JOB_ID, PROGRESS_FILE, STOPPED, VERDICT_FILE, Ending, reduce_exits
-from abet.files import read_json, write_json
+from abet.files import read_json
 from jobs import attempts
 from jobs.cluster import Cluster, requeue_by_scontrol, slurm_cluster
+from jobs.copying import start_copying
 
 POLL_SECONDS: Final = 0.1
 WAIT_FOR_NODES_SECONDS: Final = 90.0
@@ -66,15 +67,18 @@ class Outcome:
     cause: Cause
 
 
-def supervise(task: Task, cluster: Cluster) -> Outcome:
+def supervise(task: Task, cluster: Cluster, *, copy_to: Path | None = None) -> Outcome:
     """Run one attempt of ``task`` to its end. Call it from the main thread.
+
+    With ``copy_to``, a folder, what the command prints goes there too (stdout and stderr apart); a scheduler's job
+    needs none, its logs are the scheduler's.
 
     Raises OSError where the record folder cannot be written: nothing is started then.
     """
     record = Path(task.record)
     attempt = attempts.begin(record, cluster, name=task.name)
     with _listening() as received, tempfile.TemporaryDirectory(prefix="abet-supervisor-") as private:
-        code, reason = _run(task, cluster, record, Path(private), received)
+        code, reason = _run(task, cluster, Path(private), received, copy_to)
         attempts.leave_word(record, attempt, cluster.node_rank, code=code, reason=reason, signals=received)
         if cluster.node_rank:
             return Outcome(code=code, reason=reason, cause="done" if code == DONE else "failed")
@@ -84,7 +88,8 @@ def supervise(task: Task, cluster: Cluster) -> Outcome:
     return outcome
 
 
-def _run(task: Task, cluster: Cluster, record: Path, private: Path, received: list[int]) -> tuple[int, str]:
+def _run(task: Task, cluster: Cluster, private: Path, received: list[int], copy_to: Path | None) -> tuple[int, str]:
+    record = Path(task.record)
     verdict = record / f".verdict-{cluster.node_rank}-{private.name}.json"  # a container sees the record folder
     environment = {
         **os.environ,
@@ -94,15 +99,19 @@ def _run(task: Task, cluster: Cluster, record: Path, private: Path, received: li
         VERDICT_FILE: str(verdict),
     }
     try:
-        child = subprocess.Popen(command_line(task, cluster), env=environment)
+        pipe = None if copy_to is None else subprocess.PIPE
+        child = subprocess.Popen(command_line(task, cluster), env=environment, stdout=pipe, stderr=pipe)
     except OSError as error:
         return FAILED, f"{shlex.join(task.runner)}: {error.strerror}; check `python:` or the container of the profile"
+    copying = [] if copy_to is None else start_copying(child, copy_to)
     forwarded = 0
     while child.poll() is None:
         for number in received[forwarded:]:
             child.send_signal(number)
             forwarded += 1
         time.sleep(POLL_SECONDS)
+    for thread in copying:
+        thread.join()
     code = _code_of(child.returncode, received)
     reason = read_json(verdict)["reason"] if verdict.exists() else _unspoken(child.returncode)
     verdict.unlink(missing_ok=True)

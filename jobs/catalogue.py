@@ -1,0 +1,233 @@
+"""The jobs that exist, as JobSpecs: training by recipe, sharded evaluation with its merge, the report, the pipeline.
+
+One source: `make`, ``python -m jobs`` and the committed files of slurm/ and k8s/ all come from here.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from abet.batching import plan_batches
+from abet.config import Recipe, load_recipe
+from abet.errors import unknown_name
+from abet.names import OOD_NAMES
+from abet.places import Place, S3Uri
+from abet.promote import PRETRAINING_CLASSES, newest_promoted
+from abet.run import CHECKPOINTS
+from abet.settings import parse
+from abet.site import SiteConfig, data_root
+from abet.storage import open_storage
+from jobs.spec import SHARD, JobSpec
+
+CPUS_PER_GPU: Final = 8
+MEMORY_GIB_PER_GPU: Final = 60
+SHARDS: Final = 8
+GPUS_OF_RECIPE: Final = 8
+"""What recipes for the real data sets are written for; the demos train on CPUs."""
+NONE: Final = "none"
+"""As a snapshot: start from nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What somebody asked for beside the job's name; None: the job's own value."""
+
+    name: str | None = None
+    nodes: int | None = None
+    gpus: int | None = None
+    """Per node."""
+    processes: int | None = None
+    """Per node; without GPUs."""
+    cpus: int | None = None
+    memory_gib: int | None = None
+    time_limit_minutes: int | None = None
+    retries: int | None = None
+    run: str | None = None
+    """Name of the run below the artifacts."""
+    output: Place | None = None
+    snapshot: Place | str | None = None
+    checkpoint: Place | None = None
+    data_root: Place | None = None
+    shards: int | None = None
+    changes: tuple[str, ...] = ()
+    """--set KEY=VALUE of the recipe."""
+    allow_below_target: bool = False
+    secrets: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    """Further options of the abet command, as they stand."""
+
+
+def training(recipe: str, request: Request, site: SiteConfig) -> JobSpec:
+    """One training run. Raises UsageError where recipe, data, start weights or the number of GPUs cannot be meant."""
+    settings = load_recipe(recipe, changes=request.changes)
+    short = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
+    output = request.output or site.artifacts / (request.run or short)
+    root = data_root(site, settings.data.dataset, request.data_root)
+    gpus = request.gpus if request.gpus is not None else (0 if short.startswith("demo_") else GPUS_OF_RECIPE)
+    processes = gpus or request.processes or 1
+    nodes = request.nodes or 1
+    plan_batches(settings.batch, processes * nodes, settings.training.sync_batch_norm)
+    command = ["train", recipe, "--output", str(output)]
+    if request.data_root is not None or dataset_is_elsewhere(site, settings):
+        command += ["--data-root", str(root)]
+    snapshot = _snapshot(settings, request, site)
+    command += [] if snapshot is None else ["--snapshot", str(snapshot)]
+    for change in request.changes:
+        command += ["--set", change]
+    command += ["--allow-below-target"] if request.allow_below_target else []
+    return _spec(
+        request,
+        name=request.name or job_name(short),
+        kind="train",
+        recipe=recipe,
+        command=(*command, *request.options),
+        nodes=nodes,
+        gpus_per_node=gpus,
+        processes_per_node=processes,
+        cpus_per_node=request.cpus or (gpus * CPUS_PER_GPU or 2 * processes),
+        memory_gib=request.memory_gib or (gpus * MEMORY_GIB_PER_GPU or 4 * processes),
+        time_limit_minutes=request.time_limit_minutes or (24 * 60 if gpus else 60),
+        shared_memory_gib=max(1, 8 * gpus),
+        artifacts=str(output),
+        grace_seconds=300 if gpus else 60,
+    )
+
+
+def dataset_is_elsewhere(site: SiteConfig, recipe: Recipe) -> bool:
+    """Whether the node's own site file would not name the data."""
+    return recipe.data.dataset not in site.data
+
+
+def _snapshot(recipe: Recipe, request: Request, site: SiteConfig) -> Place | None:
+    """Start weights: those named; for fine-tuning else the newest promoted pre-training."""
+    if request.snapshot == NONE:
+        return None
+    if request.snapshot is not None:
+        assert not isinstance(request.snapshot, str)
+        return request.snapshot
+    return newest_promoted(site, PRETRAINING_CLASSES).checkpoint if recipe.data.dataset == "cityscapes" else None
+
+
+def evaluation(
+    dataset: str, request: Request, site: SiteConfig, *, run: Place, missing: Sequence[int]
+) -> list[JobSpec]:
+    """The array over the shards that are ``missing`` in ``run``, and the merge that waits for it.
+
+    With one shard the evaluation merges by itself.
+    """
+    if dataset not in OOD_NAMES:
+        raise unknown_name(kind="data set to evaluate", name=dataset, choices=OOD_NAMES)
+    shards = request.shards or 1
+    root = data_root(site, dataset, request.data_root)
+    checkpoint = request.checkpoint or default_checkpoint(site)
+    command = ["evaluate", "--dataset", dataset, "--checkpoint", str(checkpoint), "--output", str(run)]
+    command += ["--data-root", str(root)] if request.data_root is not None else []
+    gpus = 1 if request.gpus is None else request.gpus
+    slug = job_name(dataset)
+    one = _spec(
+        request,
+        name=request.name or f"eval-{slug}",
+        kind="evaluate",
+        command=(*command, *request.options),
+        gpus_per_node=gpus,
+        cpus_per_node=request.cpus or (CPUS_PER_GPU if gpus else 2),
+        memory_gib=request.memory_gib or (MEMORY_GIB_PER_GPU if gpus else 8),
+        time_limit_minutes=request.time_limit_minutes or 240,
+        artifacts=str(run),
+        grace_seconds=30,
+    )
+    if shards == 1:
+        return [one]
+    sharded = (*command, "--shard", f"{SHARD}/{shards}", *request.options)
+    array = one.model_copy(update={"command": sharded, "shards": tuple(missing)})
+    merge = _small(
+        request, name=f"merge-{slug}", kind="merge", command=("merge", str(run), "--dataset", dataset), run=run
+    )
+    if not missing:
+        return [merge]
+    return [JobSpec.model_validate(array.model_dump()), merge.model_copy(update={"after": (array.name,)})]
+
+
+def default_checkpoint(site: SiteConfig) -> Place:
+    """What is evaluated when nothing is named: the site's, else the newest promoted detector."""
+    return site.checkpoint or newest_promoted(site).checkpoint
+
+
+def run_of(checkpoint: Place, site: SiteConfig) -> Place:
+    """Where evaluations of a checkpoint go: the run that it belongs to, else a run of its name below the artifacts."""
+    if checkpoint.name.startswith("step-") and checkpoint.parent.name == CHECKPOINTS:
+        return checkpoint.parent.parent
+    if isinstance(checkpoint, S3Uri):
+        is_run = bool(open_storage(checkpoint, site.s3).list(f"{CHECKPOINTS}/"))
+    else:
+        is_run = (checkpoint / CHECKPOINTS).is_dir()
+    return checkpoint if is_run else site.artifacts / checkpoint.name.removesuffix(".pth")
+
+
+def report(runs: Sequence[Place], request: Request) -> JobSpec:
+    """The page of one or more evaluated runs, written beside the first."""
+    page = request.output or runs[0] / "report.html"
+    command = ("report", *map(str, runs), "--output", str(page), *request.options)
+    return _small(request, name=request.name or "report", kind="report", command=command, run=runs[0])
+
+
+def pipeline(pretrain: str, finetune: str, request: Request, site: SiteConfig) -> list[JobSpec]:
+    """Pre-training, fine-tuning, evaluation of both OOD sets and the report; each waits for what it needs.
+
+    ``request.snapshot`` starts the pre-training; ``request.run`` names the folder below the artifacts that holds both
+    runs. ``request.shards`` of each evaluation.
+    """
+    base = site.artifacts / (request.run or "pipeline")
+    shared = replace(request, name=None, output=None, checkpoint=None, options=())
+    evaluate_gpus = 0 if shared.gpus == 0 or finetune.startswith("demo_") else 1
+    first = training(pretrain, replace(shared, output=base / "pretrain"), site)
+    second = training(finetune, replace(shared, output=base / "finetune", snapshot=base / "pretrain"), site)
+    second = second.model_copy(update={"after": (first.name,)})
+    jobs, merges = [first, second], list[str]()
+    for dataset in OOD_NAMES:
+        wanted = replace(
+            shared, checkpoint=base / "finetune", gpus=evaluate_gpus, nodes=None, processes=None, changes=()
+        )
+        shards = request.shards or SHARDS
+        made = evaluation(
+            dataset, replace(wanted, shards=shards), site, run=base / "finetune", missing=range(1, shards + 1)
+        )
+        jobs += [made[0].model_copy(update={"after": (second.name,)}), *made[1:]]
+        merges.append(made[-1].name)
+    page = report([base / "finetune"], shared)
+    return [*jobs, page.model_copy(update={"after": tuple(merges)})]
+
+
+def job_name(text: str) -> str:
+    """A name that every scheduler takes, from a recipe's or data set's."""
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].rstrip("-")
+    return name if name[:1].isalpha() else f"job-{name}".rstrip("-")
+
+
+def _small(request: Request, *, name: str, kind: str, command: tuple[str, ...], run: Place) -> JobSpec:
+    return _spec(
+        request,
+        name=name,
+        kind=kind,
+        command=command,
+        cpus_per_node=2,
+        memory_gib=8,
+        time_limit_minutes=60,
+        artifacts=str(run),
+        grace_seconds=30,
+    )
+
+
+def _spec(request: Request, **values: Any) -> JobSpec:
+    values["secrets"] = request.secrets
+    if request.retries is not None:
+        values["retries"] = request.retries
+    return parse(JobSpec, values, source="job")
+
+
+def local_folders(site: SiteConfig) -> tuple[str, ...]:
+    """The folders of this machine that jobs read and write: what a container must see."""
+    places = [*site.data.values(), site.artifacts, site.checkpoint, site.weights, site.jobs, site.scratch]
+    return tuple(dict.fromkeys(str(place) for place in places if place is not None and not isinstance(place, S3Uri)))

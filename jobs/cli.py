@@ -1,0 +1,231 @@
+"""python -m jobs submit | render | status | logs | cancel"""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final, Literal, NoReturn
+
+import typer
+
+from abet.config import recipe_names
+from abet.errors import AbetError, UsageError, unknown_name
+from abet.names import OOD_NAMES
+from abet.places import Place, parse_place
+from abet.site import SiteConfig, load_site
+from jobs import catalogue, watching
+from jobs.catalogue import NONE, Request
+from jobs.executors.local import LocalExecutor
+from jobs.profile import load_profile
+from jobs.records import find, records
+from jobs.spec import JobSpec
+from jobs.status import statuses
+
+Where = Literal["auto", "local", "slurm"]
+JOBS: Final = ("evaluate", "report", "pipeline")
+"""Beside the recipes, which are jobs by their own names."""
+
+app = typer.Typer(
+    help="Submit abet's jobs to SLURM or run them here; run it from the checkout.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def submit(
+    job: Annotated[
+        str, typer.Argument(help="A recipe (mapillary_pretrain, ..., or a .yaml path), evaluate, report or pipeline.")
+    ],
+    on: Annotated[Where, typer.Option(help="auto: SLURM where sbatch is on PATH, else this machine.")] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print exactly what would be submitted, and stop.")
+    ] = False,
+    profile: Annotated[str | None, typer.Option(help="SLURM profile. Default: the site file's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the job for the scheduler.")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Machines.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs of each machine.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Without GPUs: training processes of each machine.")
+    ] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="CPUs of each machine.")] = None,
+    memory_gib: Annotated[int | None, typer.Option(min=1, help="Memory of each machine.")] = None,
+    time_limit_minutes: Annotated[int | None, typer.Option(min=1, help="Time limit; a run goes on after it.")] = None,
+    retries: Annotated[int | None, typer.Option(min=0, help="Restarts in a row without a new checkpoint.")] = None,
+    run: Annotated[str | None, typer.Option(help="Name of the run below the artifacts.")] = None,
+    output: Annotated[str | None, typer.Option(help="Place of the run, instead.")] = None,
+    snapshot: Annotated[str | None, typer.Option(help="Start weights; none: from nothing.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="What is evaluated or reported.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="What it is evaluated on.")] = None,
+    data_root: Annotated[str | None, typer.Option(help="Place of the data set. Default: the site file's.")] = None,
+    shards: Annotated[int | None, typer.Option(min=1, help="Parts of an evaluation. Default: 8 on SLURM.")] = None,
+    pretrain: Annotated[str, typer.Option(help="First recipe of the pipeline.")] = "mapillary_pretrain",
+    finetune: Annotated[str, typer.Option(help="Second recipe of the pipeline.")] = "cityscapes_finetune",
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe; repeat for more.")
+    ] = None,
+    allow_below_target: Annotated[
+        bool, typer.Option("--allow-below-target", help="Go on with a run whose mIoU misses its target.")
+    ] = False,
+    secret: Annotated[
+        list[str] | None, typer.Option(help="Name of a variable that the job needs; its value is never written.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Further option of the abet command; repeat for more.")
+    ] = None,
+) -> None:
+    """Submit a job, or several that wait for each other. The same command again goes on where a run stopped."""
+    site = load_site()
+    place = _choose(on)
+    request = Request(
+        name=name,
+        nodes=nodes,
+        gpus=gpus,
+        processes=processes,
+        cpus=cpus,
+        memory_gib=memory_gib,
+        time_limit_minutes=time_limit_minutes,
+        retries=retries,
+        run=run,
+        output=_place(output),
+        snapshot=NONE if snapshot == NONE else _place(snapshot),
+        checkpoint=_place(checkpoint),
+        data_root=_place(data_root),
+        shards=shards or (catalogue.SHARDS if place == "slurm" else 1),
+        changes=tuple(changes or ()),
+        allow_below_target=allow_below_target,
+        secrets=tuple(secret or ()),
+        options=tuple(option or ()),
+    )
+    specs = _specs(job, request, site, dataset=dataset, pretrain=pretrain, finetune=finetune, ask=not dry_run)
+    if place == "local":
+        local = LocalExecutor(site=site)
+        if dry_run:
+            typer.echo(local.render(specs), nl=False)
+            return
+        raise typer.Exit(local.submit(specs))
+    from jobs.executors.slurm import SlurmExecutor
+
+    slurm = SlurmExecutor(site=site, profile=load_profile(profile or site.profile))
+    if dry_run:
+        typer.echo(slurm.render(specs), nl=False)
+        return
+    require_places(specs, site)
+    for record in slurm.submit(specs):
+        typer.echo(f"submitted {record.job.id} as SLURM job {record.job.number}; records and logs: {record.folder}")
+    typer.echo("follow it: python -m jobs logs -f JOB; how it stands: python -m jobs status")
+
+
+def _choose(on: Where) -> Literal["local", "slurm"]:
+    if on == "auto":
+        return "slurm" if shutil.which("sbatch") else "local"
+    return on
+
+
+def _place(text: str | None) -> Place | None:
+    """Paths are made absolute here: the job runs in another folder."""
+    if text is None:
+        return None
+    place = parse_place(text)
+    return place.expanduser().absolute() if isinstance(place, Path) else place
+
+
+def _specs(
+    job: str, request: Request, site: SiteConfig, *, dataset: str | None, pretrain: str, finetune: str, ask: bool
+) -> list[JobSpec]:
+    if job in recipe_names() or job.endswith((".yaml", ".yml")):
+        return [catalogue.training(job, request, site)]
+    if job == "pipeline":
+        return catalogue.pipeline(pretrain, finetune, request, site)
+    if job == "evaluate":
+        return _evaluation(dataset, request, site, ask=ask)
+    if job == "report":
+        checkpoint = request.checkpoint or catalogue.default_checkpoint(site)
+        return [catalogue.report([catalogue.run_of(checkpoint, site)], request)]
+    raise unknown_name(kind="job", name=job, choices=(*recipe_names(), *JOBS))
+
+
+def _evaluation(dataset: str | None, request: Request, site: SiteConfig, *, ask: bool) -> list[JobSpec]:
+    from abet.shard_set import missing_shards
+
+    if dataset is None:
+        raise UsageError(f"evaluate needs --dataset (make: DATASET=): {' or '.join(OOD_NAMES)}")
+    checkpoint = request.checkpoint or catalogue.default_checkpoint(site)
+    run = request.output or catalogue.run_of(checkpoint, site)
+    shards = request.shards or 1
+    missing = missing_shards(run, dataset, shards, site) if ask and shards > 1 else list(range(1, shards + 1))
+    if len(missing) < shards:
+        typer.echo(f"{shards - len(missing)} of {shards} shards are there and kept: {run}", err=True)
+    return catalogue.evaluation(dataset, request, site, run=run, missing=missing)
+
+
+def require_places(specs: Sequence[JobSpec], site: SiteConfig) -> None:
+    """Raises before anything waits in a queue: where a job writes must be writable for whoever submits it."""
+    from abet.storage import open_storage, require_writable
+
+    for text in dict.fromkeys(spec.artifacts for spec in specs if spec.artifacts):
+        require_writable(open_storage(parse_place(text), site.s3))
+
+
+@app.command()
+def render(
+    output: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("slurm"),
+    profile: Annotated[str | None, typer.Option(help="SLURM profile. Default: the site file's.")] = None,
+) -> None:
+    """Write the batch scripts for login nodes without this Python: pretrain, finetune, eval, merge."""
+    from jobs.sbatch import write_all
+
+    site = load_site()
+    for path in write_all(output, site, load_profile(profile or site.profile)):
+        typer.echo(path)
+
+
+@app.command()
+def status(
+    job: Annotated[str | None, typer.Argument(help="Id, number or name of a job. Default: all of them.")] = None,
+    last: Annotated[int, typer.Option(min=1, help="Only so many of the newest.")] = 20,
+) -> None:
+    """Say how jobs stand, and why. With a job, exits 1 when it ended badly."""
+    from jobs.status import exit_code
+
+    site = load_site()
+    chosen = [find(site.jobs, job)] if job else records(site.jobs)[-last:]
+    found = statuses(chosen)
+    watching.print_statuses(chosen, found)
+    if job:
+        raise typer.Exit(exit_code(found[0]))
+
+
+@app.command()
+def logs(
+    job: Annotated[str, typer.Argument(help="Id, number or name of a job.")],
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job has ended.")] = False,
+) -> None:
+    """Print a job's output; every start of it stands in the same files."""
+    watching.print_logs(find(load_site().jobs, job), follow=follow)
+
+
+@app.command()
+def cancel(
+    job: Annotated[str, typer.Argument(help="Id, number or name of a job.")],
+    now: Annotated[bool, typer.Option("--now", help="Do not wait until it has saved.")] = False,
+) -> None:
+    """Stop a job: it saves first, and goes on where it stopped when it is submitted again."""
+    record = find(load_site().jobs, job)
+    typer.echo(watching.cancel(record, now=now))
+
+
+def main() -> None:
+    """Entry point of ``python -m jobs``."""
+    try:
+        app()
+    except AbetError as error:
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        _fail(f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}", 1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"abet: error: {message}", err=True)
+    sys.exit(code)

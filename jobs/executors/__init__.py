@@ -1,0 +1,1 @@
+"""Where jobs run: each executor renders a job as text (pure) and submits it."""

@@ -1,0 +1,146 @@
+"""The committed ``slurm/*.sbatch``: for login nodes without our Python, equal in behaviour to what submitit submits.
+
+    python -m jobs render --output slurm
+
+The nodes run the same supervisor, which asks scontrol itself to start the job again.
+"""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from abet.errors import UsageError
+from abet.site import SiteConfig
+from jobs import catalogue
+from jobs.catalogue import NONE, Request
+from jobs.executors.parameters import exported_names, sbatch_options, srun_options
+from jobs.profile import SlurmProfile
+from jobs.runtime import runner_of
+from jobs.spec import JobSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """One committed file: a job whose last words come from the command line of sbatch."""
+
+    title: str
+    usage: str
+    spec: JobSpec
+    command: str
+    """Shell words of the abet command."""
+    check: str = ""
+    """Shell line that refuses a call without its arguments."""
+
+
+def scripts(site: SiteConfig) -> Mapping[str, Script]:
+    """File name -> script; name, resources and grace are those of the same job in `jobs.catalogue`."""
+    pretrain = catalogue.training("mapillary_pretrain", Request(snapshot=NONE), site)
+    finetune = catalogue.training("cityscapes_finetune", Request(snapshot=NONE), site)
+    every = range(1, catalogue.SHARDS + 1)
+    some = Request(checkpoint=site.artifacts / "cityscapes_finetune", shards=catalogue.SHARDS)
+    evaluate, merge = catalogue.evaluation("road_anomaly", some, site, run=site.artifacts / "run", missing=every)
+    return {
+        "pretrain.sbatch": Script(
+            title="Mapillary pre-training with the AbeT head, eight GPUs",
+            usage="sbatch slurm/pretrain.sbatch [--snapshot IMAGENET_TRUNK] [further options of abet train]",
+            spec=pretrain,
+            command='train mapillary_pretrain "$@"',
+        ),
+        "finetune.sbatch": Script(
+            title="Cityscapes fine-tuning with the AbeT head, eight GPUs",
+            usage="sbatch slurm/finetune.sbatch PRETRAINED [further options of abet train]",
+            spec=finetune,
+            command='train cityscapes_finetune --snapshot "$@"',
+            check=_needs(1, "PRETRAINED"),
+        ),
+        "eval.sbatch": Script(
+            title=f"Evaluation of a checkpoint on an OOD data set in {catalogue.SHARDS} shards, one GPU each",
+            usage="sbatch slurm/eval.sbatch DATASET CHECKPOINT [further options of abet evaluate]",
+            spec=evaluate.model_copy(update={"name": "evaluate"}),
+            command=f'evaluate --dataset "$1" --checkpoint "$2" --shard "$SLURM_ARRAY_TASK_ID/{catalogue.SHARDS}" '
+            '"${@:3}"',
+            check=_needs(2, "DATASET CHECKPOINT"),
+        ),
+        "merge.sbatch": Script(
+            title="Adds up the shards of an evaluation, once all are there",
+            usage="sbatch --dependency=afterok:NUMBER slurm/merge.sbatch DATASET RUN",
+            spec=merge.model_copy(update={"name": "merge"}),
+            command='merge "$2" --dataset "$1"',
+            check=_needs(2, "DATASET RUN"),
+        ),
+    }
+
+
+def _needs(count: int, words: str) -> str:
+    return f'[ "$#" -ge {count} ] || {{ echo "abet: error: after the script, name {words}" >&2; exit 2; }}'
+
+
+def render(name: str, site: SiteConfig, profile: SlurmProfile) -> str:
+    """The text of one script for this site. Raises UsageError for a container without an image."""
+    script = scripts(site)[name]
+    spec = script.spec
+    options = sbatch_options(spec, profile, exported_names(spec, profile, None))
+    if spec.shards:
+        options["array"] = f"{spec.shards[0]}-{spec.shards[-1]}"
+    options["output"] = "%x-%A_%a.log" if spec.shards else "%x-%j.log"
+    folder = (
+        "$SLURM_JOB_NAME-$SLURM_ARRAY_JOB_ID/shard-$SLURM_ARRAY_TASK_ID"
+        if spec.shards
+        else "$SLURM_JOB_NAME-$SLURM_JOB_ID"
+    )
+    lines = [
+        "#!/bin/bash",
+        f"# {script.title}.",
+        f"#   {script.usage}",
+        "# Submit it from the checkout, or set ABET_ROOT. Rendered by `make manifests`: change the profile instead.",
+        *(_flag(key, value) for key, value in options.items()),
+        "set -euo pipefail",
+        "root=${ABET_ROOT:-$SLURM_SUBMIT_DIR}",
+        '[ -f "$root/jobs/supervisor.py" ] || {',
+        '  echo "abet: error: $root is no checkout of abet: submit from there, or set ABET_ROOT" >&2',
+        "  exit 2",
+        "}",
+        'cd "$root"',
+        *([script.check] if script.check else []),
+        f"record=${{ABET_JOBS:-runs/jobs}}/{folder}",
+        "",
+        f"exec srun --unbuffered {shlex.join(srun_options(spec))} \\",
+        f'  {_host_python(profile)} -m jobs.supervisor --name {spec.name} --record "$record" \\',
+        f"  --processes {spec.processes_per_node if spec.kind == 'train' else 0} --retries {spec.retries} "
+        f"--grace-seconds {spec.grace_seconds} \\",
+        f"  --runner {_runner(spec, site, profile)} \\",
+        f"  -- {script.command}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _flag(key: str, value: str | int | bool) -> str:
+    return f"#SBATCH --{key}" if value is True else f"#SBATCH --{key}={shlex.quote(str(value))}"
+
+
+def _host_python(profile: SlurmProfile) -> str:
+    return shlex.quote(profile.python if profile.container.runtime == "none" else profile.host_python)
+
+
+def _runner(spec: JobSpec, site: SiteConfig, profile: SlurmProfile) -> str:
+    """The runner as one quoted word, by paths that hold from the checkout."""
+    if profile.container.runtime == "none":
+        runner = runner_of(profile, spec, image=None, folders=())
+        words = (*runner.prefix, profile.python, *runner.abet[1:])
+        return shlex.quote(shlex.join(words))
+    folders = catalogue.local_folders(site)
+    return shlex.quote(runner_of(profile, spec, image=site.image, folders=folders).text())
+
+
+def write_all(folder: Path, site: SiteConfig, profile: SlurmProfile) -> list[Path]:
+    """Render every script into ``folder``; returns their paths. Raises UsageError when it is no folder."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; make it first, or name another --output")
+    written = []
+    for name in scripts(site):
+        path = folder / name
+        path.write_text(render(name, site, profile), encoding="utf-8")
+        written.append(path)
+    return written

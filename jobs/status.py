@@ -1,0 +1,115 @@
+"""How a job stands, in one word and a reason: from the scheduler's word and the job's own diary."""
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from abet.exits import FAILED
+from jobs import attempts
+from jobs.executors.states import TaskState, query
+from jobs.records import Record
+
+ENDED = ("done", "below target", "refused", "failed", "stopped", "cancelled", "lost")
+WAITING = {"PENDING", "REQUEUED", "CONFIGURING", "REQUEUE_HOLD", "SPECIAL_EXIT", "REQUEUE_FED"}
+GONE = {"CANCELLED": "cancelled", "COMPLETED": "done", "TIMEOUT": "failed", "NODE_FAIL": "failed"}
+"""What SLURM's last word means for a job whose diary is silent."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """One job, or one task of an array."""
+
+    state: str
+    """waiting, running, or one of ENDED."""
+    detail: str = ""
+    step: int | None = None
+    """Newest step that is safely kept, of a training job."""
+    attempts: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens by itself."""
+        return self.state in ENDED
+
+
+def statuses(known: Sequence[Record]) -> list[Status]:
+    """The status of every record, with one question to the scheduler for all."""
+    told = query(str(record.job.number) for record in known if record.job.on == "slurm" and record.job.number)
+    return [status(record, told.get(str(record.job.number), {})) for record in known]
+
+
+def status(record: Record, told: Mapping[str, TaskState]) -> Status:
+    """One record's, given what SLURM says of its tasks."""
+    shards = record.job.spec.shards
+    if not shards:
+        return _one(record, record.folder, next(iter(told.values()), None))
+    tasks = [told.get(str(index)) or (told.get("") if len(shards) == 1 else None) for index in range(len(shards))]
+    parts = {shard: _one(record, record.shard_folder(shard), task) for shard, task in zip(shards, tasks, strict=True)}
+    return _together(parts)
+
+
+def _one(record: Record, diary: Path, task: TaskState | None) -> Status:
+    history = attempts.read(diary)
+    last = history.attempts[-1] if history.attempts else None
+    if task is not None and task.live:
+        state, detail = _alive(task, history, last)
+    elif last is not None and last.code is not None:
+        state, detail = _word(last), last.reason
+    elif record.job.on == "local":
+        state, detail = _local(record, last)
+    else:
+        state, detail = _silent(task, last)
+    return Status(state, detail, history.step, len(history.attempts))
+
+
+def _alive(task: TaskState, history: attempts.History, last: attempts.Attempt | None) -> tuple[str, str]:
+    count = len(history.attempts)
+    if task.state in WAITING:
+        again = f"again, after {last.cause or 'a silent end'}; " if last else ""
+        return "waiting", f"{again}{task.reason}"
+    return "running", f"attempt {count}" if count > 1 else ""
+
+
+def _silent(task: TaskState | None, last: attempts.Attempt | None) -> tuple[str, str]:
+    """A job whose diary does not say how it ended."""
+    if task is None:
+        return "lost", "the scheduler has forgotten it and it never told how it ended"
+    if task.state == "CANCELLED" and last is None:
+        return "cancelled", "before it started (did an earlier job of its pipeline not succeed?)"
+    return GONE.get(task.state, "failed"), f"{task.state} {task.reason}".strip()
+
+
+def _word(last: attempts.Attempt) -> str:
+    if last.reason.startswith("below target"):
+        return "below target"
+    if last.again:
+        return "waiting"
+    return {"timeout": "failed", "preempted": "stopped"}.get(last.cause, last.cause)
+
+
+def _local(record: Record, last: attempts.Attempt | None) -> tuple[str, str]:
+    if record.job.host != socket.gethostname():
+        return "lost" if last is None else "running", f"on {record.job.host}"
+    if record.job.pid is not None and Path(f"/proc/{record.job.pid}").exists() and record.job.pid != os.getpid():
+        return "running", f"process {record.job.pid}"
+    return "lost", "its process is gone and it never told how it ended"
+
+
+def _together(parts: Mapping[int, Status]) -> Status:
+    counts = Counter(part.state for part in parts.values())
+    live = [state for state in ("running", "waiting") if counts[state]]
+    wrong = [state for state in ENDED[1:] if counts[state]]
+    state = live[0] if live else (wrong[0] if wrong else "done")
+    told = ", ".join(f"{count} {word}" for word, count in counts.items())
+    detail = "; ".join(f"shard {shard}: {part.detail}" for shard, part in parts.items() if part.state in ENDED[1:])
+    return Status(
+        state, f"{told}{f' ({detail})' if detail else ''}", None, sum(part.attempts for part in parts.values())
+    )
+
+
+def exit_code(of: Status) -> int:
+    """For scripts: 0 unless something went wrong."""
+    return FAILED if of.state in ENDED[1:] else 0

@@ -4,18 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-DATASET ?=
-CHECKPOINT ?=
-DATA_ROOT ?=
-OUTPUT ?=
-EVAL_ARGS ?=
+LIGHT := .venv-light
 FAULT_TABLE ?=
+PURGE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults lint types eval benchmark clean
+.PHONY: help setup setup-light demo test test-faults test-cluster cluster-up cluster-down lint types benchmark clean
+.PHONY: train-mapillary finetune eval pipeline status manifests
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## Build .venv with everything that the other targets need
 
@@ -31,10 +29,19 @@ demo: $(READY)  ## Train a small detector on synthetic scenes and show what it f
 	@$(BIN)/abet demo
 
 test: $(READY)  ## Run the tests
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not faults"
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not faults and not cluster"
 
 test-faults: $(READY)  ## Run the long tests: kills and resumes, many processes [FAULT_TABLE=FILE for the results]
 	@ABET_FAULT_TABLE="$(FAULT_TABLE)" $(BIN)/python -m pytest -m faults
+
+test-cluster: $(READY)  ## Run the tests on a real SLURM and S3, brought up on this machine for them (as root)
+	@$(BIN)/python -m pytest -m cluster
+
+cluster-up: $(READY)  ## Start SLURM (two nodes of pretended GPUs) and S3 on this machine, to try all of it (as root)
+	@slurm/one-machine/cluster-up.sh
+
+cluster-down:  ## Stop what cluster-up started [PURGE=1 removes all that it stored]
+	@PURGE="$(PURGE)" slurm/one-machine/cluster-down.sh
 
 lint: $(READY)  ## Check style with ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -42,13 +49,48 @@ lint: $(READY)  ## Check style with ruff
 types: $(READY)  ## Check types with mypy
 	@$(BIN)/mypy
 
-eval: $(READY)  ## Evaluate a checkpoint: DATASET=road_anomaly [CHECKPOINT= DATA_ROOT= OUTPUT= EVAL_ARGS=]
+# --- jobs: on SLURM where sbatch is on PATH, else here (ON=local); DRY_RUN=1 prints what would be submitted
+
+# Submitting needs no torch: a light environment will do, unless the full one is there or the job runs here
+JOBS_ENV := $(if $(or $(wildcard $(READY)),$(if $(or $(DRY_RUN),$(shell command -v sbatch)),,full)),$(VENV),$(LIGHT))
+flag = $(if $($(1)),$(2) '$(subst ','\'',$($(1)))')
+switch = $(if $($(1)),$(2))
+SUBMIT = $(JOBS_ENV)/bin/python -m jobs submit
+JOB_FLAGS = $(call flag,ON,--on) $(call flag,PROFILE,--profile) $(call flag,NODES,--nodes) $(call flag,GPUS,--gpus) \
+  $(call flag,PROCESSES,--processes) $(call flag,TIME_LIMIT_MINUTES,--time-limit-minutes) $(call flag,RUN,--run) \
+  $(call flag,OUTPUT,--output) $(call flag,DATA_ROOT,--data-root) $(call switch,ALLOW_BELOW_TARGET,--allow-below-target) \
+  $(call switch,DRY_RUN,--dry-run) $(JOB_ARGS)
+
+$(LIGHT)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -m venv $(LIGHT)
+	@$(LIGHT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+setup-light: $(LIGHT)/.ready  ## Build .venv-light, which submits jobs and moves files, without torch
+
+train-mapillary: $(JOBS_ENV)/.ready  ## Pre-train on Mapillary Vistas [SNAPSHOT= NODES= GPUS= RUN= ON= PROFILE= DRY_RUN=1]
+	@$(SUBMIT) mapillary_pretrain $(call flag,SNAPSHOT,--snapshot) $(JOB_FLAGS)
+
+finetune: $(JOBS_ENV)/.ready  ## Fine-tune on Cityscapes, from SNAPSHOT= or the promoted pre-training [as above]
+	@$(SUBMIT) cityscapes_finetune $(call flag,SNAPSHOT,--snapshot) $(JOB_FLAGS)
+
+eval: $(JOBS_ENV)/.ready  ## Evaluate a checkpoint: DATASET=road_anomaly [CHECKPOINT= SHARDS=8 DATA_ROOT= OUTPUT= EVAL_ARGS=]
 	@test -n "$(DATASET)" || { echo "make eval: say which data set, for example DATASET=road_anomaly" >&2; exit 2; }
-	@$(BIN)/abet evaluate --dataset "$(DATASET)" $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") \
-	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") $(if $(OUTPUT),--output "$(OUTPUT)") $(EVAL_ARGS)
+	@$(SUBMIT) evaluate --dataset "$(DATASET)" $(call flag,CHECKPOINT,--checkpoint) $(call flag,SHARDS,--shards) \
+	  $(JOB_FLAGS) $(foreach word,$(EVAL_ARGS),--option='$(word)')
+
+pipeline: $(JOBS_ENV)/.ready  ## Pre-train, fine-tune, evaluate both OOD sets, report [PRETRAIN= FINETUNE= recipes, SNAPSHOT= SHARDS=]
+	@$(SUBMIT) pipeline $(call flag,PRETRAIN,--pretrain) $(call flag,FINETUNE,--finetune) \
+	  $(call flag,SNAPSHOT,--snapshot) $(call flag,SHARDS,--shards) $(JOB_FLAGS)
+
+status: $(JOBS_ENV)/.ready  ## Say how the jobs stand
+	@$(JOBS_ENV)/bin/python -m jobs status
+
+manifests: $(JOBS_ENV)/.ready  ## Render slurm/*.sbatch for the example site
+	@ABET_SITE=abet.site.example.yaml $(JOBS_ENV)/bin/python -m jobs render --profile default
 
 benchmark: $(READY)  ## Measure the head and the metrics against their baselines
 	@$(BIN)/python benchmarks/head.py && $(BIN)/python benchmarks/metrics.py
 
 clean:  ## Remove what the other targets built (not runs/, weights/ or your site file)
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(LIGHT) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -141,7 +141,7 @@ CONF
 daemon() {
   local word=$1 pidfile=$2
   shift 2
-  alive "$pidfile" "$word" || "$@" </dev/null >>"$state/log/start.log" 2>&1 || failed "$word"
+  alive "$pidfile" "$word" || "$@" </dev/null >>"$state/log/start.log" 2>&1 || failed "$1"
 }
 
 failed() { die "$1 does not start: $(tail -qn 10 "$state"/log/*.log)"; }

@@ -125,6 +125,9 @@ class TrainingConfig(Strict):
     validate_every_steps: Positive = Field(description="steps between two measurements of the mIoU; also at the end")
     checkpoint_every_steps: Positive = Field(description="steps between two checkpoints; also at the end")
     keep_last: Positive = Field(description="newest checkpoints that are kept, beside the one of the best mIoU")
+    target_miou: Probability | None = Field(
+        description="a run whose best mIoU stays below it ends as a failure, complete and saved; null: none"
+    )
 
 
 class Recipe(Strict):

@@ -12,6 +12,7 @@ statistics are tensors on the CPU through gloo, so that no agreement ever waits 
 import inspect
 import json
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -30,6 +31,8 @@ from abet.exits import LostPeerError
 
 COLLECTIVE_TIMEOUT: Final = timedelta(minutes=10)
 """How long processes wait for each other: rank 0 may write gigabytes meanwhile. One that died is noticed at once."""
+WAIT_SECONDS: Final = 1.0
+"""How often the processes look whether rank 0 is done with what it does alone."""
 VARIABLES: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """torchrun's environment."""
 
@@ -184,6 +187,33 @@ def from_rank_0(topology: Topology, value: Any) -> Any:
         dist.broadcast(buffer, src=0)
         content = buffer.numpy().tobytes()
     return json.loads(content)
+
+
+def rank_0_alone(topology: Topology, work: Callable[[], None]) -> None:
+    """Let rank 0 do ``work`` while the others wait, however long it takes: no exchange runs into its timeout.
+
+    The work is done in a thread, so that rank 0, too, notices when another process has ended.
+    """
+    if topology.processes == 1:
+        work()
+        return
+    errors: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=guarded, name="abet-rank-0", daemon=True)
+    if topology.rank == 0:
+        thread.start()
+        thread.join(WAIT_SECONDS)
+    while any_rank(topology, thread.is_alive()):
+        if topology.rank == 0:
+            thread.join(WAIT_SECONDS)
+    for error in errors:
+        raise error
 
 
 def wrap(model: nn.Module, topology: Topology) -> nn.Module:

@@ -113,6 +113,14 @@ def leave_verdict(code: int, reason: str) -> None:
             write_json(Path(path), {"code": code, "reason": reason}, keep_existing=True)
 
 
+def record_progress(step: int) -> None:
+    """Tell whoever started this job that ``step`` is safely kept; without somebody who asked for it, nothing."""
+    path = os.environ.get(PROGRESS_FILE)
+    if path:
+        with suppress(OSError):  # training matters more
+            write_json(Path(path), {"step": step})
+
+
 def watch_parent() -> None:
     """End this process as soon as the one that started it is gone: nothing stays behind on a cluster's node.
 

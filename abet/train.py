@@ -21,7 +21,9 @@ from abet.memory import readable_memory_errors
 from abet.models.inputs import normalise
 from abet.optim import largest_gradient, learning_rate_at, set_learning_rate
 from abet.training.job import TrainJob
+from abet.training.keeping import finish_copy, keep
 from abet.training.record import Record, recording
+from abet.training.remote_run import opened_run
 from abet.training.session import NORMALISATION, Session, open_session
 from abet.training.signals import StopRequest, stop_on_signals
 from abet.training.validation import validate
@@ -35,20 +37,31 @@ def train(job: TrainJob) -> Session:
         UsageError: the run directory holds another job, or one of another topology.
         DataError: a file that cannot be read, too little memory, or a loss that is not finite (the state before that
             step is saved).
-        CheckpointError: a snapshot that does not fit, or a newer trainer that owns the run directory by now.
+        CheckpointError: a snapshot that does not fit, or a newer trainer that owns the run by now.
+        StorageRefused: the run is to be kept in S3, which does not let us; nothing was trained.
+        CopyFailed: S3 did not answer for minutes; what was committed is safe on this machine.
     """
-    with stop_on_signals() as stop, process_group(job.topology), _readable_memory_errors(job):
-        session = open_session(job)
-        if session.step == job.recipe.training.steps and not session.validation_due(job):
-            if session.ownership is not None:
-                session.commit(job)  # what a kill within the last commit left undone: latest.json, best.json
-            return session
-        with recording(job, session) as record, _batches(job, session) as batches:
-            if session.validation_due(job):  # it was interrupted
-                _validate_and_commit(job, session, record, stop)
-            while session.step < job.recipe.training.steps:
-                _advance(job, session, record, batches, stop)
+    with (
+        stop_on_signals() as stop,
+        process_group(job.topology),
+        _readable_memory_errors(job),
+        opened_run(job) as opened,
+    ):
+        return _train(opened, open_session(opened), stop)
+
+
+def _train(job: TrainJob, session: Session, stop: StopRequest) -> Session:
+    if session.step == job.recipe.training.steps and not session.validation_due(job):
+        keep(job, session)  # what a kill within the last commit left undone: latest.json, best.json
+        finish_copy(job)
         return session
+    with recording(job, session) as record, _batches(job, session) as batches:
+        if session.validation_due(job):  # it was interrupted
+            _validate_and_commit(job, session, record, stop)
+        while session.step < job.recipe.training.steps:
+            _advance(job, session, record, batches, stop)
+        record.finish()
+    return session
 
 
 def _readable_memory_errors(job: TrainJob) -> AbstractContextManager[None]:
@@ -77,7 +90,10 @@ def _advance(job: TrainJob, session: Session, record: Record, batches: TrainingB
     """One optimiser step, and what is due after it."""
     micro = _fetch(batches, job.plan.accumulation, stop)
     # One agreement per step, by all ranks or by none: whoever was asked to stop while it waited for data joins here too
-    stopping, valid_pixels = step_agreement(job.topology, stop(), sum(count_valid(batch.labels) for batch in micro))
+    wants_to_stop = stop() or record.must_stop()
+    stopping, valid_pixels = step_agreement(
+        job.topology, wants_to_stop, sum(count_valid(batch.labels) for batch in micro)
+    )
     if stopping:
         record.save_and_stop(stop)
     lr = learning_rate_at(session.step, job.recipe.optimiser, job.recipe.training.steps)

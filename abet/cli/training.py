@@ -1,11 +1,16 @@
 """abet train"""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from abet.cli.options import DeviceOption, require_output, say
+from abet.cli.options import DataRootOption, DeviceOption, place_of, require_output, say
+from abet.places import Place, S3Uri, parse_place
+
+if TYPE_CHECKING:
+    from abet.config import Recipe
+    from abet.training.session import Session
 
 
 def register(app: typer.Typer) -> None:
@@ -16,22 +21,31 @@ def register(app: typer.Typer) -> None:
 def train(
     recipe: Annotated[str, typer.Argument(help="Shipped recipe, or path of a .yaml file (see `abet show-config`).")],
     output: Annotated[
-        Path, typer.Option(help="Run directory: checkpoints, metrics, TensorBoard. Resumed if it is one.")
-    ],
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Run directory, or s3://: checkpoints, metrics, TensorBoard. Resumed if it is one. "
+            "Default: <artifacts>/<recipe>.",
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE changes one value of the recipe; repeat for more.")
     ] = None,
     snapshot: Annotated[
-        Path | None, typer.Option(help="Weights to start from: checkpoint folder, run directory, or published .pth.")
+        str | None,
+        typer.Option(
+            metavar="PLACE", help="Weights to start from: checkpoint folder, run or published .pth; also s3://."
+        ),
     ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of the recipe's data set. Default: the site file's.")
-    ] = None,
+    data_root: DataRootOption = None,
     resume: Annotated[
         Literal["auto", "never"], typer.Option(help="auto goes on from the run's newest sound checkpoint.")
     ] = "auto",
     allow_topology_change: Annotated[
         bool, typer.Option("--allow-topology-change", help="Resume on another number of processes, threads or device.")
+    ] = False,
+    allow_below_target: Annotated[
+        bool, typer.Option("--allow-below-target", help="End well, and say so, below the recipe's target_miou.")
     ] = False,
     skip_corrupt: Annotated[
         bool, typer.Option("--skip-corrupt", help="Replace images that cannot be read by others, and report them.")
@@ -44,34 +58,48 @@ def train(
     from abet.config import load_recipe
 
     settings = load_recipe(recipe, changes=changes or [])
-    require_output(output, kind="folder")
     from abet.site import data_root as find_root
     from abet.site import load_site
 
-    root = find_root(load_site(), settings.data.dataset, data_root)
+    site = load_site()
+    place = site.artifacts / Path(recipe).stem if output is None else parse_place(output)
+    root = find_root(site, settings.data.dataset, place_of(data_root))
+    if isinstance(place, Path):
+        require_output(place, kind="folder")
     use_threads(threads)
     from abet.distributed import discover
     from abet.train import train as run_training
     from abet.training.job import plan_job
+    from abet.training.target import require_target
 
+    topology = discover(device)
+    if isinstance(place, S3Uri) and topology.rank == 0:  # before data are fetched, and a network is made
+        require_output(place, kind="folder", s3=site.s3)
     job = plan_job(
         name=recipe,
         recipe=settings,
         data_root=root,
-        run=output,
-        topology=discover(device),
-        snapshot=snapshot,
+        output=place,
+        topology=topology,
+        site=site,
+        snapshot=place_of(snapshot),
         resume=resume,
         allow_topology_change=allow_topology_change,
         skip_corrupt=skip_corrupt,
     )
     session = run_training(job)
-    if job.topology.rank == 0:
-        best = session.best
-        say(
-            f"{output}: {session.step} steps done"
-            + ("" if best is None else f", best mIoU {best.miou:.4f} at step {best.step}"),
-            f"next: abet evaluate --checkpoint {output} --dataset road_anomaly --data-root DIR"
-            if settings.data.dataset == "cityscapes"
-            else f"next: abet train cityscapes_finetune --snapshot {output} --output DIR",
-        )
+    below = require_target(session.best, settings.training.target_miou, allow_below=allow_below_target)
+    if topology.rank == 0:
+        _say_what_is_done(settings, place, session, below)
+
+
+def _say_what_is_done(recipe: "Recipe", output: Place, session: "Session", below: str | None) -> None:
+    best = session.best
+    say(
+        f"{output}: {session.step} steps done"
+        + ("" if best is None else f", best mIoU {best.miou:.4f} at step {best.step}"),
+        *([] if below is None else [f"{below}: allowed"]),
+        f"next: abet evaluate --checkpoint {output} --dataset road_anomaly --data-root DIR"
+        if recipe.data.dataset == "cityscapes"
+        else f"next: abet train cityscapes_finetune --snapshot {output} --output DIR",
+    )

@@ -65,7 +65,7 @@ def commit(ownership: Ownership, state: TrainState, *, keep_last: int, in_use: i
         if not folder.parent.is_dir():
             folder.parent.mkdir()
             flush_folder(run)
-        if _fault(folder) is not None:
+        if fault_of(folder) is not None:
             with staged(folder) as staging:
                 write_into(staging, files_of(state), lambda files: manifest_of(state, files))
                 # Again: on a file system where locks do not reach other hosts, a later start may have come meanwhile
@@ -78,7 +78,7 @@ def commit(ownership: Ownership, state: TrainState, *, keep_last: int, in_use: i
     return folder
 
 
-def _fault(folder: Path) -> str | None:
+def fault_of(folder: Path) -> str | None:
     """Why a resume cannot use ``folder``; None when it can."""
     try:
         step = check_state(folder).step
@@ -102,7 +102,7 @@ def newest(run: Path) -> tuple[Path | None, list[str]]:
     """
     skipped: list[str] = []
     for folder in step_paths(run):
-        fault = _fault(folder)
+        fault = fault_of(folder)
         if fault is None:
             return folder, [*_missing_latest(run), *skipped]
         skipped.append(f"{folder.name}: {fault.removeprefix(f'{folder}: ')}")
@@ -142,7 +142,7 @@ def _read_latest(run: Path) -> Latest | None:
 def _advance_latest(run: Path, step: int) -> None:
     """Point ``latest.json`` to ``step``, unless it names a newer checkpoint that is one."""
     current = _read_latest(run)
-    if current is not None and current.step > step and _fault(step_folder(run, current.step)) is None:
+    if current is not None and current.step > step and fault_of(step_folder(run, current.step)) is None:
         return
     wanted = Latest(step=step, manifest_sha256=sha256_of(step_folder(run, step) / MANIFEST))
     if wanted != current:
@@ -154,7 +154,7 @@ def _advance_best(run: Path, best: Best | None) -> None:
     current = read_best(run)
     if best is None or best == current or not (step_folder(run, best.step) / MANIFEST).is_file():
         return
-    if current is None or _better(current, best) == best or _fault(step_folder(run, current.step)) is not None:
+    if current is None or _better(current, best) == best or fault_of(step_folder(run, current.step)) is not None:
         _write(run / CHECKPOINTS / BEST, best)
 
 

@@ -23,6 +23,7 @@ MAY_CHANGE: Final = (
     "training.validate_every_steps",
     "training.checkpoint_every_steps",
     "training.keep_last",
+    "training.target_miou",
 )
 """The recipe's keys that may change on resume: none of them changes a weight."""
 TOPOLOGY: Final = ("processes", "threads", "device", "batch.batch_per_gpu", "batch.accumulation")

@@ -11,7 +11,12 @@ from abet.data.loader import require_valid_pixels
 from abet.data.sampling import steps_per_epoch
 from abet.distributed import Topology
 from abet.errors import UsageError, unknown_name
+from abet.places import Place, S3Uri
+from abet.site import SiteConfig
+from abet.training.copying import Copier
+from abet.training.identity import Identity
 from abet.training.precision import Arithmetic, choose_arithmetic
+from abet.training.work_folder import work_root
 
 Resume = Literal["auto", "never"]
 
@@ -23,32 +28,53 @@ class TrainJob:
     name: str
     """Of the recipe."""
     recipe: Recipe
+    output: Place
+    """Where the run is kept."""
     run: Path
-    """Run directory."""
+    """The run directory that is worked in: ``output`` itself when that is a folder."""
+    data_root: Place
+    """Where the data come from; a copy of them when that is in S3 is read from ``train.root``."""
     train: Dataset
     validation: Dataset
     plan: BatchPlan
     topology: Topology
     arithmetic: Arithmetic
-    snapshot: Path | None
+    snapshot: Place | None
     resume: Resume
     allow_topology_change: bool
     skip_corrupt: bool
+    site: SiteConfig
+    copier: Copier | None = None
+    """What copies the run to S3, on rank 0, once it is opened."""
+
+    @property
+    def identity(self) -> Identity:
+        """What makes the run the run that it is."""
+        return Identity.of(
+            self.recipe,
+            training_list_sha256=self.train.list_sha256(),
+            validation_list_sha256=self.validation.list_sha256(),
+            processes=self.topology.processes,
+            device=self.topology.device,
+        )
 
 
 def plan_job(
     *,
     name: str,
     recipe: Recipe,
-    data_root: Path,
-    run: Path,
+    data_root: Place,
+    output: Place,
     topology: Topology,
-    snapshot: Path | None = None,
+    site: SiteConfig,
+    snapshot: Place | None = None,
     resume: Resume = "auto",
     allow_topology_change: bool = False,
     skip_corrupt: bool = False,
 ) -> TrainJob:
-    """Open the data and check that recipe, data and processes fit together; reads a few labels, writes nothing.
+    """Open the data and check that recipe, data and processes fit together; reads a few labels.
+
+    Nothing is written but the copy of data that lie in S3.
 
     Raises:
         UsageError: batch sizes that do not add up, a data set with other classes, a precision that is not here.
@@ -58,15 +84,18 @@ def plan_job(
     arithmetic = choose_arithmetic(recipe.training.precision, topology.device)
     if recipe.data.dataset not in TRAINING_SETS:
         raise unknown_name(kind="training set (data.dataset)", name=recipe.data.dataset, choices=TRAINING_SETS)
-    train = open_dataset(recipe.data.dataset, data_root, recipe.data.train_split)
-    validation = open_dataset(recipe.data.dataset, data_root, recipe.data.validation_split)
+    root = data_root if isinstance(data_root, Path) else _staged(data_root, site, recipe.data.dataset)
+    train = open_dataset(recipe.data.dataset, root, recipe.data.train_split)
+    validation = open_dataset(recipe.data.dataset, root, recipe.data.validation_split)
     _require_classes(recipe, train)
     steps_per_epoch(len(train.pairs), plan)
     require_valid_pixels(train)
     return TrainJob(
         name=name,
         recipe=recipe,
-        run=run,
+        output=output,
+        run=work_root(output, site) if isinstance(output, S3Uri) else output,
+        data_root=data_root,
         train=train,
         validation=validation,
         plan=plan,
@@ -76,6 +105,7 @@ def plan_job(
         resume=resume,
         allow_topology_change=allow_topology_change,
         skip_corrupt=skip_corrupt,
+        site=site,
     )
 
 
@@ -85,3 +115,9 @@ def _require_classes(recipe: Recipe, data: Dataset) -> None:
             f"model.num_classes {recipe.model.num_classes}: {data.name} has {len(data.classes)} classes; "
             f"--set model.num_classes={len(data.classes)}"
         )
+
+
+def _staged(data_root: S3Uri, site: SiteConfig, dataset: str) -> Path:
+    from abet.staging import stage
+
+    return stage(data_root, site, what=dataset)

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NoReturn
 
-from abet.distributed import any_rank, barrier, sum_over_ranks
+from abet.distributed import any_rank, sum_over_ranks
 from abet.errors import DataError
 from abet.files import write_json
 from abet.progress import note
-from abet.run import FAILED_BATCHES, step_name
+from abet.run import FAILED_BATCHES, PICTURES, step_name
 from abet.training.job import TrainJob
+from abet.training.keeping import finish_copy, keep, keep_file
 from abet.training.pictures import write_picture
 from abet.training.session import Session
 from abet.training.signals import Stopped, StopRequest
@@ -64,21 +65,30 @@ class Record:
         path, picture = write_picture(self._job.run, step, result.pictures)
         self._tracker.picture(step, "validation/image, label, prediction, score", picture)
         miou = result.figures["miou"]
-        note(f"step {step}: mIoU {'undefined' if miou is None else f'{miou:.4f}'}, predictions: {path}")
+        shown = self._job.output / PICTURES / path.name
+        note(f"step {step}: mIoU {'undefined' if miou is None else f'{miou:.4f}'}, predictions: {shown}")
 
     def commit(self) -> None:
-        """Save the state as the newest checkpoint. Raises LostOwnership when another trainer took over the run."""
+        """Save the state as the newest checkpoint. Raises as `abet.training.keeping.keep`."""
+        keep(self._job, self._session)
         if self._tracker is not None:
-            self._session.commit(self._job)
             self._tracker.restart_clock()
-        barrier(self._job.topology)
+
+    def must_stop(self) -> bool:
+        """Whether training on would be in vain: what it commits can no longer be copied to where the run is kept."""
+        return self._job.copier is not None and self._job.copier.failed
+
+    def finish(self) -> None:
+        """Wait until all that was committed is where the run is kept. Raises as `commit`."""
+        finish_copy(self._job)
 
     def save_and_stop(self, stop: StopRequest) -> NoReturn:
         """Save, then say how to go on."""
         self.commit()
+        self.finish()
         raise Stopped(
             f"stopped by {stop.signal_name or 'a signal to another process'} after step {self._session.step}, which is "
-            f"saved in {self._job.run}: run the same command again to go on"
+            f"saved in {self._job.output}: run the same command again to go on"
         )
 
     def save_and_fail(self, mean: float, losses: Sequence[float], names: Sequence[str]) -> NoReturn:
@@ -89,19 +99,21 @@ class Record:
             losses: of this process's micro-batches, as sums over their pixels.
             names: of the files of these micro-batches.
         """
-        run, step, rank = self._job.run, self._session.step, self._job.topology.rank
-        path = run / FAILED_BATCHES / f"{step_name(step)}-rank-{rank}.json"
+        run, step, rank = self._job.output, self._session.step, self._job.topology.rank
+        path = self._job.run / FAILED_BATCHES / f"{step_name(step)}-rank-{rank}.json"
         here = [repr(loss) for loss in losses]
         write_json(path, {"step": step, "rank": rank, "loss": repr(mean), "losses_here": here, "files": list(names)})
+        keep_file(self._job, path)
         what = "the gradient is not finite" if math.isfinite(mean) else f"the loss is {mean}"
         if any_rank(self._job.topology, not self._session.is_finite()):
             saved = f"the weights after step {step} are not finite either, so {run} keeps the checkpoints from before"
         else:
             self.commit()
+            self.finish()
             saved = f"the state after step {step} is saved in {run}"
         raise NonFiniteLossError(
-            f"step {step + 1}: {what}. Its files are listed in {path.parent}; {saved}. Lower optimiser.learning_rate "
-            f"and start anew: --snapshot {run} with another --output"
+            f"step {step + 1}: {what}. Its files are listed in {run / FAILED_BATCHES}; {saved}. Lower "
+            f"optimiser.learning_rate and start anew: --snapshot {run} with another --output"
         )
 
 

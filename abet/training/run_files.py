@@ -1,5 +1,6 @@
 """``config.yaml`` and ``run.json`` of a training run: what it is, and every start with why it began where it did."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import yaml
 
 from abet.errors import DataError
+from abet.exits import JOB_ID
 from abet.files import read_json, write_bytes, write_json
+from abet.places import Place
 from abet.run import CONFIG, PROVENANCE, provenance
 from abet.training.job import TrainJob
 
@@ -20,13 +23,14 @@ def describe_start(job: TrainJob, *, generation: int, step: int, resumed: bool, 
     config = {
         "recipe": job.name,
         **job.recipe.model_dump(mode="json"),
-        "data_root": job.train.root.resolve().as_posix(),
+        "data_root": _absolute(job.data_root),
         "snapshot": _first_snapshot(job) if resumed else _absolute(job.snapshot),
     }
     write_bytes(job.run / CONFIG, yaml.safe_dump(config, sort_keys=False).encode())
     start = {
         **provenance(),
         "generation": generation,
+        **({"job": job_id} if (job_id := os.environ.get(JOB_ID)) else {}),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "processes": job.topology.processes,
         "device": str(job.topology.device),
@@ -37,8 +41,8 @@ def describe_start(job: TrainJob, *, generation: int, step: int, resumed: bool, 
     write_json(job.run / PROVENANCE, {"starts": [*_earlier_starts(job), start]})
 
 
-def _absolute(path: Path | None) -> str | None:
-    return None if path is None else path.resolve().as_posix()
+def _absolute(place: Place | None) -> str | None:
+    return place.resolve().as_posix() if isinstance(place, Path) else None if place is None else str(place)
 
 
 def _first_snapshot(job: TrainJob) -> Any:

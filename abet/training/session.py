@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from abet.checkpoint import Best, Normalisation, step_folders
 from abet.distributed import from_rank_0, settle_buckets, wrap
 from abet.errors import UsageError
+from abet.exits import record_progress
 from abet.losses import cross_entropy_sum
 from abet.models.build import build_model
 from abet.models.sync_norm import synchronise
 from abet.optim import make_sgd
 from abet.progress import note
+from abet.remote import local_checkpoint
 from abet.run import CHECKPOINTS, require_trainable
 from abet.training.commit import commit, discard_partial, require_newest, resumed_best, take_over
 from abet.training.identity import Identity, require_resumable
@@ -77,7 +79,8 @@ class Session:
             identity=self.identity,
             validated_step=self.validated_step,
         )
-        commit(self.ownership, state, keep_last=job.recipe.training.keep_last)
+        in_use = job.copier.in_flight if job.copier else None
+        commit(self.ownership, state, keep_last=job.recipe.training.keep_last, in_use=in_use)
 
     def is_finite(self) -> bool:
         """Whether every weight and statistic is a number."""
@@ -108,18 +111,19 @@ def open_session(job: TrainJob) -> Session:
         notes = _resume(session, job, state)
     elif job.snapshot is not None:
         reinitialise = job.recipe.training.reinitialise_classifier
-        notes = list(
-            load_snapshot(session.model, job.snapshot, config=job.recipe.model, reinitialise_classifier=reinitialise)
-        )
+        snapshot = local_checkpoint(job.snapshot, job.site)
+        notes = [f"{job.snapshot} is read from {snapshot}"] if snapshot != job.snapshot else []
+        notes += load_snapshot(session.model, snapshot, config=job.recipe.model, reinitialise_classifier=reinitialise)
     else:
         notes = ["start weights: none, all layers are drawn anew"]
     if job.topology.rank == 0:
         session.ownership = take_over(job.run, state)
         notes += [f"removed what a killed trainer left: {name}" for name in discard_partial(session.ownership)]
-        generation = session.ownership.owner.generation
-        describe_start(job, generation=generation, step=session.step, resumed=state is not None, notes=notes)
+        owner = session.ownership.owner if job.copier is None else job.copier.ownership.owner
+        describe_start(job, generation=owner.generation, step=session.step, resumed=state is not None, notes=notes)
         for text in notes:
             note(text)
+        record_progress(session.step)
     session.network = _connect(session.model, job)
     return session
 
@@ -128,15 +132,20 @@ def _resume(session: Session, job: TrainJob, state: TrainState) -> list[str]:
     """Put ``session`` where ``state`` was; returns what the log should say of it."""
     notes = list(restore(state, model=session.model, optimiser=session.optimiser, scaler=session.scaler))
     session.step, session.validated_step = state.step, state.validated_step
-    session.best = resumed_best(job.run, state)
+    best = from_rank_0(job.topology, _dump(resumed_best(job.run, state)) if job.topology.rank == 0 else None)
+    session.best = None if best is None else Best.model_validate(best)
     # A step that was saved first and validated later is in the record, but its checkpoint is kept as it was
     row = from_rank_0(job.topology, validated(job.run, state.step) if job.topology.rank == 0 else None)
     if row is not None and session.validated_step < state.step:
         session.note_validation(row)
-    notes.append(f"resumed {job.run} after step {state.step}")
+    notes.append(f"resumed {job.output} after step {state.step}")
     if job.snapshot is not None:
         notes.append(f"--snapshot {job.snapshot} is not read again: it was for the first start")
     return notes
+
+
+def _dump(best: Best | None) -> dict[str, Any] | None:
+    return None if best is None else best.model_dump()
 
 
 def _resumed_state(job: TrainJob) -> TrainState | None:
@@ -146,8 +155,8 @@ def _resumed_state(job: TrainJob) -> TrainState | None:
         require_trainable(job.run)
         if job.resume == "never" and (steps := step_folders(job.run)):
             raise UsageError(
-                f"--resume never: {job.run} holds checkpoints up to step {max(steps)}; choose another --output, or go "
-                "on with --resume auto"
+                f"--resume never: {job.output} holds checkpoints up to step {max(steps)}; choose another --output, or "
+                "go on with --resume auto"
             )
         folder, skipped = require_newest(job.run)
         found = folder.name if folder else None
@@ -157,20 +166,10 @@ def _resumed_state(job: TrainJob) -> TrainState | None:
     if name is None:
         return None
     state = read_state(job.run / CHECKPOINTS / name)
-    warnings = require_resumable(state.identity, _identity(job), allow_topology_change=job.allow_topology_change)
+    warnings = require_resumable(state.identity, job.identity, allow_topology_change=job.allow_topology_change)
     for text in warnings if job.topology.rank == 0 else ():
         note(text)
     return state
-
-
-def _identity(job: TrainJob) -> Identity:
-    return Identity.of(
-        job.recipe,
-        training_list_sha256=job.train.list_sha256(),
-        validation_list_sha256=job.validation.list_sha256(),
-        processes=job.topology.processes,
-        device=job.topology.device,
-    )
 
 
 def _build(job: TrainJob) -> Session:
@@ -182,7 +181,7 @@ def _build(job: TrainJob) -> Session:
     model = model.to(job.topology.device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Session(
-        identity=_identity(job),
+        identity=job.identity,
         model=model,
         network=model,
         optimiser=make_sgd(model, job.recipe.optimiser),

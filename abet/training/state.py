@@ -200,7 +200,7 @@ def check_state(folder: Path) -> Rest:
             f"{folder}: a model to evaluate or to start from (--snapshot), not a state to resume: the manifest lists "
             f"{', '.join(sorted(names))} and step {manifest.step}"
         )
-    rest, model = _read_rest(folder / REST)
+    rest, model = read_rest(folder / REST)
     # The manifest itself has no digest: a digit that changed in it shows here
     expected = (manifest.step, manifest.model, manifest.normalisation, manifest.source)
     if (rest.step, model, Normalisation(), None) != expected:
@@ -208,7 +208,8 @@ def check_state(folder: Path) -> Rest:
     return rest
 
 
-def _read_rest(path: Path) -> tuple[Rest, ModelConfig]:
+def read_rest(path: Path) -> tuple[Rest, ModelConfig]:
+    """What ``state.pt`` holds, and the network that it belongs to. Raises CheckpointError when it is damaged."""
     try:
         rest = Rest.model_validate(torch.load(path, map_location="cpu", weights_only=True))
         return rest, ModelConfig.model_validate(rest.identity.recipe.get("model"))

@@ -94,6 +94,7 @@ class Tracker:
     def picture(self, step: int, name: str, picture: Any) -> None:
         """Show a (H, W, 3) uint8 picture in TensorBoard."""
         self._writer.add_image(name, picture, step, dataformats="HWC")
+        self._writer.flush()
 
 
 @contextmanager

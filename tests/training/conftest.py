@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,27 +39,49 @@ class Zygote:
         kill: tuple[int, int] | None = None,
         mishap: tuple[str, int] | None = None,
         rank: int = 0,
+        nodes: int = 1,
+        env: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Run ``abet train ARGUMENTS``: exit codes, rank 0's events, and what was printed.
 
         ``kill`` ends rank kill[0] before its event kill[1]; ``mishap`` (see `tests.training.zygote`) happens to
-        ``rank`` after that many steps.
+        ``rank`` after that many steps. ``env`` is added to the environment.
         """
+        self.begin(*arguments, processes=processes, kill=kill, mishap=mishap, rank=rank, nodes=nodes, env=env)
+        return self.end()
+
+    def begin(
+        self,
+        *arguments: object,
+        processes: int = 1,
+        kill: tuple[int, int] | None = None,
+        mishap: tuple[str, int] | None = None,
+        rank: int = 0,
+        nodes: int = 1,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """The same, without waiting; `end` must follow."""
         self.orders += 1
         order = {
             "arguments": ["train", *map(str, arguments)],
             "processes": processes,
             "kill": kill,
             "mishap": [*mishap, rank] if mishap else None,
+            "nodes": nodes,
+            "env": dict(env or {}),
             "log": str(self.log.with_name(f"log-{self.orders:03d}")),
         }
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
+
+    def end(self) -> dict[str, Any]:
+        """Wait for what was begun."""
+        assert self.process.stdout is not None
         answer = self.process.stdout.readline()
         assert answer, "the zygote died"
-        return {**json.loads(answer), "log": Path(order["log"]).read_text(errors="replace")}
+        log = self.log.with_name(f"log-{self.orders:03d}")
+        return {**json.loads(answer), "log": log.read_text(errors="replace")}
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@
 
 Importing torch takes seconds; this process does it once and forks. It reads one JSON order per line:
 {"arguments": ["train", ...], "processes": 2, "kill": [rank, event] or null, "mishap": [what, after step, rank] or null,
-"log": PATH}, and answers with one line: {"codes": [...], "events": [names of what rank 0 did]}. An event is anything
+"nodes": 1, "env": {...}, "log": PATH}, and answers with one line: {"codes": [...], "events": [names of what rank 0 did]}. An event is anything
 that a kill could come before: a call that changes the disk, an optimiser step, the beginning and the end of a commit.
 """
 
@@ -42,6 +42,7 @@ def count_events(events: list[str], kill_at: int | None) -> None:
 
         setattr(owner, name, call)
 
+    from abet.storage import S3Storage
     from abet.training.record import Record
     from abet.training.session import Session
 
@@ -64,6 +65,7 @@ def count_events(events: list[str], kill_at: int | None) -> None:
         (Path, "mkdir"),
         (shutil, "rmtree"),
         (Record, "step"),
+        *((S3Storage, name) for name in ("list", "read", "write", "upload", "download", "delete")),
     ):
         counted(owner, name)
 
@@ -106,12 +108,14 @@ def child(order: dict[str, Any], rank: int, port: int, result: Path) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     faulthandler.register(signal.SIGQUIT, all_threads=True)
+    os.environ.update(order.get("env", {}))
     if order["processes"] > 1:
+        here = order["processes"] // order.get("nodes", 1)
         os.environ.update(
             RANK=str(rank),
-            LOCAL_RANK=str(rank),
+            LOCAL_RANK=str(rank % here),
             WORLD_SIZE=str(order["processes"]),
-            LOCAL_WORLD_SIZE=str(order["processes"]),
+            LOCAL_WORLD_SIZE=str(here),
             MASTER_ADDR="127.0.0.1",
             MASTER_PORT=str(port),
         )
@@ -181,6 +185,8 @@ def obey(order: dict[str, Any]) -> dict[str, Any]:
 
 def serve() -> None:
     """Import what the children need, then obey until the input ends."""
+    import boto3
+    import s3transfer.manager
     import torch._dynamo  # seconds, and every optimiser imports it
     import torch.utils.tensorboard
 
@@ -189,6 +195,8 @@ def serve() -> None:
 
     torch.set_num_threads(1)
     assert abet.train
+    assert boto3
+    assert s3transfer.manager
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         print(json.dumps(obey(json.loads(line))), flush=True)

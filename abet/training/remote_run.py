@@ -1,0 +1,230 @@
+"""Training a run that is kept in S3: the trainer works in a folder on its node, and everything is copied behind it.
+
+    with opened_run(job) as job:  # job.run is that folder now, and holds the newest checkpoint
+        ...
+
+Rank 0 becomes the owner before it reads what to go on from, so nothing that it reads is overtaken unnoticed. A run in a
+folder passes through here as it is.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from abet.checkpoint import BEST, MANIFEST, read_best
+from abet.distributed import barrier, from_rank_0, rank_0_alone
+from abet.errors import AbetError, CheckpointError, DataError, UsageError
+from abet.files import write_bytes, write_json
+from abet.places import S3Uri
+from abet.progress import note
+from abet.remote import LOOKS, fetch_files, read_remote_manifest, remote_steps
+from abet.run import CHECKPOINTS, CONFIG, OURS, OWNER
+from abet.storage import ABSENT, NotFound, Storage, open_storage
+from abet.storage.local import locked
+from abet.training.commit import fault_of
+from abet.training.copying import DESCRIPTIONS, POINTERS, Copier
+from abet.training.identity import require_resumable
+from abet.training.job import TrainJob
+from abet.training.ownership import Owner, RemoteOwnership
+from abet.training.state import REST, check_state, read_rest
+from abet.training.work_folder import adopt, alive, leftovers, link, remove_older, step_in, work_folder, work_root
+
+LINGER_SECONDS: Final = 20.0
+"""So long a start that failed goes on copying: torchrun kills its ranks 30 seconds after the first failure."""
+
+
+@contextmanager
+def opened_run(job: TrainJob) -> Iterator[TrainJob]:
+    """``job`` with the folder that it works in, and on rank 0 with a copier. Removed when the block ends well.
+
+    Raises:
+        UsageError: S3 refuses, other things are in the prefix, or the run is another job's; nobody's ownership ends.
+        CheckpointError: the run has checkpoints, and none of them is sound.
+    """
+    if not isinstance(job.output, S3Uri):
+        yield job
+        return
+    opened = _open(job, job.output)
+    leader = job.topology.local_rank == 0
+    try:
+        if leader:
+            with alive(opened.run):
+                yield opened
+        else:
+            yield opened
+    except Exception:
+        if opened.copier is not None:
+            with suppress(AbetError):  # what is on its way up says more
+                opened.copier.wait(LINGER_SECONDS)
+        raise
+    barrier(job.topology)
+    if leader:
+        shutil.rmtree(opened.run)
+
+
+def _open(job: TrainJob, uri: S3Uri) -> TrainJob:
+    begun: list[_Begun] = []
+    rank_0_alone(job.topology, lambda: begun.append(_begin(job, uri)))
+    shared = from_rank_0(job.topology, begun[0].shared if begun else None)
+    owner = Owner.model_validate(shared["owner"])
+    first_rank = job.topology.rank - job.topology.local_rank
+    run = work_folder(work_root(uri, job.site), owner, first_rank)
+    run.mkdir(parents=True, exist_ok=True)
+    if first_rank and shared["step"] is not None:
+        _fetch_to_this_node(open_storage(uri, job.site.s3), run, shared["step"], shared["folder"])
+    return replace(job, run=run, copier=begun[0].copier if begun else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """A start as rank 0 decided it."""
+
+    copier: Copier
+    step: int | None
+    """What it goes on from; None for a fresh start."""
+    folder: str | None
+    """Where that is in S3, relative to the run."""
+
+    @property
+    def shared(self) -> dict[str, object]:
+        """What the other ranks need to know."""
+        return {"owner": self.copier.ownership.owner.model_dump(), "step": self.step, "folder": self.folder}
+
+
+def _begin(job: TrainJob, uri: S3Uri) -> _Begun:
+    storage = open_storage(uri, job.site.s3)
+    _refuse(job, storage)
+    ownership = RemoteOwnership.take(storage)
+    root = work_root(uri, job.site)
+    run = work_folder(root, ownership.owner, 0)
+    (run / CHECKPOINTS).mkdir(parents=True)
+    local = leftovers(root, ownership.predecessor)
+    step, there = _fetch_newest(storage, run, local)
+    versions = _pull(storage, run)
+    ahead = sorted(found for found in local if found > (-1 if step is None else step))
+    for found in ahead:
+        adopt(local[found], run)
+    _mend_best(run, max(ahead, default=step), there)
+    keep_last = job.recipe.training.keep_last
+    copier = Copier(ownership=ownership, run=run, keep_last=keep_last, versions=versions, there=there)
+    for found in ahead:
+        note(f"step {found} was committed on this machine by the start before, and not copied yet: it is copied now")
+        copier.copy(found)
+        step = found
+    remove_older(root, ownership.owner)
+    return _Begun(copier=copier, step=step, folder=None if step is None else copier.folder_of(step))
+
+
+def _refuse(job: TrainJob, storage: Storage) -> None:
+    """What would be refused later is refused before it ends anybody's ownership. Raises UsageError."""
+    try:
+        storage.read(OWNER)
+    except NotFound:
+        _require_ours(storage)
+    steps = [step for step in remote_steps(storage) if step.committed]
+    if job.resume == "never" and steps:
+        raise UsageError(
+            f"--resume never: {storage.place} holds checkpoints up to step {steps[0].step}; choose another --output, "
+            "or go on with --resume auto"
+        )
+    with tempfile.TemporaryDirectory(prefix="abet-") as name, suppress(NotFound, CheckpointError):
+        for step in steps[:1]:
+            storage.download(f"{step.folder}/{REST}", Path(name) / REST)
+            rest, _ = read_rest(Path(name) / REST)
+            require_resumable(rest.identity, job.identity, allow_topology_change=job.allow_topology_change)
+
+
+def _require_ours(storage: Storage) -> None:
+    found = {entry.name.partition("/")[0] for entry in storage.list()}
+    if foreign := sorted(name for name in found - OURS if not name.startswith(".")):
+        raise UsageError(f"{storage.place} holds other things than a run ({foreign[0]}): choose another --output")
+    if CONFIG in found and CHECKPOINTS not in found:
+        raise UsageError(
+            f"{storage.place} holds evaluations ({CONFIG} names their checkpoint): choose another --output to train"
+        )
+
+
+def _fetch_newest(storage: Storage, run: Path, local: dict[int, Path]) -> tuple[int | None, dict[int, str]]:
+    """Bring the newest sound checkpoint to ``run``, unless a newer one is in ``local``.
+
+    Returns its step, and step -> folder of it and all older ones in S3.
+    """
+    for look in range(1, LOOKS + 1):
+        steps, skipped = [step for step in remote_steps(storage) if step.committed], list[str]()
+        for place, found in enumerate(steps):
+            there = {step.step: step.folder for step in reversed(steps[place:])}
+            newer_here = max(local, default=-1) > found.step
+            try:
+                at_hand = local.get(found.step)
+                fault = None if newer_here else _fetch(storage, run, found.step, found.folder, at_hand)
+            except NotFound as error:
+                if look < LOOKS:
+                    break  # a predecessor on its way out may have removed it for a newer one
+                fault = str(error)
+            if fault is None:
+                for text in skipped:
+                    note(f"passed over {text}")
+                return None if newer_here else found.step, there
+            skipped.append(f"{found.folder}: {fault}")
+        else:
+            break
+    if skipped and not local:
+        raise CheckpointError(
+            f"{storage.place}: none of its checkpoints can be resumed ({'; '.join(skipped)}); bring one back from a "
+            "copy, or start anew in another --output"
+        )
+    return None, {}
+
+
+def _fetch(storage: Storage, run: Path, step: int, folder: str, at_hand: Path | None = None) -> str | None:
+    """Bring a checkpoint to ``run``; returns what is wrong with it. Raises NotFound when a file of it is gone."""
+    target = step_in(run, step)
+    try:
+        content, manifest = read_remote_manifest(storage, folder)
+        if at_hand is not None and (at_hand / MANIFEST).read_bytes() == content:
+            link(at_hand, target)
+        fetch_files(storage, folder, manifest.files, target)
+        write_bytes(target / MANIFEST, content)
+        fault = fault_of(target)
+    except CheckpointError as error:
+        fault = str(error)
+    if fault is not None:
+        shutil.rmtree(target, ignore_errors=True)
+    return fault
+
+
+def _fetch_to_this_node(storage: Storage, run: Path, step: int, folder: str) -> None:
+    """The same on another node than rank 0's: by the first of its processes, while the others wait."""
+    (run / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+    with locked(run):
+        fault = None if (step_in(run, step) / MANIFEST).is_file() else _fetch(storage, run, step, folder)
+    if fault is not None:
+        raise CheckpointError(f"{storage.place}/{folder}: {fault}")
+
+
+def _pull(storage: Storage, run: Path) -> dict[str, str]:
+    """Bring the small files; returns their versions."""
+    versions = {}
+    for name in (*POINTERS, *DESCRIPTIONS):
+        try:
+            content, versions[name] = storage.read(name)
+            write_bytes(run / name, content)
+        except NotFound:
+            versions[name] = ABSENT
+    return versions
+
+
+def _mend_best(run: Path, step: int | None, there: dict[int, str]) -> None:
+    """Let ``best.json`` name no step beyond ``step``, from which the run goes on: that one was passed over."""
+    recorded, path = read_best(run), run / CHECKPOINTS / BEST
+    if recorded is not None and step is not None and recorded.step <= step:
+        return
+    path.unlink(missing_ok=True)
+    with suppress(DataError, OSError):
+        best = check_state(step_in(run, step)).best if step is not None else None
+        if best is not None and best.step in there:
+            write_json(path, best.model_dump())

@@ -15,12 +15,16 @@ from abet.data.index import Dataset, Pair, open_dataset
 from abet.detector import Detector, class_map, load_detector, score_map
 from abet.errors import DataError, UsageError
 from abet.files import read_json, sha256_of
+from abet.places import Place, parse_place
 from abet.progress import progress
+from abet.remote import local_checkpoint
 from abet.report.matrix import MatrixColumn, matrix_columns, row_from_samples, write_matrix
 from abet.report.runs import RunResults, Sample, load_sample
 from abet.run import evaluation_dir, read_config, sample_path
 from abet.samples import make_sample, write_sample
 from abet.settings import parse
+from abet.site import SiteConfig
+from abet.staging import stage
 
 
 def draw_matrix(
@@ -30,8 +34,9 @@ def draw_matrix(
     dataset: str | None,
     images: Sequence[str],
     scores: Sequence[str],
-    data_root: Path | None,
+    data_root: Place | None,
     device: str,
+    site: SiteConfig,
 ) -> None:
     """Draw rows ``images`` (default: those that the first run kept for its gallery) by columns (run, score).
 
@@ -41,8 +46,8 @@ def draw_matrix(
     """
     name = dataset or _only_dataset(runs)
     columns = matrix_columns(runs, name, scores or None)
-    data = _open(runs[0], name, data_root).select(images=images or list(runs[0].datasets[name].samples))
-    samples = _samples(columns, data, device)
+    data = _open(runs[0], name, data_root, site).select(images=images or list(runs[0].datasets[name].samples))
+    samples = _samples(columns, data, device, site)
     drawn = [column for _, column in columns]
     rows = [
         row_from_samples(name, [samples[run.path, pair.name] for run, _ in columns], drawn)
@@ -64,14 +69,14 @@ def _in_order(data: Dataset, images: Sequence[str]) -> list[Pair]:
     return [pair for name in images for pair in data.select(images=[name]).pairs] if images else list(data.pairs)
 
 
-def _open(run: RunResults, dataset: str, data_root: Path | None) -> Dataset:
+def _open(run: RunResults, dataset: str, data_root: Place | None, site: SiteConfig) -> Dataset:
     description = read_json(evaluation_dir(run.path, dataset) / "evaluation.json")
-    root = data_root or Path(str(description["data_root"]))
-    return open_dataset(dataset, root, str(description["split"]))
+    root = data_root or parse_place(str(description["data_root"]))
+    return open_dataset(dataset, stage(root, site, what=dataset), str(description["split"]))
 
 
 def _samples(
-    columns: Sequence[tuple[RunResults, MatrixColumn]], data: Dataset, device: str
+    columns: Sequence[tuple[RunResults, MatrixColumn]], data: Dataset, device: str, site: SiteConfig
 ) -> Mapping[tuple[Path, str], Sample]:
     """(run, image) -> its maps, computed where they are not kept yet; one network in memory at a time."""
     keys: dict[Path, list[str]] = {}
@@ -85,7 +90,7 @@ def _samples(
             pairs = [pair for pair in data.pairs if (path, pair.name) in todo]
             if not pairs:
                 continue
-            detector = _detector_of(path, device)
+            detector = _detector_of(path, device, site)
             for pair in pairs:
                 _compute(detector, data, pair, detector.available_scores(), kept[path, pair.name])
                 advance(1)
@@ -112,14 +117,16 @@ def _compute(detector: Detector, data: Dataset, pair: Pair, keys: Sequence[str],
     write_sample(path, {**sample, "made_from": np.array(_made_from(pair))})
 
 
-def _detector_of(run: Path, device: str) -> Detector:
+def _detector_of(run: Path, device: str, site: SiteConfig) -> Detector:
     """The run's own checkpoint, from where the run found it."""
     config = read_config(run)
-    path = Path(config["checkpoint"]["uri"])
-    if not path.exists():
-        raise DataError(f"{run}: its checkpoint {path} is not there any more; the matrix needs it (or draw fewer runs)")
+    place = parse_place(config["checkpoint"]["uri"])
+    if isinstance(place, Path) and not place.exists():
+        raise DataError(
+            f"{run}: its checkpoint {place} is not there any more; the matrix needs it (or draw fewer runs)"
+        )
     model = parse(ModelConfig, config["model"], source=f"{run}/config.yaml")
-    detector = load_detector(path, device=device, model=model)
+    detector = load_detector(local_checkpoint(place, site), device=device, model=model)
     if detector.sha256 != config["checkpoint"]["sha256"]:
-        raise DataError(f"{run}: {path} holds other weights than the run evaluated; evaluate again")
+        raise DataError(f"{run}: {place} holds other weights than the run evaluated; evaluate again")
     return detector

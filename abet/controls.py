@@ -27,7 +27,7 @@ from abet.metrics.curves import curves
 from abet.metrics.pixel import PixelCounter, PixelState
 from abet.metrics.ranking import summarise
 from abet.progress import progress
-from abet.run import CHECKPOINTS, OWNER, evaluation_dir, open_run
+from abet.run import CHECKPOINTS, OWNER, Agree, evaluation_dir, nobody_else, open_run
 from abet.version import __version__
 
 URI: Final = "controls (no network)"
@@ -52,7 +52,7 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 
-def evaluate_controls(dataset: Dataset, training: Dataset, run: Path) -> dict[str, Any]:
+def evaluate_controls(dataset: Dataset, training: Dataset, run: Path, *, agree: Agree = nobody_else) -> dict[str, Any]:
     """Score every image of an OOD set by both controls; write and return ``metrics.json``'s content.
 
     ``curves.json`` is written beside it, and the run directory's ``config.yaml``. Images may differ in size. Equal
@@ -65,7 +65,7 @@ def evaluate_controls(dataset: Dataset, training: Dataset, run: Path) -> dict[st
     if dataset.name not in OOD_SETS:
         raise UsageError(f"{dataset.name} has no OOD labels: controls are evaluated on {' or '.join(OOD_SETS)}")
     config = _config(training)
-    _claim(run, dataset, config)
+    _claim(run, dataset, config, agree)
     density = fit_colours(training)
     prior = count_positions(dataset)
     counters = {key: PixelCounter(buffer_pixels=BUFFER_PIXELS) for key in ("colour_density", "position_prior")}
@@ -82,12 +82,12 @@ def evaluate_controls(dataset: Dataset, training: Dataset, run: Path) -> dict[st
     return _write(dataset, run, {"checkpoint": config["checkpoint"], "pixels": pixels}, states)
 
 
-def _claim(run: Path, dataset: Dataset, config: dict[str, Any]) -> None:
+def _claim(run: Path, dataset: Dataset, config: dict[str, Any], agree: Agree) -> None:
     """Begin or rejoin a run directory that holds controls alone, and of this data set the same images."""
     if (run / CHECKPOINTS).is_dir() or (run / OWNER).is_file():
         # Not evaluated yet, it would take the controls for its own and refuse its network afterwards
         raise UsageError(f"{run} is the run of a network: controls have one of their own, choose another --output")
-    open_run(run, config)
+    open_run(run, config, agree=agree)
     path = evaluation_dir(run, dataset.name) / "metrics.json"
     found = read_json(path) if path.is_file() else {"list_sha256": dataset.list_sha256()}
     if found.get("list_sha256") != dataset.list_sha256():

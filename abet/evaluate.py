@@ -27,7 +27,16 @@ from abet.metrics.pixel import PixelCounter
 from abet.metrics.reference import ReferenceState
 from abet.models.head import Output
 from abet.progress import progress
-from abet.run import evaluation_dir, open_run, provenance, refuse_foreign, sample_path, shard_path
+from abet.run import (
+    Agree,
+    evaluation_dir,
+    nobody_else,
+    open_run,
+    provenance,
+    refuse_foreign,
+    sample_path,
+    shard_path,
+)
 from abet.samples import make_sample, sample_names, shrink, write_sample
 from abet.scores import SCORES
 from abet.shards import Fingerprint, ShardResult, read_shard, write_shard
@@ -78,6 +87,8 @@ class Evaluation:
     shards: int = 1
     samples: int = 6
     """How many images keep their maps for the report."""
+    data_root: str | None = None
+    """Where the data set is kept, if that is not the folder that it is read from."""
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
@@ -116,19 +127,22 @@ class Evaluation:
         read_shard(path)
         return path
 
-    def run_shard(self, run: Path, shard: int) -> Path:
+    def run_shard(self, run: Path, shard: int, *, agree: Agree = nobody_else) -> Path:
         """Evaluate shard ``shard`` (1-based) into its file below ``run`` and return the path.
 
-        A shard that is already there is kept. The file appears only when complete. Raises as `find_shard`, and
-        DataError for an image or label that breaks its contract.
+        A shard that is already there is kept. The file appears only when complete. What decides is written, and
+        agreed on with whoever else works on the run, before the pass. Raises as `find_shard`, and DataError for an
+        image or label that breaks its contract.
         """
         pairs = shard_of(self.dataset.pairs, shard, self.shards)
         if found := self.find_shard(run, shard):
             return found
-        open_run(run, self.run_config)
-        description = {**self.fingerprint, "data_root": self.dataset.root.resolve().as_posix()}
+        open_run(run, self.run_config, agree=agree)
+        data_root = self.data_root or self.dataset.root.resolve().as_posix()
+        description = {**self.fingerprint, "data_root": data_root}
         # Shards may start at the same moment: one of them writes, and all compare with what stands there then
         write_json(self._description(run), {**description, "started": provenance()}, keep_existing=True)
+        agree(self._description(run))
         self._compare(run)
         path = shard_path(run, self.dataset.name, shard, self.shards)
         write_shard(path, self._count(run, shard, pairs))

@@ -1,10 +1,15 @@
 """What checkpoints a folder holds, ours and published files alike."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from abet.checkpoint import MANIFEST, PUBLISHED_SUFFIXES, read_manifest, resolve, verify
+from abet.checkpoint import MANIFEST, PUBLISHED_SUFFIXES, Manifest, read_manifest, resolve, verify
 from abet.errors import DataError
+from abet.places import S3Uri
+from abet.remote import read_remote_manifest
+from abet.site import SiteConfig
+from abet.storage import Storage, open_storage
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,10 @@ def describe(path: Path, *, name: str | None = None) -> Listed:
         return _describe_published(path, label)
     manifest = read_manifest(path)
     verify(path, manifest)
+    return _of_manifest(manifest, label)
+
+
+def _of_manifest(manifest: Manifest, label: str) -> Listed:
     source = f"{manifest.source.layout} ({manifest.source.file})" if manifest.source else "abet"
     is_model = manifest.contents == "model"
     return Listed(
@@ -81,6 +90,41 @@ def list_checkpoints(folder: Path) -> list[Listed]:
     return [_row(folder, path) for path in sorted(found) if not _hidden(path.relative_to(folder))]
 
 
+def list_remote(place: S3Uri, site: SiteConfig) -> list[Listed]:
+    """The same for a prefix in S3, of what the manifests say; sizes are compared, contents are not read.
+
+    Raises:
+        DataError: there is no checkpoint.
+    """
+    storage = open_storage(place, site.s3)
+    sizes = {entry.name: entry.bytes for entry in storage.list()}
+    folders = sorted(name.rpartition("/")[0] for name in sizes if name.rpartition("/")[2] == MANIFEST)
+    files = sorted(
+        name for name in sizes if name.endswith(PUBLISHED_SUFFIXES) and name.rpartition("/")[0] not in folders
+    )
+    if not folders and not files:
+        raise DataError(f"{place}: no checkpoint below this prefix")
+    rows = [_remote_row(storage, folder, sizes) for folder in folders]
+    return rows + [Listed(name, "published file", "", None, sizes[name], "", "not read") for name in files]
+
+
+def _remote_row(storage: Storage, folder: str, sizes: Mapping[str, int]) -> Listed:
+    label = folder or storage.place.name
+    try:
+        _, manifest = read_remote_manifest(storage, folder)
+    except DataError as error:
+        return _unreadable(label, str(error))
+    prefix = f"{folder}/" if folder else ""
+    wrong = [entry.name for entry in manifest.files if sizes.get(prefix + entry.name) != entry.bytes]
+    if wrong:
+        return _unreadable(label, f"missing or of another size: {', '.join(wrong)}")
+    return _of_manifest(manifest, label)
+
+
+def _unreadable(name: str, reason: str) -> Listed:
+    return Listed(name, "unreadable", "", None, 0, "", reason)
+
+
 def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
@@ -93,4 +137,4 @@ def _row(folder: Path, path: Path) -> Listed:
         reason = str(error).removeprefix(f"{path}: ")
     except OSError as error:  # no permission, removed meanwhile
         reason = error.strerror or type(error).__name__
-    return Listed(name, "unreadable", "", None, 0, "", reason)
+    return _unreadable(name, reason)

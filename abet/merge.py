@@ -15,9 +15,13 @@ from abet.metrics.curves import curves
 from abet.metrics.pixel import PixelState
 from abet.metrics.ranking import summarise
 from abet.metrics.reference import ReferenceState
-from abet.run import SHARD_NAME, evaluation_dir, read_config
+from abet.mirror import mirrored
+from abet.places import Place, S3Uri
+from abet.run import CONFIG, SHARD_NAME, evaluation_config, evaluation_dir, read_config
 from abet.scores import SCORES
+from abet.shard_set import complete_set
 from abet.shards import ShardResult, read_shard
+from abet.site import SiteConfig
 
 UNDEFINED = {"auroc": None, "ap": None, "fpr95": None, "non_finite": None, "reference_protocol": None}
 
@@ -33,7 +37,9 @@ def merge(run: Path, dataset: str) -> dict[str, Any]:
     config = read_config(run)
     folder = evaluation_dir(run, dataset)
     total: ShardResult | None = None
-    for path in _complete_set(folder, run, dataset):
+    there = [path.name for path in folder.glob("shard-*.npz")]
+    for name in complete_set(run, dataset, there):
+        path = folder / name
         shard = read_shard(path)
         _require_place(path, shard, dataset, config)
         total = shard if total is None else _add(folder, total, shard)
@@ -47,6 +53,22 @@ def merge(run: Path, dataset: str) -> dict[str, Any]:
     shown = {key: curves(state) for key, state in total.pixel.items()}
     write_json(folder / "curves.json", {"schema": 1, "dataset": dataset, "scores": shown})
     write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def merge_in(run: Place, dataset: str, site: SiteConfig) -> dict[str, Any]:
+    """The same for a run that may lie in S3: its figures are published there, ``metrics.json`` last."""
+    with mirrored(run, site) as mirror:
+        below = f"{evaluation_dir(Path(), dataset).as_posix()}/"
+        if isinstance(run, S3Uri):
+            names = mirror.pull(lambda name: name in (CONFIG, f"evaluation/{CONFIG}"))
+            there = [name.removeprefix(below) for name in names if name.startswith(below)]
+            if evaluation_config(mirror.folder).exists():  # else `merge` says that nothing is evaluated here
+                wanted = {below + name for name in complete_set(run, dataset, there)}
+                mirror.pull(wanted.__contains__)
+        metrics = merge(mirror.folder, dataset)
+        folder = evaluation_dir(mirror.folder, dataset)
+        mirror.push(folder / "curves.json", folder / "metrics.json")
     return metrics
 
 
@@ -64,27 +86,6 @@ def _metrics(config: Mapping[str, Any], total: ShardResult) -> dict[str, Any]:
         "num_classes": fingerprint["num_classes"],
         "abet": fingerprint["abet"],
     }
-
-
-def _complete_set(folder: Path, run: Path, dataset: str) -> list[Path]:
-    """The shard files in order of their number. Raises DataError unless one whole set, and no other, is there."""
-    found: dict[int, dict[int, Path]] = {}
-    for path in sorted(folder.glob("shard-*.npz")):
-        if match := SHARD_NAME.fullmatch(path.name):
-            found.setdefault(int(match[2]), {})[int(match[1])] = path
-    if not found:
-        raise DataError(f"{folder}: no shards; run `abet evaluate --dataset {dataset} --output {run}` first")
-    if len(found) > 1:
-        sizes = " and of ".join(str(count) for count in sorted(found))
-        raise DataError(f"{folder}: holds shards of {sizes}; remove one set, they would count images twice")
-    (count, paths), *_ = found.items()
-    missing = [f"{number}/{count}" for number in range(1, count + 1) if number not in paths]
-    if missing:
-        raise DataError(
-            f"{folder}: {len(missing)} of {count} shards missing: {', '.join(missing)}; "
-            f"run `abet evaluate` with --shard {missing[0]}" + (" and so on" if len(missing) > 1 else "")
-        )
-    return [paths[number] for number in sorted(paths)]
 
 
 def _require_place(path: Path, shard: ShardResult, dataset: str, config: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Typed values from YAML and the command line: frozen, complete, and never a misspelt key. No torch import."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,7 +39,7 @@ def _explain(kind: type[BaseModel], error: dict[str, Any]) -> str:
     location = [str(part) for part in error["loc"]]
     if error["type"] != "extra_forbidden":
         whole = error["type"] == "missing" or isinstance(error["input"], dict)  # the mapping around the fault
-        shown = "" if whole else f" (found {error['input']!r})"
+        shown = "" if whole else f" (found {_without_secrets(repr(error['input']))})"
         return f"{'.'.join(location) or 'value'}: {error['msg'].removeprefix('Value error, ')}{shown}"
     for part in location[:-1]:
         annotation = kind.model_fields[part].annotation
@@ -46,6 +47,11 @@ def _explain(kind: type[BaseModel], error: dict[str, Any]) -> str:
         assert issubclass(annotation, BaseModel), location
         kind = annotation
     return str(unknown_name(kind="key", name=".".join(location), choices=_dotted(kind, location[:-1])))
+
+
+def _without_secrets(text: str) -> str:
+    """``text`` without what stands before an @ in a URL: people write passwords there."""
+    return re.sub(r"://[^/@]*@", "://***@", text)
 
 
 def _dotted(kind: type[BaseModel], prefix: list[str]) -> list[str]:

@@ -37,6 +37,8 @@ class S3Settings(Strict):
     def _is_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("expected a URL that begins with http:// or https://")
+        if value is not None and "@" in value:
+            raise ValueError("credentials do not belong in it, boto3 finds them elsewhere: docs/storage.md")
         return value
 
 

@@ -14,16 +14,16 @@ PACKAGE = ROOT / "abet"
 
 # Every room of the package; each imports from those above its own line alone. A new room must be placed here.
 LAYERS = (
-    {"version", "errors", "names", "text"},
+    {"version", "errors", "install", "names", "text"},
     {"devices", "files", "labels", "places", "progress", "memory", "settings"},
     {"config", "exits", "run", "site"},
     {"batching", "storage"},
-    {"data", "distributed", "losses", "metrics", "optim", "promote", "published_file", "report", "scores", "sync"},
-    {"checkpoint", "models"},
+    {"data", "distributed", "losses", "metrics", "mirror", "optim", "published_file", "report", "scores"},
+    {"checkpoint", "models", "promote", "shard_set", "site_file", "sync"},
     {"launch", "published", "remote", "samples", "shards"},
     {"detector", "listing"},
     {"controls", "evaluate", "merge", "predict", "compare", "training"},
-    {"train"},
+    {"doctor", "train"},
     {"cli"},
     {"__main__"},
 )

@@ -1,11 +1,18 @@
 """The site file: found upwards, relative to itself, and unforgiving of misspelt keys."""
 
+import re
+import tempfile
 from pathlib import Path
 
 import pytest
+import yaml
 
+from abet.data.index import DATASETS, OOD_SETS, TRAINING_SETS
 from abet.errors import UsageError
-from abet.site import SiteConfig, data_root, load_site
+from abet.names import OOD_NAMES, TRAINING_NAMES
+from abet.places import S3Uri
+from abet.settings import dotted_fields
+from abet.site import S3Settings, SiteConfig, data_root, load_site
 
 EXAMPLE = Path(__file__).parents[1] / "abet.site.example.yaml"
 
@@ -17,7 +24,9 @@ def write(folder: Path, text: str) -> None:
 
 def test_defaults_lie_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert load_site() == SiteConfig(weights=tmp_path / "weights", artifacts=tmp_path / "runs")
+    assert load_site() == SiteConfig(
+        weights=tmp_path / "weights", artifacts=tmp_path / "runs", jobs=tmp_path / "runs" / "jobs"
+    )
 
 
 def test_paths_are_relative_to_the_file_that_is_found_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,10 +69,75 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path, monkeypatch: pytest.Mo
     assert load_site().data == {}
 
 
-def test_the_committed_example_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, EXAMPLE.read_text())
+def test_a_section_may_be_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "data:\n  # road_anomaly: x\ns3:\n  # endpoint: x\n")
     monkeypatch.chdir(tmp_path)
-    assert set(load_site().data) == {"road_anomaly", "lost_and_found", "mapillary", "cityscapes"}
+    assert load_site() == load_site().model_copy(update={"data": {}, "s3": S3Settings()})
+
+
+def test_places_in_s3_stay_as_they_are_beside_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(
+        tmp_path,
+        "data: {road_anomaly: s3://sets/ra, cityscapes: c}\nartifacts: s3://models/abet\ncheckpoint: s3://models/x\n"
+        "scratch: local\njobs: j\ns3: {endpoint: 'http://localhost:1', region: r, checksums: when_required}\n",
+    )
+    monkeypatch.chdir(tmp_path)
+    site = load_site()
+    assert site.data == {"road_anomaly": S3Uri("sets", "ra"), "cityscapes": tmp_path / "c"}
+    assert (site.artifacts, site.checkpoint) == (S3Uri("models", "abet"), S3Uri("models", "x"))
+    assert (site.scratch_folder, site.jobs) == (tmp_path / "local", tmp_path / "j")
+    assert site.s3 == S3Settings(endpoint="http://localhost:1", region="r", checksums="when_required")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("artifacts: s3://x", "'x' is no name of a bucket"),
+        ("artifacts: gs://models", "expected a path on this machine or s3://"),
+        ("data: {road_anomaly: 3}", "expected a path or s3://bucket/prefix"),
+        ("s3: {endpoint: 'minio:9000'}", r"s3\.endpoint: expected a URL that begins with http"),
+        ("s3: {checksums: never}", r"s3\.checksums"),
+        ("s3: {endpiont: x}", r"'s3\.endpiont': did you mean 's3\.endpoint'"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    write(tmp_path, text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=said):
+        load_site()
+
+
+def test_keys_in_an_endpoint_are_refused_and_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "s3: {endpoint: 'http://user:PLANTED@minio:9000'}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"s3\.endpoint: credentials do not belong in it") as caught:
+        load_site()
+    assert "PLANTED" not in str(caught.value)
+
+
+def test_scratch_is_the_sites_else_the_environments_else_below_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ABET_SCRATCH", raising=False)
+    assert SiteConfig(scratch=tmp_path).scratch_folder == tmp_path
+    assert SiteConfig().scratch_folder.parent == Path(tempfile.gettempdir())
+    monkeypatch.setenv("ABET_SCRATCH", str(tmp_path / "node"))
+    assert SiteConfig().scratch_folder == tmp_path / "node"
+    assert SiteConfig(scratch=tmp_path).scratch_folder == tmp_path
+
+
+def test_the_committed_example_is_valid_and_shows_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = EXAMPLE.read_text()
+    write(tmp_path, text)
+    monkeypatch.chdir(tmp_path)
+    assert set(load_site().data) == set(OOD_NAMES + TRAINING_NAMES)
+    assert isinstance(load_site().data["cityscapes"], S3Uri)
+    shown = re.sub(r"^( *)# (?=[a-z_]+: \S+$)", r"\1", text, flags=re.MULTILINE)
+    keys = {key for key, _ in dotted_fields(SiteConfig)} - {"data"}
+    values = yaml.safe_load(shown)
+    assert {*(f"s3.{key}" for key in values.pop("s3")), *values} - {"data"} == keys
 
 
 def test_the_given_data_root_wins_over_the_sites(tmp_path: Path) -> None:
@@ -72,3 +146,9 @@ def test_the_given_data_root_wins_over_the_sites(tmp_path: Path) -> None:
     assert data_root(site, "road_anomaly", None) == Path("/site")
     with pytest.raises(UsageError, match=r"no data root for 'lost_and_found'.*--data-root.*DATA_ROOT="):
         data_root(site, "lost_and_found", None)
+
+
+def test_data_sets_have_the_same_names_everywhere() -> None:
+    assert (tuple(OOD_SETS), tuple(TRAINING_SETS)) == (OOD_NAMES, TRAINING_NAMES)
+    assert set(DATASETS) == {*OOD_NAMES, *TRAINING_NAMES}
+    assert [spec.kind for spec in DATASETS.values()] == ["ood", "ood", "training", "training"]

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from abet.cli.options import ModelOption, require_output, say
+from abet.cli.options import ModelOption, place_of, require_output, say
+from abet.places import S3Uri, parse_place
 
 app = typer.Typer(help="Import, list and promote checkpoints.", no_args_is_help=True)
 
@@ -43,46 +44,65 @@ def import_(
 
 @app.command()
 def ls(
-    folder: Annotated[Path | None, typer.Argument(help="Folder to look in. Default: the site's weights.")] = None,
+    folder: Annotated[
+        str | None, typer.Argument(metavar="PLACE", help="Folder, or s3://, to look in. Default: the site's weights.")
+    ] = None,
 ) -> None:
-    """List the checkpoints and published files below a folder."""
+    """List the checkpoints and published files below a folder, a run or a prefix in S3."""
     from rich.table import Table
     from rich.text import Text
 
     from abet.cli.tables import console
-    from abet.listing import list_checkpoints
-    from abet.promote import promotions
+    from abet.listing import list_checkpoints, list_remote
+    from abet.promote import DETECTOR_CLASSES, promotions
     from abet.site import load_site
     from abet.text import printable
 
     site = load_site()
-    newest = max(promotions(site.artifacts), key=lambda promotion: promotion.number, default=None)
+    place = place_of(folder) or site.weights
+    newest = {promotion.num_classes: promotion for promotion in promotions(site.artifacts, site.s3)}
+    marked = {promotion.sha256 for promotion in newest.values()}
     table = Table("checkpoint", "kind", "head", "classes", "size MB", "sha256", "promoted", "source")
-    for row in list_checkpoints(folder or site.weights):
-        mark = "newest" if newest and row.sha256 == newest.sha256 else ""
+    for row in list_remote(place, site) if isinstance(place, S3Uri) else list_checkpoints(place):
+        mark = "newest" if row.sha256 in marked else ""
         size = f"{row.bytes / 1e6:.1f}"
         cells = (row.name, row.kind, row.head, str(row.classes or ""), size, row.sha256[:12], mark, row.source)
         # Names and reasons come from files: neither rich's markup nor a terminal's commands
         table.add_row(*(Text(printable(cell, limit=400)) for cell in cells))
     console().print(table)
-    used = site.checkpoint or (newest and newest.checkpoint)
+    promoted = newest.get(DETECTOR_CLASSES)
+    used = site.checkpoint or (promoted and promoted.checkpoint)
     origin = "`checkpoint:` of the site file" if site.checkpoint else "the newest promotion"
     say(f"used when none is named: {used} ({origin})" if used else "used when none is named: none is promoted yet")
 
 
 @app.command()
-def promote(checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or published .pth.")]) -> None:
+def promote(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="PLACE", help="Checkpoint folder, run or published .pth; also s3://.")
+    ],
+) -> None:
     """Make a checkpoint the one that jobs use when none is named."""
     from abet.checkpoint import resolve
     from abet.errors import CheckpointError
     from abet.listing import describe
+    from abet.promote import Candidate, trained_on
     from abet.promote import promote as record
+    from abet.remote import fetch_checkpoint
     from abet.site import load_site
 
     site = load_site()
-    checkpoint = resolve(checkpoint)  # the best step of a run now; a later one is another promotion
-    found = describe(checkpoint)
-    if not found.kind.endswith("model"):
-        raise CheckpointError(f"{checkpoint}: a {found.kind} has no segmentation head; promote a model")
-    path = record(checkpoint, found.sha256, site.artifacts)
-    say(f"promoted {checkpoint} ({path})")
+    place = parse_place(checkpoint)
+    # The best step of a run now; a later one is another promotion
+    place, path = fetch_checkpoint(place, site) if isinstance(place, S3Uri) else (resolve(place), resolve(place))
+    found = describe(path)
+    if not found.kind.endswith("model") or found.classes is None:
+        raise CheckpointError(f"{place}: a {found.kind} has no segmentation head; promote a model")
+    candidate = Candidate(
+        checkpoint=place,
+        sha256=found.sha256,
+        num_classes=found.classes,
+        head=found.head,
+        dataset=trained_on(place, site),
+    )
+    say(f"promoted {place} ({record(candidate, site.artifacts, site.s3)})")

@@ -1,12 +1,21 @@
 """abet controls"""
 
-from pathlib import Path
+import shlex
 from typing import Annotated
 
 import typer
 
-from abet.cli.options import DataRootOption, DatasetOption, open_data, require_output, say
+from abet.cli.options import (
+    DataRootOption,
+    DatasetOption,
+    open_data,
+    place_of,
+    require_ood_set,
+    require_output,
+    say,
+)
 from abet.errors import UsageError
+from abet.names import TRAINING_NAMES
 
 
 def register(app: typer.Typer) -> None:
@@ -17,29 +26,42 @@ def register(app: typer.Typer) -> None:
 def controls(
     dataset: DatasetOption,
     output: Annotated[
-        Path | None, typer.Option(help="Run directory. Default: <artifacts>/controls of the site file.")
+        str | None,
+        typer.Option(metavar="PLACE", help="Run directory, or s3://. Default: <artifacts>/controls of the site file."),
     ] = None,
     data_root: DataRootOption = None,
     split: Annotated[str | None, typer.Option(help="Split of the OOD set. Default: test.")] = None,
     train_dataset: Annotated[str, typer.Option(help="Set whose colours are known.")] = "cityscapes",
-    train_root: Annotated[Path | None, typer.Option(help="Its folder. Default: the site file's.")] = None,
+    train_root: Annotated[
+        str | None, typer.Option(metavar="PLACE", help="Its folder, or s3://. Default: the site file's.")
+    ] = None,
     train_split: Annotated[str | None, typer.Option(help="Its split. Default: the one that is trained on.")] = None,
 ) -> None:
     """Score an OOD data set by what needs no network: rare colours, and where OOD pixels usually are."""
+    require_ood_set(dataset)
+    if train_dataset not in TRAINING_NAMES:
+        raise UsageError(f"--train-dataset {train_dataset!r}: colours are learned from {' or '.join(TRAINING_NAMES)}")
     from abet.cli.tables import print_metrics
     from abet.controls import evaluate_controls
-    from abet.data.index import TRAINING_SETS, open_dataset
+    from abet.mirror import mirrored, pull_evaluation
     from abet.run import evaluation_dir
     from abet.site import data_root as find_root
     from abet.site import load_site
 
-    if train_dataset not in TRAINING_SETS:
-        raise UsageError(f"--train-dataset {train_dataset!r}: colours are learned from {' or '.join(TRAINING_SETS)}")
     site = load_site()
-    data = open_data(dataset, data_root, split, site)
-    training = open_dataset(train_dataset, find_root(site, train_dataset, train_root), train_split)
-    run = output or site.artifacts / "controls"
-    require_output(run, kind="folder")
+    run = place_of(output) or site.artifacts / "controls"
+    roots = find_root(site, dataset, place_of(data_root)), find_root(site, train_dataset, place_of(train_root))
+    require_output(run, kind="folder", s3=site.s3)
+    data = open_data(dataset, roots[0], split, site)
+    training = open_data(train_dataset, roots[1], train_split, site)
     say(*(f"note: {note}" for note in (*data.notes, *training.notes)))
-    print_metrics(evaluate_controls(data, training, run))
-    say(f"wrote {evaluation_dir(run, dataset) / 'metrics.json'}", f"next: abet report {run} --output report.html")
+    with mirrored(run, site) as mirror:
+        pull_evaluation(mirror, dataset)
+        metrics = evaluate_controls(data, training, mirror.folder, agree=mirror.agree)
+        folder = evaluation_dir(mirror.folder, dataset)
+        mirror.push(folder / "curves.json", folder / "metrics.json")
+    print_metrics(metrics)
+    say(
+        f"wrote {evaluation_dir(run, dataset) / 'metrics.json'}",
+        f"next: abet report {shlex.quote(str(run))} --output report.html",
+    )

@@ -16,23 +16,26 @@ def _data() -> None:
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(help="Data set, e.g. road_anomaly or cityscapes.")],
-    root: Annotated[Path | None, typer.Argument(help="Its folder. Default: the site file's.")] = None,
+    root: Annotated[str | None, typer.Argument(help="Its folder, or s3://. Default: the site file's.")] = None,
     split: Annotated[
         str | None, typer.Option(help="Split. Default: test; of a training set, the one to train on.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads. Default: one per core.")] = None,
 ) -> None:
     """Verify a data set in full: pairs, sizes, label values, unreadable files. Exits 3 if anything is wrong."""
-    from abet.cli.options import check_names
+    from abet.cli.options import check_names, place_of
     from abet.data.check import check as run_check
     from abet.data.check import describe
     from abet.data.index import DATASETS
     from abet.progress import unsized_progress
     from abet.site import data_root, load_site
+    from abet.staging import stage
 
     check_names("dataset", [name], DATASETS)
+    site = load_site()
+    folder = stage(data_root(site, name, place_of(root)), site, what=name)
     with unsized_progress(f"check {name}") as show:
-        report = run_check(name, data_root(load_site(), name, root), split, workers=workers, progress=show)
+        report = run_check(name, folder, split, workers=workers, progress=show)
     typer.echo(describe(report))
     if not report.ok:
         raise typer.Exit(3)

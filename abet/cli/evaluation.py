@@ -1,7 +1,7 @@
 """abet evaluate | merge | scores | show-config"""
 
+import shlex
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +18,7 @@ from abet.cli.options import (
     load,
     open_data,
     parse_shard,
+    place_of,
     require_ood_set,
     require_output,
     say,
@@ -25,12 +26,15 @@ from abet.cli.options import (
 )
 from abet.errors import CheckpointError, DataError, UsageError
 from abet.labels import CITYSCAPES
+from abet.places import Place, S3Uri, parse_place
 from abet.run import run_of
 
 if TYPE_CHECKING:
     from abet.data.index import Dataset
     from abet.detector import Detector
     from abet.evaluate import Evaluation
+    from abet.mirror import Mirror
+    from abet.site import SiteConfig
 
 
 LONG_SECONDS = 600
@@ -46,9 +50,10 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     dataset: DatasetOption,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Run directory. Default: the checkpoint's own, if it was trained here, else <artifacts>/<its name>."
+            metavar="PLACE",
+            help="Run, also s3://. Default: the one that the checkpoint belongs to, else <artifacts>/<its name>.",
         ),
     ] = None,
     checkpoint: CheckpointOption = None,
@@ -73,31 +78,65 @@ def evaluate(
     """Evaluate a checkpoint on an OOD data set: all scores in one pass, at full resolution."""
     number, shards = parse_shard(shard)
     keys = choose_scores(scores)
+    require_ood_set(dataset)
     from abet.evaluate import Evaluation, shard_of
+    from abet.mirror import mirrored
+    from abet.site import data_root as find_root
     from abet.site import load_site
 
     site = load_site()
-    whole = open_data(dataset, data_root, split, site)
-    data = whole.select(images=None if images is None else split_names(images), limit=limit)
+    root = find_root(site, dataset, place_of(data_root))
+    chosen = choose_checkpoint(place_of(checkpoint), site, num_classes)
+    run = place_of(output) or default_run(chosen.place, site)
+    require_output(run, kind="folder", s3=site.s3)
+    data = open_data(dataset, root, split, site)
+    data = data.select(images=None if images is None else split_names(images), limit=limit)
     pairs = shard_of(data.pairs, number, shards)
     say(*(f"note: {note}" for note in data.notes))
-    chosen = choose_checkpoint(checkpoint, site)
-    path = chosen.path
-    run = output or run_of(path.absolute()) or site.artifacts / path.resolve().name.removesuffix(".pth")
-    require_output(run, kind="folder")
     use_threads(threads)
-    detector = load(chosen, device, model)
+    detector = load(chosen, device, model, site)
     require_classes(detector, num_classes)
-    evaluation = Evaluation(detector=detector, dataset=data, scores=keys, shards=shards, samples=samples)
-    if kept := evaluation.find_shard(run, number):
-        say(f"kept {kept}: this shard was evaluated before")
-    else:
-        announce(evaluation, replace(data, pairs=pairs), f"{number}/{shards}")
-        say(f"wrote {evaluation.run_shard(run, number)}")
+    evaluation = Evaluation(
+        detector=detector,
+        dataset=data,
+        scores=keys,
+        shards=shards,
+        samples=samples,
+        data_root=str(root) if isinstance(root, S3Uri) else None,
+    )
+    with mirrored(run, site) as mirror:
+        _evaluate_shard(evaluation, replace(data, pairs=pairs), mirror, number)
     if shards == 1:
-        _merge_and_print(run, dataset)
+        _merge_and_print(run, dataset, site)
     else:
-        say(f"when all {shards} shards are there: abet merge {run} --dataset {dataset}")
+        say(f"when all {shards} shards are there: abet merge {shlex.quote(str(run))} --dataset {dataset}")
+
+
+def default_run(checkpoint: Place, site: "SiteConfig") -> Place:
+    """Where a checkpoint is evaluated: in the run that it belongs to, else below the site's artifacts."""
+    from abet.mirror import remote_run_of
+
+    if isinstance(checkpoint, S3Uri):
+        return remote_run_of(checkpoint, site) or site.artifacts / checkpoint.name.removesuffix(".pth")
+    return run_of(checkpoint.absolute()) or site.artifacts / checkpoint.resolve().name.removesuffix(".pth")
+
+
+def _evaluate_shard(evaluation: "Evaluation", images: "Dataset", mirror: "Mirror", number: int) -> None:
+    """Evaluate one shard, whose ``images`` are given, into a run, unless it is there."""
+    from abet.mirror import pull_evaluation
+    from abet.run import evaluation_dir
+
+    pull_evaluation(mirror, images.name, shard=(number, evaluation.shards))
+    if kept := evaluation.find_shard(mirror.folder, number):
+        say(f"kept {mirror.seen(kept)}: this shard was evaluated before")
+        return
+    announce(evaluation, images, f"{number}/{evaluation.shards}")
+    shard = evaluation.run_shard(mirror.folder, number, agree=mirror.agree)
+    mirror.push(*sorted((evaluation_dir(mirror.folder, images.name) / "samples").glob("*.npz")))
+    if mirror.push_new(shard):
+        say(f"wrote {mirror.seen(shard)}")
+    else:
+        say(f"kept {mirror.seen(shard)}: another process has evaluated this shard meanwhile")
 
 
 def use_threads(threads: int | None) -> None:
@@ -153,22 +192,30 @@ def verified_pixels(data: "Dataset") -> int:
 
 
 def merge(
-    run: Annotated[Path, typer.Argument(help="Run directory that the shards were evaluated into.")],
+    run: Annotated[str, typer.Argument(help="Run that the shards were evaluated into: a folder, or s3://.")],
     dataset: DatasetOption,
 ) -> None:
     """Add up the shards of an evaluation into metrics.json."""
+    from abet.site import load_site
+
     require_ood_set(dataset)
-    _merge_and_print(run, dataset)
+    place = parse_place(run)
+    site = load_site()
+    require_output(place, kind="folder", s3=site.s3)
+    _merge_and_print(place, dataset, site)
 
 
-def _merge_and_print(run: Path, dataset: str) -> None:
+def _merge_and_print(run: Place, dataset: str, site: "SiteConfig") -> None:
     from abet.cli.tables import print_metrics
-    from abet.merge import merge as merge_shards
+    from abet.merge import merge_in
     from abet.run import evaluation_dir
 
-    metrics = merge_shards(run, dataset)
+    metrics = merge_in(run, dataset, site)
     print_metrics(metrics)
-    say(f"wrote {evaluation_dir(run, dataset) / 'metrics.json'}", f"next: abet report {run} --output report.html")
+    say(
+        f"wrote {evaluation_dir(run, dataset) / 'metrics.json'}",
+        f"next: abet report {shlex.quote(str(run))} --output report.html",
+    )
 
 
 def scores() -> None:

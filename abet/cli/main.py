@@ -8,9 +8,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from abet.cli import checkpoint, controls, data, demo, evaluation, launch, showing, training
+from abet.cli import checkpoint, controls, data, demo, evaluation, launch, showing, site, training
 from abet.cli.options import say
-from abet.errors import AbetError
+from abet.errors import AbetError, UsageError
 from abet.exits import (
     DONE,
     FAILED,
@@ -23,6 +23,7 @@ from abet.exits import (
     speaks_for_itself,
 )
 from abet.files import DISK_FULL, TEMPORARY
+from abet.install import FULL_INSTALL, FULL_REMEDY
 from abet.version import __version__
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ training.register(app)
 launch.register(app)
 controls.register(app)
 demo.register(app)
+site.register(app)
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(data.app, name="data")
 
@@ -64,6 +66,11 @@ def main() -> None:
         app()
     except AbetError as error:
         _leave(error.exit_code, str(error), follows=isinstance(error, LostPeerError))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in FULL_INSTALL:
+            record_exit(FAILED, f"{type(error).__name__}: {error}")
+            raise
+        _leave(UsageError.exit_code, f"this command computes, and {error.name} is not installed here: {FULL_REMEDY}")
     except OSError as error:
         # a full disk, a folder without permission: not our bug, so no traceback either
         _leave(FAILED, _explain(error))

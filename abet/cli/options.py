@@ -3,13 +3,17 @@
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from abet.errors import CheckpointError, UsageError, unknown_name
+from abet.labels import CITYSCAPES
+from abet.names import OOD_NAMES, TRAINING_NAMES
+from abet.places import Place, S3Uri, parse_place
+from abet.site import S3Settings
 
 if TYPE_CHECKING:
     from abet.data.index import Dataset
@@ -20,15 +24,17 @@ TEMPORARY_NAME_BYTES = 32
 """By so much the name of a file is longer while it is written (`abet.files.atomic_path`)."""
 
 CheckpointOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--checkpoint",
-        help="Checkpoint folder or published .pth. Default: the site file's, else the newest promoted one.",
+        metavar="PLACE",
+        help="Checkpoint, run or published .pth; also s3://. Default: the site file's, else the newest promoted.",
     ),
 ]
 DatasetOption = Annotated[str, typer.Option("--dataset", help="Name of the data set, e.g. road_anomaly.")]
 DataRootOption = Annotated[
-    Path | None, typer.Option("--data-root", help="Folder of the data set. Default: the site file's.")
+    str | None,
+    typer.Option("--data-root", metavar="PLACE", help="Folder of the data set, or s3://. Default: the site file's."),
 ]
 ScoresOption = Annotated[str, typer.Option("--scores", help="Comma-separated score keys (see `abet scores`), or all.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
@@ -72,12 +78,42 @@ def _lines_of(text: str) -> list[str]:
     raise UsageError(f"{text}: {reason}; expected @FILE, a list of names, one per line")
 
 
-def require_output(path: Path, *, kind: Literal["file", "folder"]) -> None:
-    """Whether ``path`` can be written as one file, or as a folder of results: asked before any work; creates nothing.
+def place_of(text: str | None) -> Place | None:
+    """The place that an option names; None for one that is not given. (As a Path, typer would lose a slash of s3://.)
+
+    Raises:
+        UsageError: as `abet.places.parse_place`.
+    """
+    return None if text is None else parse_place(text)
+
+
+def folder_of(option: str, text: str, *, remedy: str) -> Path:
+    """The path that an option names which must be on this machine. Raises UsageError, with a remedy, for s3://."""
+    place = parse_place(text)
+    if isinstance(place, S3Uri):
+        raise UsageError(f"{option} {place}: a path of this machine is needed; {remedy}")
+    return place
+
+
+def require_output(place: Place, *, kind: Literal["file", "folder"], s3: S3Settings | None = None) -> None:
+    """Whether ``place`` can be written as one file, or as a folder of results: asked before any work.
+
+    Nothing is made on this machine. In S3, a tiny object is written and removed: only that shows whether we may.
 
     Raises:
         UsageError: it is there as something else, its name is too long, or its place is a file or not writable.
+        StorageUnavailable: S3 did not answer.
     """
+    if isinstance(place, Path):
+        _require_path(place, kind)
+        return
+    from abet.storage import open_storage, require_writable
+
+    assert s3 is not None, "an option that takes s3:// knows the site's settings"
+    require_writable(open_storage(place.parent if kind == "file" else place, s3))
+
+
+def _require_path(path: Path, kind: Literal["file", "folder"]) -> None:
     there = os.path.lexists(path)
     if there:
         _require_kind(path, kind)
@@ -139,12 +175,12 @@ def parse_shard(text: str) -> tuple[int, int]:
 class ChosenCheckpoint:
     """The checkpoint to use, with the SHA-256 that its weights had when they were promoted (None: not promoted)."""
 
-    path: Path
+    place: Place
     sha256: str | None = None
 
 
-def choose_checkpoint(given: Path | None, site: "SiteConfig") -> ChosenCheckpoint:
-    """The checkpoint given, else the site's, else the newest promoted one (said aloud)."""
+def choose_checkpoint(given: Place | None, site: "SiteConfig", num_classes: int = len(CITYSCAPES)) -> ChosenCheckpoint:
+    """The checkpoint given, else the site's, else the newest promoted one of ``num_classes`` classes (said aloud)."""
     if given is not None:
         return ChosenCheckpoint(given)
     if site.checkpoint is not None:
@@ -152,41 +188,48 @@ def choose_checkpoint(given: Path | None, site: "SiteConfig") -> ChosenCheckpoin
         return ChosenCheckpoint(site.checkpoint)
     from abet.promote import newest_promoted
 
-    promotion = newest_promoted(site.artifacts)
+    promotion = newest_promoted(site, num_classes)
     say(f"checkpoint: {promotion.checkpoint} (promotion {promotion.number}, sha256 {promotion.sha256[:12]})")
     return ChosenCheckpoint(promotion.checkpoint, promotion.sha256)
 
 
 def require_ood_set(name: str) -> None:
     """Raises UsageError unless ``name`` is a data set that can be evaluated: a training set has no OOD pixels."""
-    from abet.data.index import OOD_SETS, TRAINING_SETS
-
-    if name in TRAINING_SETS:
+    if name in TRAINING_NAMES:
         raise UsageError(
-            f"--dataset {name}: a training set, its labels know no OOD pixels. The choices are: {', '.join(OOD_SETS)}"
+            f"--dataset {name}: a training set, its labels know no OOD pixels. The choices are: {', '.join(OOD_NAMES)}"
         )
-    check_names("dataset", [name], OOD_SETS)
+    check_names("dataset", [name], OOD_NAMES)
 
 
-def open_data(dataset: str, data_root: Path | None, split: str | None, site: "SiteConfig") -> "Dataset":
-    """The OOD data set, with its name checked before its root is looked for."""
+def open_data(dataset: str, root: Place, split: str | None, site: "SiteConfig") -> "Dataset":
+    """The data set below ``root``; one in S3 is copied to this machine first, unless it is here already."""
     from abet.data.index import open_dataset
-    from abet.site import data_root as find_root
+    from abet.staging import stage
 
-    require_ood_set(dataset)
-    return open_dataset(dataset, find_root(site, dataset, data_root), split)
+    return open_dataset(dataset, stage(root, site, what=dataset), split)
 
 
-def load(checkpoint: ChosenCheckpoint, device: str, model: str) -> "Detector":
-    """The detector, announced. Raises CheckpointError when other weights than the promoted ones are there by now."""
+def load(checkpoint: ChosenCheckpoint, device: str, model: str, site: "SiteConfig") -> "Detector":
+    """The detector, announced; a checkpoint in S3 is copied to this machine first, and keeps its name.
+
+    Raises:
+        CheckpointError: other weights than the promoted ones are there by now.
+    """
     from abet.detector import load_detector
+    from abet.remote import fetch_checkpoint
 
-    detector = load_detector(checkpoint.path, device=device, model=model)
+    place = checkpoint.place
+    if isinstance(place, S3Uri):
+        place, path = fetch_checkpoint(place, site)
+        detector = replace(load_detector(path, device=device, model=model), uri=str(place))
+    else:
+        detector = load_detector(place, device=device, model=model)
     if checkpoint.sha256 not in (None, detector.sha256):
         raise CheckpointError(
-            f"{checkpoint.path}: sha256 {checkpoint.sha256} was promoted, but the weights there now have "
-            f"{detector.sha256}: `abet checkpoint promote {checkpoint.path}` if you mean these"
+            f"{place}: sha256 {checkpoint.sha256} was promoted, but the weights there now have "
+            f"{detector.sha256}: `abet checkpoint promote {place}` if you mean these"
         )
     head, classes = detector.config.temperature_model, detector.config.num_classes
-    say(f"loaded {checkpoint.path} (head: {head}, {classes} classes, sha256 {detector.sha256[:12]})")
+    say(f"loaded {place} (head: {head}, {classes} classes, sha256 {detector.sha256[:12]})")
     return detector

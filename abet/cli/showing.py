@@ -1,8 +1,10 @@
 """abet report | predict"""
 
 import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,13 +15,20 @@ from abet.cli.options import (
     ModelOption,
     check_names,
     choose_checkpoint,
+    folder_of,
     load,
+    place_of,
     require_ood_set,
     require_output,
     say,
     split_names,
 )
 from abet.errors import DataError, UsageError
+from abet.places import Place, parse_place
+
+if TYPE_CHECKING:
+    from abet.report.runs import RunResults
+    from abet.site import SiteConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -29,10 +38,13 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories to compare.")],
-    output: Annotated[Path | None, typer.Option(help="The page, one self-contained HTML file.")] = None,
+    runs: Annotated[list[str], typer.Argument(help="Runs to compare: folders, or s3://.")],
+    output: Annotated[
+        str | None, typer.Option(metavar="PLACE", help="The page, one self-contained HTML file; also s3://.")
+    ] = None,
     matrix: Annotated[
-        Path | None, typer.Option(help="Write the paper's figure, .png or .pdf: images x (checkpoint, score).")
+        str | None,
+        typer.Option(metavar="FILE", help="Write the paper's figure, .png or .pdf: images x (checkpoint, score)."),
     ] = None,
     images: Annotated[str | None, typer.Option(help="Rows of the matrix: image names, comma-separated.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Data set of the matrix, if the runs hold several.")] = None,
@@ -47,33 +59,48 @@ def report(
         raise UsageError("--images, --dataset and --scores choose what --matrix draws: add --matrix out.png")
     if dataset is not None:
         require_ood_set(dataset)
-    page = output or (Path("report.html") if matrix is None else None)
     rows, columns = split_names(images), split_names(scores, what="score")
-    if matrix is not None:
-        _check_matrix(matrix, device)
+    figure = None if matrix is None else folder_of("--matrix", matrix, remedy="copy it with `abet sync` afterwards")
+    page = place_of(output) or (Path("report.html") if figure is None else None)
+    places = [parse_place(run) for run in runs]
+    from abet.site import load_site
+
+    site = load_site()
+    if figure is not None:
+        _check_matrix(figure, device)
     if page is not None:
-        require_output(page, kind="file")
+        require_output(page, kind="file", s3=site.s3)
+    with ExitStack() as stack:
+        loaded = [stack.enter_context(_loaded(place, site)) for place in places]
+        if figure is not None:
+            from abet.compare import draw_matrix
+
+            draw_matrix(
+                loaded,
+                figure,
+                dataset=dataset,
+                images=rows,
+                scores=columns,
+                data_root=place_of(data_root),
+                device=device,
+                site=site,
+            )
+            say(f"wrote {figure}")
+        if page is not None:
+            from abet.report.page import write_report
+
+            write_report(loaded, page, s3=site.s3)
+            say(f"wrote {page}")
+
+
+@contextmanager
+def _loaded(place: Place, site: "SiteConfig") -> Iterator["RunResults"]:
+    from abet.mirror import mirrored, pull_results
     from abet.report.runs import load_run
 
-    loaded = [load_run(run) for run in runs]
-    if matrix is not None:
-        from abet.compare import draw_matrix
-
-        draw_matrix(
-            loaded,
-            matrix,
-            dataset=dataset,
-            images=rows,
-            scores=columns,
-            data_root=data_root,
-            device=device,
-        )
-        say(f"wrote {matrix}")
-    if page is not None:
-        from abet.report.page import write_report
-
-        write_report(loaded, page)
-        say(f"wrote {page}")
+    with mirrored(place, site) as mirror:
+        pull_results(mirror)
+        yield load_run(mirror.folder, place=place)
 
 
 def _check_matrix(matrix: Path, device: str) -> None:
@@ -89,16 +116,22 @@ def _check_matrix(matrix: Path, device: str) -> None:
 
 def predict(
     input_: Annotated[
-        Path,
-        typer.Option("--input", help="An image, or a folder of images (hidden ones and earlier results left out)."),
+        str,
+        typer.Option(
+            "--input",
+            metavar="PATH",
+            help="An image, or a folder of images (hidden ones and earlier results left out).",
+        ),
     ],
-    output: Annotated[Path, typer.Option(help="Folder for the results.")],
+    output: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the results.")],
     checkpoint: CheckpointOption = None,
     score: Annotated[str, typer.Option(help="Score key (see `abet scores`).")] = "abet",
     threshold: Annotated[float | None, typer.Option(help="Write a mask of pixels with raw score >= this.")] = None,
     threshold_from: Annotated[
-        Path | None,
-        typer.Option(help="Take the 95% TPR threshold from this metrics.json (of the same checkpoint)."),
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Take the 95% TPR threshold from this metrics.json (of the same checkpoint)."
+        ),
     ] = None,
     device: DeviceOption = "auto",
     model: ModelOption = "cityscapes_finetune",
@@ -111,19 +144,25 @@ def predict(
         raise UsageError("--threshold and --threshold-from both name a threshold: give one")
     if threshold is not None and not math.isfinite(threshold):
         raise UsageError(f"--threshold {threshold}: a finite number of raw score units is needed")
-    require_output(output, kind="folder")
+    results = folder_of("--output", output, remedy="copy the results with `abet sync` afterwards")
+    require_output(results, kind="folder")
+    source = folder_of("--input", input_, remedy="fetch the images with `abet sync` first")
+    metrics = None
+    if threshold_from is not None:
+        metrics = folder_of("--threshold-from", threshold_from, remedy="fetch it with `abet sync` first")
     from abet.predict import PredictionJob, find_images, predict_all
     from abet.predict import threshold_from as read_threshold
     from abet.site import load_site
 
-    found = find_images(input_, output)
-    detector = load(choose_checkpoint(checkpoint, load_site()), device, model)
+    found = find_images(source, results)
+    site = load_site()
+    detector = load(choose_checkpoint(place_of(checkpoint), site), device, model, site)
     reason = detector.why_missing(score)
     if reason is not None:
         raise UsageError(f"score {score!r} is not defined here: {reason}; try --score {detector.available_scores()[0]}")
-    limit = threshold if threshold_from is None else read_threshold(threshold_from, score, detector)
+    limit = threshold if metrics is None else read_threshold(metrics, score, detector)
     job = PredictionJob(detector=detector, score=score, threshold=limit)
-    faults = predict_all(job, found, output)
-    say(f"wrote {len(found) - len(faults)} of {len(found)} predictions below {output}")
+    faults = predict_all(job, found, results)
+    say(f"wrote {len(found) - len(faults)} of {len(found)} predictions below {results}")
     if faults:
         raise DataError("; ".join(faults))

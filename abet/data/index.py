@@ -25,14 +25,17 @@ from abet.data.road_anomaly import ROAD_ANOMALY
 from abet.data.tables import ClassTable, LabelTable
 from abet.errors import DataError, UsageError, unknown_name
 from abet.labels import LabelClass
+from abet.names import OOD_NAMES, TRAINING_NAMES
 
 __all__ = ["DATASETS", "OOD_SETS", "TRAINING_SETS", "Dataset", "Pair", "Survey", "open_dataset", "survey"]
 
 OOD_SETS: Final[Mapping[str, DatasetSpec]] = MappingProxyType(
-    {"lost_and_found": LOST_AND_FOUND, "road_anomaly": ROAD_ANOMALY}
+    dict(zip(OOD_NAMES, (LOST_AND_FOUND, ROAD_ANOMALY), strict=True))
 )
 """What is evaluated: labels are ID, OOD and VOID."""
-TRAINING_SETS: Final[Mapping[str, DatasetSpec]] = MappingProxyType({"cityscapes": CITYSCAPES, "mapillary": MAPILLARY})
+TRAINING_SETS: Final[Mapping[str, DatasetSpec]] = MappingProxyType(
+    dict(zip(TRAINING_NAMES, (CITYSCAPES, MAPILLARY), strict=True))
+)
 """What is learned from: labels are train ids and IGNORE."""
 DATASETS: Final[Mapping[str, DatasetSpec]] = MappingProxyType({**OOD_SETS, **TRAINING_SETS})
 """Every data set by the name that commands and configuration use."""

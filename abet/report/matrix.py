@@ -129,15 +129,15 @@ def matrix_columns(
 
 def _thresholds(run: RunResults, dataset: str, scores: Sequence[str] | None) -> dict[str, float]:
     if dataset not in run.datasets:
-        raise unknown_name(kind=f"data set of {run.path}", name=dataset, choices=run.datasets)
+        raise unknown_name(kind=f"data set of {run.place}", name=dataset, choices=run.datasets)
     figures = run.datasets[dataset].metrics.scores
     for key in scores or ():
         if key not in figures:
-            raise unknown_name(kind=f"score of {run.path}", name=key, choices=figures)
+            raise unknown_name(kind=f"score of {run.place}", name=key, choices=figures)
     wanted = scores or sorted(figures, key=lambda key: PREFERRED.get(key, len(PREFERRED)))
     usable = {key: value for key in wanted if (value := figures[key].threshold) is not None}
     if not usable:
-        raise DataError(f"{run.path}: none of {', '.join(wanted)} has a 95% threshold on {dataset}; see metrics.json")
+        raise DataError(f"{run.place}: none of {', '.join(wanted)} has a 95% threshold on {dataset}; see metrics.json")
     return usable if scores else dict([next(iter(usable.items()))])
 
 

@@ -17,21 +17,27 @@ from markupsafe import Markup
 from abet.errors import UsageError
 from abet.files import write_bytes
 from abet.labels import CITYSCAPES
+from abet.places import Place
 from abet.report import figures, table
 from abet.report.gallery import colour_bar, gallery
 from abet.report.runs import RunResults, label_runs, score_keys
+from abet.site import S3Settings
+from abet.storage import open_storage
 from abet.version import __version__
 
 MAX_GALLERY_IMAGES = 12
 
 
-def write_report(runs: Sequence[RunResults], output: Path, *, max_images: int = MAX_GALLERY_IMAGES) -> None:
+def write_report(
+    runs: Sequence[RunResults], output: Place, *, max_images: int = MAX_GALLERY_IMAGES, s3: S3Settings | None = None
+) -> None:
     """Write the page that compares ``runs``; atomic.
 
     Args:
         runs: from `abet.report.runs.load_run`; their data sets may differ.
-        output: an ``.html`` file; parent folders are made.
+        output: an ``.html`` file or object; parent folders are made.
         max_images: images per data set in the gallery, spread evenly over those kept.
+        s3: how S3 is reached, for an object.
 
     Raises:
         UsageError: no run, or an output that is a folder.
@@ -39,9 +45,13 @@ def write_report(runs: Sequence[RunResults], output: Path, *, max_images: int = 
     """
     if not runs:
         raise UsageError("a report needs at least one run directory")
-    if output.is_dir():
+    if isinstance(output, Path) and output.is_dir():
         raise UsageError(f"{output} is a folder: give --output the name of an .html file")
-    write_bytes(output, render_page(runs, max_images=max_images).encode())
+    page = render_page(runs, max_images=max_images).encode()
+    if isinstance(output, Path):
+        write_bytes(output, page)
+    else:
+        open_storage(output.parent, s3 or S3Settings()).write(output.name, page, expect=None)
 
 
 def render_page(runs: Sequence[RunResults], *, max_images: int = MAX_GALLERY_IMAGES) -> str:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from abet.errors import DataError, unknown_name
 from abet.files import read_json
 from abet.labels import CITYSCAPES
+from abet.places import Place, S3Uri
 from abet.report.records import CheckpointReference, Curves, CurvesFile, Metrics, Record
 from abet.run import evaluation_dir, read_config
 
@@ -61,6 +62,9 @@ class RunResults:
     """Everything a run directory holds for showing."""
 
     path: Path
+    """The folder that it is read from."""
+    place: Place
+    """Where the run lies, as users name it: ``path``, or that in S3 which ``path`` is a copy of."""
     num_classes: int
     datasets: Mapping[str, DatasetResults]
     """Name of the data set -> results, in order of the names; never empty."""
@@ -71,8 +75,8 @@ class RunResults:
         return next(iter(self.datasets.values())).metrics.checkpoint
 
 
-def load_run(path: Path) -> RunResults:
-    """Read every evaluated data set of a run directory.
+def load_run(path: Path, *, place: Place | None = None) -> RunResults:
+    """Read every evaluated data set of a run directory, which may be a copy of what lies at ``place``.
 
     Raises:
         DataError: the folder is no run, nothing in it is evaluated, or a file is damaged; says what to run.
@@ -86,6 +90,7 @@ def load_run(path: Path) -> RunResults:
         raise DataError(f"{path}: no data set is evaluated here{begun}; {REMEDY}")
     return RunResults(
         path=path,
+        place=path if place is None else place,
         num_classes=_num_classes(config),
         datasets={name: _load_dataset(folder / name) for name in finished},
     )
@@ -161,7 +166,7 @@ def load_sample(path: Path) -> Sample:
 
 def label_runs(runs: Sequence[RunResults]) -> list[str]:
     """A distinct label for each run: directory and checkpoint, with as many parent folders as tell the runs apart."""
-    parts = [run.path.resolve().parts for run in runs]
+    parts = [_parts(run.place) for run in runs]
     deepest = max((len(path) for path in parts), default=0)
     labels: list[str] = []
     for depth in range(1, deepest + 1):
@@ -172,9 +177,13 @@ def label_runs(runs: Sequence[RunResults]) -> list[str]:
     return [f"{label} ({number})" for number, label in enumerate(labels, start=1)]
 
 
+def _parts(place: Place) -> tuple[str, ...]:
+    return (place.bucket, *place.prefix.split("/")) if isinstance(place, S3Uri) else place.resolve().parts
+
+
 def _label(run: RunResults, directory: str) -> str:
     checkpoint = run.checkpoint.name
-    return directory if run.path.resolve().name == checkpoint else f"{directory} · {checkpoint}"
+    return directory if _parts(run.place)[-1] == checkpoint else f"{directory} · {checkpoint}"
 
 
 def score_keys(runs: Sequence[RunResults]) -> list[str]:

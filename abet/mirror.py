@@ -1,0 +1,157 @@
+"""A run in S3, worked on in a folder of this machine; a run in a folder is worked on where it lies. No torch import.
+
+    with mirrored(run, site) as mirror:
+        mirror.pull(lambda name: name == "config.yaml")
+        ...                                   # read and write below mirror.folder
+        mirror.agree(mirror.folder / "evaluation" / "config.yaml")
+        mirror.push(mirror.folder / "evaluation" / "road_anomaly" / "metrics.json")
+
+Whoever works on a run need not know where it lies: for one on this machine, all of this does nothing.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from abet.errors import AbetError
+from abet.places import Place, S3Uri
+from abet.run import (
+    CHECKPOINTS,
+    CONFIG,
+    OWNER,
+    SHARD_NAME,
+    evaluation_config,
+    evaluation_dir,
+    parse_step_name,
+    require_ours_among,
+    shard_path,
+)
+from abet.site import SiteConfig
+from abet.storage import ABSENT, Conflict, Storage, StorageRefused, StorageUnavailable, open_storage
+
+
+class Mirror:
+    """A run's place, and the folder of this machine that stands for it. `mirrored` makes it."""
+
+    def __init__(self, place: Place, folder: Path, storage: Storage | None) -> None:
+        self.place = place
+        self.folder = folder
+        """The run itself, where it lies on this machine."""
+        self._storage = storage
+        self.unpublished = False
+        """Whether the folder holds results that could not be stored."""
+
+    def pull(self, wanted: Callable[[str], bool]) -> list[str]:
+        """Fetch every file whose name below the run is ``wanted``; returns the names of all of the run's files.
+
+        An empty ``checkpoints/`` stands for those of a training run: that it has them decides where evaluations say
+        what they belong to.
+        """
+        if self._storage is None:
+            return []
+        names = [entry.name for entry in self._storage.list()]
+        for name in filter(wanted, names):
+            self._storage.download(name, self.folder / name)
+        if any(name.startswith(f"{CHECKPOINTS}/") for name in names):
+            (self.folder / CHECKPOINTS).mkdir(exist_ok=True)
+        return names
+
+    def agree(self, path: Path) -> None:
+        """Publish a file that decides unless one is there; afterwards the folder holds what stands in the run."""
+        if self._storage is None:
+            return
+        name = self._name(path)
+        try:
+            self._storage.write(name, path.read_bytes(), expect=ABSENT)
+        except Conflict:
+            self._storage.download(name, path)
+
+    def push(self, *paths: Path) -> None:
+        """Publish results in this order, in place of what is there."""
+        if self._storage is not None:
+            for path in paths:
+                with self._keeping_results():
+                    self._storage.upload(path, self._name(path))
+
+    def push_new(self, path: Path) -> bool:
+        """Publish a result unless one is there, which is kept; returns whether ours is the one."""
+        if self._storage is not None:
+            with self._keeping_results():
+                try:
+                    self._storage.write(self._name(path), path.read_bytes(), expect=ABSENT)
+                except Conflict:
+                    return False
+        return True
+
+    def seen(self, path: Path) -> Place:
+        """Where a file of the folder stands for users."""
+        return path if self._storage is None else self.place / self._name(path)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    @contextmanager
+    def _keeping_results(self) -> Iterator[None]:
+        try:
+            yield
+        except (StorageRefused, StorageUnavailable) as error:
+            self.unpublished = True
+            raise type(error)(f"{error}. What was computed is kept: abet sync {self.folder} {self.place}") from None
+
+
+@contextmanager
+def mirrored(place: Place, site: SiteConfig) -> Iterator[Mirror]:
+    """Work on the run at ``place``; of one in S3 the folder is below the site's scratch, and removed in the end.
+
+    Errors name the run, not the folder. Results that could not be stored stay in the folder, and the error names it.
+    """
+    if isinstance(place, Path):
+        yield Mirror(place, place, None)
+        return
+    site.scratch_folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=site.scratch_folder))
+    mirror = Mirror(place, folder, open_storage(place, site.s3))
+    try:
+        yield mirror
+    except AbetError as error:
+        if not mirror.unpublished:
+            error.args = tuple(str(part).replace(str(folder), str(place)) for part in error.args)
+        raise
+    finally:
+        if not mirror.unpublished:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def pull_evaluation(mirror: Mirror, dataset: str, *, shard: tuple[int, int] | None = None) -> None:
+    """Fetch what decides whether ``dataset`` may be evaluated into the run: whose it is, and ``shard`` (I, N) of it.
+
+    Raises:
+        UsageError: the prefix holds files that no run wrote.
+    """
+    folder = evaluation_dir(mirror.folder, dataset)
+    paths = [folder / "evaluation.json", folder / "metrics.json"]
+    if shard is not None:
+        paths.append(shard_path(mirror.folder, dataset, *shard))
+    known = {CONFIG, OWNER, f"evaluation/{CONFIG}", *(path.relative_to(mirror.folder).as_posix() for path in paths)}
+    names = mirror.pull(known.__contains__)
+    config = evaluation_config(mirror.folder).relative_to(mirror.folder).as_posix()
+    if isinstance(mirror.place, S3Uri) and config not in names:
+        require_ours_among(mirror.place, {name.partition("/")[0] for name in names})
+
+
+def pull_results(mirror: Mirror) -> None:
+    """Fetch what a report shows of a run: figures, curves and samples of every data set, and whose they are."""
+    mirror.pull(lambda name: name == CONFIG or (name.startswith("evaluation/") and not _is_count(name)))
+
+
+def _is_count(name: str) -> bool:
+    return SHARD_NAME.fullmatch(name.rpartition("/")[2]) is not None
+
+
+def remote_run_of(checkpoint: S3Uri, site: SiteConfig) -> S3Uri | None:
+    """The training run that a checkpoint in S3 (a run, or one of its steps) belongs to; None for other places."""
+    if parse_step_name(checkpoint.name) and checkpoint.parent.name == CHECKPOINTS:
+        return checkpoint.parent.parent
+    return checkpoint if open_storage(checkpoint, site.s3).list(f"{CHECKPOINTS}/") else None

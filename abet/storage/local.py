@@ -35,7 +35,7 @@ class LocalStorage:
         """See `Storage`. Raises DataError, too, for a link that leaves the folder, leads nowhere or in a circle."""
         require_prefix(prefix, self.place)
         within = prefix.rpartition("/")[0]
-        folder = self._path(within) if within else self._folder
+        folder = self._real(within) if within else self._folder
         if not folder.is_dir():
             return []
         found = self._walk(folder, f"{within}/" if within else "", (os.path.realpath(folder),))
@@ -44,7 +44,7 @@ class LocalStorage:
     def read(self, name: str) -> tuple[bytes, str]:
         """See `Storage`."""
         try:
-            with self._path(name).open("rb") as file:
+            with self._real(name).open("rb") as file:
                 return file.read(), _version(os.fstat(file.fileno()))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise self._absent(name) from None
@@ -70,7 +70,7 @@ class LocalStorage:
 
     def download(self, name: str, target: Path) -> None:
         """See `Storage`."""
-        source = self._path(name)
+        source = self._real(name)
         if not source.is_file():
             raise self._absent(name)
         _copy(source, target)
@@ -79,16 +79,22 @@ class LocalStorage:
         """See `Storage`. Folders that become empty vanish too, as in S3."""
         for name in names:
             path = self._path(name)
-            with suppress(FileNotFoundError, NotADirectoryError):
+            with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 path.unlink()
             folder = path.parent
             while folder != self._folder and _remove_if_empty(folder):
                 folder = folder.parent
 
     def _path(self, name: str) -> Path:
-        """The path of an object, whose folders may be links as long as they stay in the root."""
+        """Where to write an object: its folders may be links that stay in the root."""
         path = self._folder / require_name(name, self.place)
         self._require_inside(path.parent, name)
+        return path
+
+    def _real(self, name: str) -> Path:
+        """Where to read an object or a folder, which may be a link itself."""
+        path = self._path(name)
+        self._require_inside(path, name)
         return path
 
     def _require_inside(self, path: Path, name: str) -> None:

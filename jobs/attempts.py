@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,6 +76,8 @@ class History:
 
     def fruitless_attempts(self) -> int:
         """How many attempts before the one that ends now came to nothing, in a row; -1 when this one did not."""
+        if not self.attempts:
+            return 0
         *before, now = self.attempts
         if _later(self.step, now.first_step):
             return -1
@@ -150,7 +153,7 @@ def read(record: Path) -> History:
     for line in _lines(record):
         if line.get("event") == "begin":
             found.append(Attempt(number=line["attempt"], first_step=line["step"], started=line["time"]))
-        elif found and line.get("event") == "end":
+        elif found and found[-1].code is None and line.get("event") == "end":
             begun = found.pop()
             found.append(
                 Attempt(
@@ -165,11 +168,11 @@ def read(record: Path) -> History:
                     ended=line["time"],
                 )
             )
-    steps = [attempt.first_step for attempt in found[1:]]
+    steps = [*(attempt.first_step for attempt in found), None][1:]
     # What a silent attempt reached shows in where the next one began
     found = [
         Attempt(**{**asdict(attempt), "last_step": step}) if attempt.code is None else attempt
-        for attempt, step in zip(found, [*steps, None], strict=True)
+        for attempt, step in zip(found, steps, strict=True)
     ]
     return History(attempts=tuple(found), step=read_step(record))
 
@@ -177,20 +180,22 @@ def read(record: Path) -> History:
 def _lines(record: Path) -> list[dict[str, Any]]:
     try:
         text = (record / ATTEMPTS).read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except OSError:
         return []
     lines = []
     for line in text.splitlines():
-        try:
+        with suppress(ValueError):  # cut short by a kill or a full disk
             lines.append(json.loads(line))
-        except ValueError:  # cut short by a kill
-            continue
     return lines
 
 
 def _append(record: Path, line: dict[str, Any]) -> None:
-    with (record / ATTEMPTS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    with (record / ATTEMPTS).open("a+b") as file:
+        cut_short = False
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            cut_short = file.read(1) != b"\n"
+        file.write(("\n" * cut_short + json.dumps(line) + "\n").encode())
 
 
 def _now() -> str:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from abet.errors import UsageError, unknown_name
 
@@ -35,10 +36,16 @@ def parse(kind: type[_T], values: Any, *, source: str) -> _T:
         raise UsageError(f"{source}: " + "; ".join(_explain(kind, dict(e)) for e in error.errors())) from None
 
 
+def unshown(rule: str) -> PydanticCustomError:
+    """What a validator raises when the value is not to be repeated: it may be a secret, or stands in the rule."""
+    return PydanticCustomError("unshown", "{rule}", {"rule": rule})
+
+
 def _explain(kind: type[BaseModel], error: dict[str, Any]) -> str:
     location = [str(part) for part in error["loc"]]
     if error["type"] != "extra_forbidden":
-        whole = error["type"] == "missing" or isinstance(error["input"], dict)  # the mapping around the fault
+        # the mapping around the fault says little
+        whole = error["type"] in ("missing", "unshown") or isinstance(error["input"], dict)
         shown = "" if whole else f" (found {_without_secrets(repr(error['input']))})"
         return f"{'.'.join(location) or 'value'}: {error['msg'].removeprefix('Value error, ')}{shown}"
     for part in location[:-1]:

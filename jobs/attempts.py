@@ -7,8 +7,6 @@ A job's folder holds ``attempts.jsonl`` (one line when an attempt begins and one
 import json
 import os
 import socket
-import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -126,10 +124,9 @@ def end(record: Path, number: int, code: int, reason: str, *, cause: str, again:
     _append(record, line)
 
 
-def leave_word(record: Path, number: int, node: int, *, code: int, reason: str, signals: Sequence[int]) -> None:
+def leave_word(record: Path, number: int, word: Word) -> None:
     """Tell node 0 how this node ended."""
-    word = Word(node=node, code=code, reason=reason, signals=tuple(signals), at=time.time())
-    write_json(record / WORDS / f"{number}-{node}.json", asdict(word))
+    write_json(record / WORDS / f"{number}-{word.node}.json", asdict(word))
 
 
 def words(record: Path, number: int) -> list[Word]:
@@ -153,7 +150,7 @@ def read(record: Path) -> History:
     for line in _lines(record):
         if line.get("event") == "begin":
             found.append(Attempt(number=line["attempt"], first_step=line["step"], started=line["time"]))
-        elif found and found[-1].code is None and line.get("event") == "end":
+        elif line.get("event") == "end" and found and (found[-1].number, found[-1].code) == (line["attempt"], None):
             begun = found.pop()
             found.append(
                 Attempt(

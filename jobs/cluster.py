@@ -29,6 +29,8 @@ class Cluster:
     """HOST:PORT on node 0, for several nodes."""
     restarts: int = 0
     """How often the scheduler has started this job again."""
+    requeues: bool = False
+    """Whether there is a scheduler that starts a stopped job again."""
     end_time: float | None = None
     """When the time limit is reached, in seconds since the epoch."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -56,6 +58,7 @@ def slurm_cluster(environment: Mapping[str, str] = os.environ, *, run: Run = out
         nodes=nodes,
         rendezvous=f"{_address_of_first(environment, run)}:{_port(job)}" if nodes > 1 else "",
         restarts=int(environment.get("SLURM_RESTART_COUNT") or 0),
+        requeues="SLURM_JOB_ID" in environment,
         end_time=float(end) if end.isdecimal() else None,
     )
 

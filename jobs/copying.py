@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -22,6 +23,8 @@ def start_copying(child: "subprocess.Popen[bytes]", folder: Path) -> list[thread
 def _copy(source: IO[bytes], ours: BinaryIO, path: Path) -> None:
     with path.open("ab", buffering=0) as log, source:
         while block := source.read1(65536):  # type: ignore[attr-defined]
-            log.write(block)
-            ours.write(block)
-            ours.flush()
+            for target in (log, ours):
+                # A full disk, or a reader of our output that has left, must not stop the job
+                with suppress(OSError, ValueError):
+                    target.write(block)
+                    target.flush()

@@ -3,14 +3,15 @@
 load_profile("default")
 """
 
+import re
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
 
 from abet.errors import UsageError, unknown_name
-from abet.settings import Strict, parse, read_yaml
-from jobs.spec import VARIABLE, Mount
+from abet.settings import Strict, parse, read_yaml, unshown
+from jobs.spec import Mount, names_of_variables
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 """The checkout: jobs run from here."""
@@ -22,6 +23,16 @@ ENVIRONMENT: Final = (
     *("AWS_CA_BUNDLE", "AWS_EC2_METADATA_DISABLED"),
 )
 """What every job gets of the submitter's environment, where set: nothing in it is a secret."""
+
+
+OURS: Final = frozenset(
+    (
+        *("job-name", "nodes", "ntasks-per-node", "signal", "requeue", "open-mode", "kill-on-invalid-dep", "export"),
+        *("array", "dependency", "output", "error", "chdir", "partition", "account", "qos", "constraint", "wckey"),
+        *("exclusive", "gres", "gpus-per-node"),
+    )
+)
+"""Options of sbatch that `extra` may not change: the job would no longer be what `jobs` believes."""
 
 
 class Container(Strict):
@@ -58,20 +69,28 @@ class SlurmProfile(Strict):
     )
     extra: dict[str, str | int | bool] = Field(default_factory=dict, description="any other option of sbatch by name")
 
-    @field_validator("environment")
+    @field_validator("environment", mode="before")
     @classmethod
-    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _are_names(cls, value: Any) -> Any:
+        return names_of_variables(value)
+
+    @field_validator("extra")
+    @classmethod
+    def _is_not_ours(cls, value: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
         for name in value:
-            if not VARIABLE.fullmatch(name):
-                raise ValueError("expected names of variables, without values")
+            if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+                raise unshown(f"{name!r} is no long name of an sbatch option, such as mail-type")
+            if name in OURS:
+                raise unshown(f"{name} is set by abet from the job and the rest of the profile; leave it out")
         return value
 
-    @field_validator("setup")
+    @field_validator("*")
     @classmethod
-    def _single_lines(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for line in value:
-            if "\n" in line or "\r" in line:
-                raise ValueError(f"{line!r}: one line of shell per entry")
+    def _has_single_lines(cls, value: Any) -> Any:
+        entries = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else [value]
+        for text in entries:
+            if isinstance(text, str) and re.search(r"[\n\r\0]", text):
+                raise unshown(f"{text!r} has a line break, which would end the line of the batch script; one line each")
         return value
 
 

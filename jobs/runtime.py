@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from abet.errors import UsageError
+from abet.settings import parse
 from jobs.profile import ROOT, SlurmProfile
 from jobs.spec import JobSpec, Mount
 
@@ -56,11 +57,21 @@ def runner_of(profile: SlurmProfile, spec: JobSpec, *, image: str | None, folder
         for mount in mounts:
             words += ["--bind", f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}"]
         return Runner(prefix=(*_shell(profile.setup), *words, *container.arguments, chosen), abet=("abet",))
-    words = ["srun", "--overlap", "--nodes=1", "--ntasks=1", "--kill-on-bad-exit=0", "--nodelist={node}"]
+    # A step within the step: it takes over neither the variables that the supervisor sets nor the number of CPUs
+    words = ["srun", "--overlap", "--nodes=1", "--ntasks=1", "--nodelist={node}", *srun_options(spec)]
     words += [f"--container-image={chosen}", f"--container-workdir={ROOT}", "--no-container-mount-home"]
     listed = (f"{mount.source}:{mount.target}{':ro' if mount.read_only else ''}" for mount in mounts)
     words += [f"--container-mounts={','.join(listed)}"] if mounts else []
     return Runner(prefix=(*_shell(profile.setup), *words, *container.arguments), abet=("abet",))
+
+
+def srun_options(spec: JobSpec) -> list[str]:
+    """Of every step of a job.
+
+    It gets what the batch script has (srun would take --export for itself) and all of a node's CPUs (since 22.05 srun
+    no longer takes them from sbatch); one node's end must not end the others before they have spoken.
+    """
+    return ["--kill-on-bad-exit=0", "--export=ALL", f"--cpus-per-task={spec.cpus_per_node}"]
 
 
 def _shell(setup: Sequence[str]) -> tuple[str, ...]:
@@ -71,7 +82,10 @@ def _shell(setup: Sequence[str]) -> tuple[str, ...]:
 
 
 def _mounts(profile: SlurmProfile, spec: JobSpec, folders: Sequence[str]) -> tuple[Mount, ...]:
-    own = [Mount(source=folder, target=folder) for folder in (str(ROOT), *folders)]
+    own = [
+        parse(Mount, {"source": folder, "target": folder}, source="folder that the container must see")
+        for folder in (str(ROOT), *folders)
+    ]
     seen: dict[str, Mount] = {}
     for mount in (*own, *spec.mounts, *profile.mounts):
         seen[mount.target] = mount  # the profile's wins

@@ -14,9 +14,9 @@ from abet.errors import UsageError
 from abet.site import SiteConfig
 from jobs import catalogue
 from jobs.catalogue import NONE, Request
-from jobs.executors.parameters import exported_names, sbatch_options, srun_options
+from jobs.executors.parameters import exported_names, sbatch_options
 from jobs.profile import SlurmProfile
-from jobs.runtime import runner_of
+from jobs.runtime import runner_of, srun_options
 from jobs.spec import JobSpec
 
 
@@ -121,14 +121,15 @@ def _flag(key: str, value: str | int | bool) -> str:
 
 
 def _host_python(profile: SlurmProfile) -> str:
-    return shlex.quote(profile.python if profile.container.runtime == "none" else profile.host_python)
+    python = profile.python if profile.container.runtime == "none" else profile.host_python
+    return shlex.quote(str(Path(python).expanduser()))
 
 
 def _runner(spec: JobSpec, site: SiteConfig, profile: SlurmProfile) -> str:
     """The runner as one quoted word, by paths that hold from the checkout."""
     if profile.container.runtime == "none":
         runner = runner_of(profile, spec, image=None, folders=())
-        words = (*runner.prefix, profile.python, *runner.abet[1:])
+        words = (*runner.prefix, str(Path(profile.python).expanduser()), *runner.abet[1:])
         return shlex.quote(shlex.join(words))
     folders = catalogue.local_folders(site)
     return shlex.quote(runner_of(profile, spec, image=site.image, folders=folders).text())

@@ -1,12 +1,12 @@
 """JobSpec: everything about a job that a laptop, SLURM and Kubernetes need to know, and nothing that is one's alone."""
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from abet.config import Count, Positive
-from abet.settings import Strict
+from abet.settings import Strict, unshown
 
 JOB_NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,48}[a-z0-9])?")
 """A DNS-1035 label with room for what Kubernetes and we append: legal as a job's name everywhere."""
@@ -14,6 +14,15 @@ VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SHARD: Final = "{shard}"
 """In a command: the number of the array's task."""
 Kind = Literal["train", "evaluate", "merge", "report"]
+
+
+def names_of_variables(value: Any) -> Any:
+    """``value``, if it is a list of names. What is none is not repeated: somebody may have pasted NAME=VALUE."""
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(name, str) and VARIABLE.fullmatch(name) for name in value
+    ):
+        raise unshown("expected names of environment variables, never their values: export those where you submit")
+    return value
 
 
 class Mount(Strict):
@@ -61,17 +70,13 @@ class JobSpec(Strict):
     @classmethod
     def _is_label(cls, value: str) -> str:
         if not JOB_NAME.fullmatch(value):
-            raise ValueError(f"{value!r}: expected a-z, 0-9 and '-', first a letter, at most 50 characters")
+            raise unshown(f"{value!r}: expected a-z, 0-9 and '-', first a letter, at most 50 characters; give --name")
         return value
 
-    @field_validator("secrets")
+    @field_validator("secrets", mode="before")
     @classmethod
-    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if not VARIABLE.fullmatch(name):
-                # Not repeated: somebody may have pasted NAME=VALUE, or the secret itself
-                raise ValueError("a secret is given by the name of its environment variable, never by its value")
-        return value
+    def _are_names(cls, value: Any) -> Any:
+        return names_of_variables(value)
 
     @field_validator("command")
     @classmethod

@@ -3,27 +3,39 @@
     srun python3 -m jobs.supervisor --name finetune --processes 8 --retries 3 --record runs/jobs/x \
         --runner '.venv/bin/python -m abet' -- train cityscapes_finetune
 
-It imports the standard library and `abet.exits` alone, so that the Python of a bare node will do. Under submitit it is
-the task itself (`jobs.executors.slurm`). What the ranks of all nodes say becomes one exit code on node 0, which alone
-asks the scheduler to start the job again.
+It imports the standard library, `abet.exits` and what that imports alone, so that the Python of a bare node will do.
+Under submitit it is the task itself (`jobs.executors.slurm`). What the ranks of all nodes say becomes one exit code on
+node 0, which alone asks the scheduler to start the job again.
 """
 
 import argparse
 import os
+import secrets
 import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Final, Literal
 
-from abet.exits import DONE, FAILED, INTERRUPTED, JOB_ID, PROGRESS_FILE, STOPPED, VERDICT_FILE, Ending, reduce_exits
+from abet.errors import AbetError, DataError
+from abet.exits import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    JOB_ID,
+    PERMANENT,
+    PROGRESS_FILE,
+    STOPPED,
+    VERDICT_FILE,
+    Ending,
+    reduce_exits,
+)
 from abet.files import read_json
 from jobs import attempts
 from jobs.cluster import Cluster, requeue_by_scontrol, slurm_cluster
@@ -73,24 +85,42 @@ def supervise(task: Task, cluster: Cluster, *, copy_to: Path | None = None) -> O
     With ``copy_to``, a folder, what the command prints goes there too (stdout and stderr apart); a scheduler's job
     needs none, its logs are the scheduler's.
 
-    Raises OSError where the record folder cannot be written: nothing is started then.
+    Raises AbetError where the record folder cannot be written: nothing is started then.
     """
     record = Path(task.record)
-    attempt = attempts.begin(record, cluster, name=task.name)
-    with _listening() as received, tempfile.TemporaryDirectory(prefix="abet-supervisor-") as private:
-        code, reason = _run(task, cluster, Path(private), received, copy_to)
-        attempts.leave_word(record, attempt, cluster.node_rank, code=code, reason=reason, signals=received)
+    try:
+        attempt = attempts.begin(record, cluster, name=task.name)
+    except OSError as error:
+        raise AbetError(
+            f"{record}: the job's record cannot be written on {cluster.node} ({error.strerror or error}), so nothing "
+            "was started; every node must be able to write below `jobs:` of the site file"
+        ) from None
+    with _listening() as received:
+        code, reason = _run(task, cluster, received, copy_to)
+        own = attempts.Word(node=cluster.node_rank, code=code, reason=reason, signals=tuple(received), at=time.time())
+        with _said_aloud():
+            attempts.leave_word(record, attempt, own)
         if cluster.node_rank:
             return Outcome(code=code, reason=reason, cause="done" if code == DONE else "failed")
-        words = _words_of_all(record, attempt, cluster.nodes)
-        outcome = decide(task, cluster, words, attempts.read(record))
-        attempts.end(record, attempt, outcome.code, outcome.reason, cause=outcome.cause, again=outcome.again)
+        outcome = decide(task, cluster, _words_of_all(record, attempt, own, cluster.nodes), attempts.read(record))
+        with _said_aloud():
+            attempts.end(record, attempt, outcome.code, outcome.reason, cause=outcome.cause, again=outcome.again)
     return outcome
 
 
-def _run(task: Task, cluster: Cluster, private: Path, received: list[int], copy_to: Path | None) -> tuple[int, str]:
+@contextmanager
+def _said_aloud() -> Iterator[None]:
+    """A record that can no longer be written (a full disk) is a line in the log: the job's own end counts."""
+    try:
+        yield
+    except OSError as error:
+        print(f"abet: warning: the job's record is incomplete: {error}", file=sys.stderr, flush=True)
+
+
+def _run(task: Task, cluster: Cluster, received: list[int], copy_to: Path | None) -> tuple[int, str]:
     record = Path(task.record)
-    verdict = record / f".verdict-{cluster.node_rank}-{private.name}.json"  # a container sees the record folder
+    # In the record folder, which a container sees; a name of its own, since the first word in it counts
+    verdict = record / f".verdict-{cluster.node_rank}-{secrets.token_hex(8)}.json"
     environment = {
         **os.environ,
         **cluster.environment,
@@ -113,9 +143,18 @@ def _run(task: Task, cluster: Cluster, private: Path, received: list[int], copy_
     for thread in copying:
         thread.join()
     code = _code_of(child.returncode, received)
-    reason = read_json(verdict)["reason"] if verdict.exists() else _unspoken(child.returncode)
-    verdict.unlink(missing_ok=True)
-    return code, reason
+    return code, _reason_in(verdict) or _unspoken(child.returncode)
+
+
+def _reason_in(verdict: Path) -> str:
+    """What the command left as its reason; empty where it left none."""
+    try:
+        return str(read_json(verdict).get("reason", ""))
+    except (DataError, OSError):
+        return ""
+    finally:
+        with suppress(OSError):
+            verdict.unlink(missing_ok=True)
 
 
 def _code_of(returned: int, received: Sequence[int]) -> int:
@@ -160,14 +199,16 @@ def _listening() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _words_of_all(record: Path, attempt: int, nodes: int) -> list[attempts.Word]:
+def _words_of_all(record: Path, attempt: int, own: attempts.Word, nodes: int) -> list[attempts.Word]:
     """What every node said; one that stays silent counts as lost."""
+    said = {own.node: own}
     deadline = time.monotonic() + WAIT_FOR_NODES_SECONDS
-    while len(words := attempts.words(record, attempt)) < nodes and time.monotonic() < deadline:
+    while len(said) < nodes and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-    silent = sorted(set(range(nodes)) - {word.node for word in words})
-    lost = [attempts.Word(node=node, code=FAILED, reason=f"node {node} ended without a word") for node in silent]
-    return [*words, *lost]
+        said |= {word.node: word for word in attempts.words(record, attempt)}
+    for node in range(nodes):
+        said.setdefault(node, attempts.Word(node=node, code=FAILED, reason=f"node {node} ended without a word"))
+    return [said[node] for node in sorted(said)]
 
 
 def decide(task: Task, cluster: Cluster, words: Sequence[attempts.Word], history: attempts.History) -> Outcome:
@@ -179,20 +220,22 @@ def decide(task: Task, cluster: Cluster, words: Sequence[attempts.Word], history
     signals = {number for word in words for number in word.signals}
     if code == DONE:
         return Outcome(code=DONE, reason=reason, cause="done")
+    if code in PERMANENT:
+        return Outcome(code=code, reason=reason, cause="refused")
     tried = history.fruitless_attempts() + 1
     enough = task.retries == 0 or tried > task.retries
     given_up = f"; given up after {tried} attempts in a row without a new checkpoint" if tried > 1 else ""
-    if code == STOPPED and signal.SIGUSR2 in signals:
+    if code == STOPPED and signal.SIGUSR2 in signals and cluster.requeues:
         if not cluster.at_time_limit(task.grace_seconds):
             return Outcome(code=STOPPED, reason=reason, again=True, cause="preempted")
         # Saving at each time limit is progress; a limit too short for a single step is not
         tail = f"{given_up}: raise the time limit" if enough else ""
         return Outcome(code=STOPPED, reason=reason + tail, again=not enough, cause="timeout")
-    if code in (STOPPED, INTERRUPTED) or signals:
-        # SIGTERM alone: cancelled, or the scheduler starts a preempted job again by itself
+    # SIGTERM alone: cancelled, or the scheduler starts a preempted job again by itself. A failure after SIGUSR2, while
+    # saving, is one like others
+    final = signals - {signal.SIGUSR2} if cluster.requeues else signals
+    if code in (STOPPED, INTERRUPTED) or final:
         return Outcome(code=code, reason=reason, cause="stopped")
-    if code != FAILED:
-        return Outcome(code=code, reason=reason, cause="refused")
     return Outcome(code=FAILED, reason=reason + (given_up if enough else ""), again=not enough, cause="failed")
 
 
@@ -218,10 +261,18 @@ def main(arguments: Sequence[str] | None = None, *, requeue: Callable[[Cluster],
         grace_seconds=given.grace_seconds,
     )
     cluster = slurm_cluster()
-    outcome = supervise(task, cluster)
+    task = task if cluster.requeues else replace(task, retries=0)  # by hand, nobody would start it again
+    try:
+        outcome = supervise(task, cluster)
+    except AbetError as error:
+        print(f"abet: error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
     say(outcome, cluster)
     if outcome.again:
-        requeue(cluster)
+        try:
+            requeue(cluster)
+        except (OSError, subprocess.SubprocessError) as error:
+            print(f"abet: error: could not be started again: {error}; submit it again", file=sys.stderr, flush=True)
     return outcome.code
 
 

@@ -77,8 +77,7 @@ def _to_the_end(task: Task, record: Record) -> Outcome:
     while True:
         outcome = supervise(task, machine, copy_to=record.logs)
         say(outcome, machine)
-        # Nobody else wants this machine: only a failure is tried again
-        if not (outcome.again and outcome.cause == "failed"):
+        if not outcome.again:
             return outcome
         machine = replace(machine, restarts=machine.restarts + 1)
 

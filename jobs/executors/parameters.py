@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from jobs.profile import ENVIRONMENT, ROOT, SlurmProfile
+from jobs.runtime import srun_options
 from jobs.spec import JobSpec
 from jobs.supervisor import Task
 
@@ -51,15 +52,6 @@ def exported_names(
     """The variables that a job gets of the submitter, by name: the list, where set (None: whatever is set)."""
     wanted = dict.fromkeys((*ENVIRONMENT, *profile.environment, *spec.secrets))
     return tuple(name for name in wanted if environment is None or name in environment)
-
-
-def srun_options(spec: JobSpec) -> list[str]:
-    """Of the step that starts the supervisors.
-
-    It gets what the batch script has (srun would take --export for itself) and all of a node's CPUs (since 22.05 srun
-    no longer takes them from sbatch); one node's end must not end the others before they have spoken.
-    """
-    return ["--kill-on-bad-exit=0", "--export=ALL", f"--cpus-per-task={spec.cpus_per_node}"]
 
 
 def submitit_parameters(

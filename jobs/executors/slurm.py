@@ -39,7 +39,10 @@ class Supervised(submitit.helpers.Checkpointable):
     def __call__(self) -> None:
         """Supervise one attempt; ends the process with the job's exit code, or by submitit's way of starting again."""
         cluster = slurm_cluster()
-        outcome = supervise(self.task, cluster)
+        try:
+            outcome = supervise(self.task, cluster)
+        except AbetError as error:
+            raise SystemExit(f"abet: error: {error}") from None  # prints it; exit code 1
         say(outcome, cluster)
         if outcome.again:
             # submitit requeues from its signal handler alone, which is back in place by now

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from abet.batching import plan_batches
 from abet.config import Recipe, load_recipe
-from abet.errors import unknown_name
+from abet.errors import UsageError, unknown_name
 from abet.names import OOD_NAMES
 from abet.places import Place, S3Uri
 from abet.promote import PRETRAINING_CLASSES, newest_promoted
@@ -44,6 +44,7 @@ class Request:
     memory_gib: int | None = None
     time_limit_minutes: int | None = None
     retries: int | None = None
+    grace_seconds: int | None = None
     run: str | None = None
     """Name of the run below the artifacts."""
     output: Place | None = None
@@ -63,15 +64,14 @@ def training(recipe: str, request: Request, site: SiteConfig) -> JobSpec:
     """One training run. Raises UsageError where recipe, data, start weights or the number of GPUs cannot be meant."""
     settings = load_recipe(recipe, changes=request.changes)
     short = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
-    output = request.output or site.artifacts / (request.run or short)
+    output = request.output or run_named(request.run or short, site)
     root = data_root(site, settings.data.dataset, request.data_root)
     gpus = request.gpus if request.gpus is not None else (0 if short.startswith("demo_") else GPUS_OF_RECIPE)
     processes = gpus or request.processes or 1
     nodes = request.nodes or 1
     plan_batches(settings.batch, processes * nodes, settings.training.sync_batch_norm)
     command = ["train", recipe, "--output", str(output)]
-    if request.data_root is not None or dataset_is_elsewhere(site, settings):
-        command += ["--data-root", str(root)]
+    command += [] if request.data_root is None else ["--data-root", str(root)]
     snapshot = _snapshot(settings, request, site)
     command += [] if snapshot is None else ["--snapshot", str(snapshot)]
     for change in request.changes:
@@ -95,9 +95,12 @@ def training(recipe: str, request: Request, site: SiteConfig) -> JobSpec:
     )
 
 
-def dataset_is_elsewhere(site: SiteConfig, recipe: Recipe) -> bool:
-    """Whether the node's own site file would not name the data."""
-    return recipe.data.dataset not in site.data
+def run_named(name: str, site: SiteConfig) -> Place:
+    """The run of that name below the artifacts. Raises UsageError for one that would lie elsewhere."""
+    parts = name.split("/")
+    if any(part in ("", ".", "..") for part in parts) or re.search(r"[\n\r\0]", name):
+        raise UsageError(f"run {name!r}: expected a name below {site.artifacts}; --output takes any place")
+    return site.artifacts / name
 
 
 def _snapshot(recipe: Recipe, request: Request, site: SiteConfig) -> Place | None:
@@ -179,11 +182,13 @@ def pipeline(pretrain: str, finetune: str, request: Request, site: SiteConfig) -
     ``request.snapshot`` starts the pre-training; ``request.run`` names the folder below the artifacts that holds both
     runs. ``request.shards`` of each evaluation.
     """
-    base = site.artifacts / (request.run or "pipeline")
+    base = run_named(request.run or "pipeline", site)
     shared = replace(request, name=None, output=None, checkpoint=None, options=())
     evaluate_gpus = 0 if shared.gpus == 0 or finetune.startswith("demo_") else 1
     first = training(pretrain, replace(shared, output=base / "pretrain"), site)
     second = training(finetune, replace(shared, output=base / "finetune", snapshot=base / "pretrain"), site)
+    if first.name == second.name:
+        raise UsageError(f"both recipes of the pipeline are called {first.name}: name two different ones")
     second = second.model_copy(update={"after": (first.name,)})
     jobs, merges = [first, second], list[str]()
     for dataset in OOD_NAMES:
@@ -222,8 +227,9 @@ def _small(request: Request, *, name: str, kind: str, command: tuple[str, ...], 
 
 def _spec(request: Request, **values: Any) -> JobSpec:
     values["secrets"] = request.secrets
-    if request.retries is not None:
-        values["retries"] = request.retries
+    for key in ("retries", "grace_seconds"):
+        if getattr(request, key) is not None:
+            values[key] = getattr(request, key)
     return parse(JobSpec, values, source="job")
 
 

@@ -1,5 +1,6 @@
 """python -m jobs submit | render | status | logs | cancel"""
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,17 @@ Where = Literal["auto", "local", "slurm"]
 JOBS: Final = ("evaluate", "report", "pipeline")
 """Beside the recipes, which are jobs by their own names."""
 
+_EVERY = "on dry_run profile name retries grace_seconds run secret"
+_SIZE = "gpus cpus memory_gib time_limit_minutes"
+_TRAINING = "nodes processes snapshot changes allow_below_target"
+TAKEN: Final = {
+    "train": f"{_EVERY} {_SIZE} {_TRAINING} output data_root option",
+    "evaluate": f"{_EVERY} {_SIZE} dataset checkpoint shards output data_root option",
+    "report": f"{_EVERY} checkpoint output option",
+    "pipeline": f"{_EVERY} {_SIZE} {_TRAINING} pretrain finetune shards".replace("name ", ""),
+}
+"""Options that mean something, by job."""
+
 app = typer.Typer(
     help="Submit abet's jobs to SLURM or run them here; run it from the checkout.",
     no_args_is_help=True,
@@ -35,6 +47,7 @@ app = typer.Typer(
 
 @app.command()
 def submit(
+    context: typer.Context,
     job: Annotated[
         str, typer.Argument(help="A recipe (mapillary_pretrain, ..., or a .yaml path), evaluate, report or pipeline.")
     ],
@@ -53,6 +66,9 @@ def submit(
     memory_gib: Annotated[int | None, typer.Option(min=1, help="Memory of each machine.")] = None,
     time_limit_minutes: Annotated[int | None, typer.Option(min=1, help="Time limit; a run goes on after it.")] = None,
     retries: Annotated[int | None, typer.Option(min=0, help="Restarts in a row without a new checkpoint.")] = None,
+    grace_seconds: Annotated[
+        int | None, typer.Option(min=1, help="Time to save between the signal and the end.")
+    ] = None,
     run: Annotated[str | None, typer.Option(help="Name of the run below the artifacts.")] = None,
     output: Annotated[str | None, typer.Option(help="Place of the run, instead.")] = None,
     snapshot: Annotated[str | None, typer.Option(help="Start weights; none: from nothing.")] = None,
@@ -76,6 +92,7 @@ def submit(
     ] = None,
 ) -> None:
     """Submit a job, or several that wait for each other. The same command again goes on where a run stopped."""
+    _require_meant(job, context)
     site = load_site()
     place = _choose(on)
     request = Request(
@@ -87,6 +104,7 @@ def submit(
         memory_gib=memory_gib,
         time_limit_minutes=time_limit_minutes,
         retries=retries,
+        grace_seconds=grace_seconds,
         run=run,
         output=_place(output),
         snapshot=NONE if snapshot == NONE else _place(snapshot),
@@ -104,6 +122,7 @@ def submit(
         if dry_run:
             typer.echo(local.render(specs), nl=False)
             return
+        _require_set(request.secrets)
         raise typer.Exit(local.submit(specs))
     from jobs.executors.slurm import SlurmExecutor
 
@@ -111,10 +130,30 @@ def submit(
     if dry_run:
         typer.echo(slurm.render(specs), nl=False)
         return
+    _require_set(request.secrets)
     require_places(specs, site)
     for record in slurm.submit(specs):
         typer.echo(f"submitted {record.job.id} as SLURM job {record.job.number}; records and logs: {record.folder}")
     typer.echo("follow it: python -m jobs logs -f JOB; how it stands: python -m jobs status")
+
+
+def _require_meant(job: str, context: typer.Context) -> None:
+    """Raises UsageError for an option that this job would not look at."""
+    taken = TAKEN.get(job, TAKEN["train"]).split()
+    for key in context.params:
+        source = context.get_parameter_source(key)
+        if source is not None and source.name == "COMMANDLINE" and key not in ("job", *taken):
+            raise UsageError(f"{_flag(key)} means nothing to {job}; it takes {', '.join(map(_flag, taken))}")
+
+
+def _flag(key: str) -> str:
+    return "--set" if key == "changes" else f"--{key.replace('_', '-')}"
+
+
+def _require_set(secrets: Sequence[str]) -> None:
+    for name in secrets:
+        if name not in os.environ:
+            raise UsageError(f"--secret {name}: there is no such variable here; export it, the job gets it from you")
 
 
 def _choose(on: Where) -> Literal["local", "slurm"]:
@@ -134,16 +173,27 @@ def _place(text: str | None) -> Place | None:
 def _specs(
     job: str, request: Request, site: SiteConfig, *, dataset: str | None, pretrain: str, finetune: str, ask: bool
 ) -> list[JobSpec]:
-    if job in recipe_names() or job.endswith((".yaml", ".yml")):
+    if job in recipe_names():
         return [catalogue.training(job, request, site)]
+    if job.endswith((".yaml", ".yml")):
+        return [catalogue.training(str(_place(job)), request, site)]
     if job == "pipeline":
-        return catalogue.pipeline(pretrain, finetune, request, site)
+        first, second = (
+            str(_place(name)) if name.endswith((".yaml", ".yml")) else name for name in (pretrain, finetune)
+        )
+        return catalogue.pipeline(first, second, request, site)
     if job == "evaluate":
         return _evaluation(dataset, request, site, ask=ask)
     if job == "report":
-        checkpoint = request.checkpoint or catalogue.default_checkpoint(site)
-        return [catalogue.report([catalogue.run_of(checkpoint, site)], request)]
+        return [catalogue.report([_run(request, site)], request)]
     raise unknown_name(kind="job", name=job, choices=(*recipe_names(), *JOBS))
+
+
+def _run(request: Request, site: SiteConfig) -> Place:
+    """What an evaluation or a report belongs to."""
+    if request.run:
+        return catalogue.run_named(request.run, site)
+    return catalogue.run_of(request.checkpoint or catalogue.default_checkpoint(site), site)
 
 
 def _evaluation(dataset: str | None, request: Request, site: SiteConfig, *, ask: bool) -> list[JobSpec]:
@@ -151,8 +201,7 @@ def _evaluation(dataset: str | None, request: Request, site: SiteConfig, *, ask:
 
     if dataset is None:
         raise UsageError(f"evaluate needs --dataset (make: DATASET=): {' or '.join(OOD_NAMES)}")
-    checkpoint = request.checkpoint or catalogue.default_checkpoint(site)
-    run = request.output or catalogue.run_of(checkpoint, site)
+    run = request.output or _run(request, site)
     shards = request.shards or 1
     missing = missing_shards(run, dataset, shards, site) if ask and shards > 1 else list(range(1, shards + 1))
     if len(missing) < shards:

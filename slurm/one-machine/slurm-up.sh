@@ -9,8 +9,9 @@
 #
 # Debian's packages are installed when they are absent; nothing of theirs is started by itself, now or at boot.
 # Afterwards: export SLURM_CONF=<root>/slurm/etc/slurm.conf
-# Partitions: debug (the default), and high, which takes nodes from debug: a job there gets the signal that it asked
-# for by --signal, else SIGTERM, has grace_seconds to save, and is requeued.
+# Partitions: debug (the default), and high, which takes nodes from debug. A job that loses them gets the signal that it
+# asked for by --signal, else SIGTERM to its steps, and grace_seconds later it is requeued. One that ends before that
+# has ended for good, so a job that wants to go on requeues itself.
 set -euo pipefail
 umask 022
 # shellcheck source=SCRIPTDIR/common.sh

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from abet.exits import FAILED
 from jobs import attempts
-from jobs.executors.states import TaskState, query
+from jobs.executors.states import TaskState, UnansweredError, query
 from jobs.records import Record
 
 ENDED = ("done", "below target", "refused", "failed", "stopped", "cancelled", "lost")
 WAITING = {"PENDING", "REQUEUED", "CONFIGURING", "REQUEUE_HOLD", "SPECIAL_EXIT", "REQUEUE_FED"}
+UNKNOWN = "UNKNOWN"
+UNFINISHED = {*WAITING, UNKNOWN, "RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "STOPPED"}
 GONE = {"CANCELLED": "cancelled", "COMPLETED": "done", "TIMEOUT": "failed", "NODE_FAIL": "failed"}
 """What SLURM's last word means for a job whose diary is silent."""
 
@@ -23,7 +25,7 @@ class Status:
     """One job, or one task of an array."""
 
     state: str
-    """waiting, running, or one of ENDED."""
+    """waiting, running, unknown (SLURM does not answer), or one of ENDED."""
     detail: str = ""
     step: int | None = None
     """Newest step that is safely kept, of a training job."""
@@ -37,16 +39,21 @@ class Status:
 
 def statuses(known: Sequence[Record]) -> list[Status]:
     """The status of every record, with one question to the scheduler for all."""
-    told = query(str(record.job.number) for record in known if record.job.on == "slurm" and record.job.number)
-    return [status(record, told.get(str(record.job.number), {})) for record in known]
+    numbers = [str(record.job.number) for record in known if record.job.on == "slurm" and record.job.number]
+    try:
+        told, missing = query(numbers), None
+    except UnansweredError as error:
+        told, missing = {}, TaskState(UNKNOWN, str(error))
+    return [status(record, told.get(str(record.job.number), {}), missing) for record in known]
 
 
-def status(record: Record, told: Mapping[str, TaskState]) -> Status:
-    """One record's, given what SLURM says of its tasks."""
+def status(record: Record, told: Mapping[str, TaskState], missing: TaskState | None = None) -> Status:
+    """One record's, given what SLURM says of its tasks, and what counts for those that it says nothing of."""
     shards = record.job.spec.shards
     if not shards:
-        return _one(record, record.folder, next(iter(told.values()), None))
-    tasks = [told.get(str(index)) or (told.get("") if len(shards) == 1 else None) for index in range(len(shards))]
+        return _one(record, record.folder, next(iter(told.values()), missing))
+    alone = told.get("") if len(shards) == 1 else None
+    tasks = [told.get(str(index)) or alone or missing for index in range(len(shards))]
     parts = {shard: _one(record, record.shard_folder(shard), task) for shard, task in zip(shards, tasks, strict=True)}
     return _together(parts)
 
@@ -56,12 +63,12 @@ def _one(record: Record, diary: Path, task: TaskState | None) -> Status:
     last = history.attempts[-1] if history.attempts else None
     if task is not None and task.live:
         state, detail = _alive(task, history, last)
-    elif last is not None and last.code is not None:
+    elif last is not None and last.code is not None and not last.again:
         state, detail = _word(last), last.reason
     elif record.job.on == "local":
         state, detail = _local(record, last)
     else:
-        state, detail = _silent(task, last)
+        state, detail = _silent(record, task, last)
     return Status(state, detail, history.step, len(history.attempts))
 
 
@@ -73,20 +80,24 @@ def _alive(task: TaskState, history: attempts.History, last: attempts.Attempt | 
     return "running", f"attempt {count}" if count > 1 else ""
 
 
-def _silent(task: TaskState | None, last: attempts.Attempt | None) -> tuple[str, str]:
+def _silent(record: Record, task: TaskState | None, last: attempts.Attempt | None) -> tuple[str, str]:
     """A job whose diary does not say how it ended."""
+    if record.job.number is None:
+        return "lost", "its submission has not come to its end"
     if task is None:
         return "lost", "the scheduler has forgotten it and it never told how it ended"
+    if task.state in UNFINISHED:
+        return "unknown", task.reason if task.state == UNKNOWN else f"{task.state} for accounting, gone for squeue"
     if task.state == "CANCELLED" and last is None:
         return "cancelled", "before it started (did an earlier job of its pipeline not succeed?)"
+    if task.state == "COMPLETED" and last is not None and last.again:
+        return "lost", f"it was to start again, after {last.cause}, and did not"
     return GONE.get(task.state, "failed"), f"{task.state} {task.reason}".strip()
 
 
 def _word(last: attempts.Attempt) -> str:
     if last.reason.startswith("below target"):
         return "below target"
-    if last.again:
-        return "waiting"
     return {"timeout": "failed", "preempted": "stopped"}.get(last.cause, last.cause)
 
 
@@ -100,7 +111,7 @@ def _local(record: Record, last: attempts.Attempt | None) -> tuple[str, str]:
 
 def _together(parts: Mapping[int, Status]) -> Status:
     counts = Counter(part.state for part in parts.values())
-    live = [state for state in ("running", "waiting") if counts[state]]
+    live = [state for state in ("running", "waiting", "unknown") if counts[state]]
     wrong = [state for state in ENDED[1:] if counts[state]]
     state = live[0] if live else (wrong[0] if wrong else "done")
     told = ", ".join(f"{count} {word}" for word, count in counts.items())

@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from abet.errors import AbetError
+
 Run = Callable[[Sequence[str]], str]
 
 
@@ -19,21 +21,37 @@ class TaskState:
     live: bool = False
 
 
-def quiet(command: Sequence[str]) -> str:
-    """Standard output; empty when the command fails (squeue does for numbers that it has forgotten)."""
+class UnansweredError(AbetError):
+    """SLURM cannot be asked just now, or not from here."""
+
+
+def output_of(command: Sequence[str]) -> str:
+    """Standard output. Raises UnansweredError where the command is missing or fails."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UnansweredError(f"{command[0]}: {error}") from None
+    if done.returncode and "Invalid job id" not in done.stderr:  # squeue of a single number that it has forgotten
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise UnansweredError(f"{command[0]}: {said[-1]}")
+    return done.stdout
 
 
-def query(numbers: Iterable[str], *, run: Run = quiet) -> dict[str, dict[str, TaskState]]:
-    """Number -> task ("" for a job that is no array) -> its state; numbers that SLURM has forgotten are absent."""
+def query(numbers: Iterable[str], *, run: Run = output_of) -> dict[str, dict[str, TaskState]]:
+    """Number -> task ("" for a job that is no array) -> its state; numbers that SLURM has forgotten are absent.
+
+    Raises:
+        UnansweredError: squeue does not answer.
+    """
     wanted = ",".join(dict.fromkeys(numbers))
     found: dict[str, dict[str, TaskState]] = {}
     if not wanted:
         return found
-    for line in run(["sacct", "-n", "-P", "-X", "-j", wanted, "-o", "JobID,State,ExitCode"]).splitlines():
+    try:
+        accounted = run(["sacct", "-n", "-P", "-X", "-j", wanted, "-o", "JobID,State,ExitCode"])
+    except UnansweredError:  # a site without accounting
+        accounted = ""
+    for line in accounted.splitlines():
         job, state, code = [*line.split("|"), "", ""][:3]
         _note(found, job, TaskState(state.partition(" ")[0], code))
     for line in run(["squeue", "-h", "-r", "-j", wanted, "-o", "%i|%T|%r"]).splitlines():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from abet.places import Place
 from abet.site import S3Settings
-from abet.storage.local import LocalStorage
+from abet.storage.local import LocalStorage, locked, version_of
 from abet.storage.protocol import (
     ABSENT,
     Conflict,
@@ -33,9 +33,11 @@ __all__ = [
     "Storage",
     "StorageRefused",
     "StorageUnavailable",
+    "locked",
     "open_storage",
     "require_name",
     "require_writable",
+    "version_of",
 ]
 
 _DEFAULTS = S3Settings()

@@ -4,9 +4,10 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from abet.errors import DataError
 from abet.files import TEMPORARY, atomic_path
@@ -62,18 +63,24 @@ class LocalStorage:
                 # A clock that is coarse or was set back must not give two contents one version
                 now = max(time.time_ns(), there.st_mtime_ns + 1 if there else 0)
                 os.utime(temporary, ns=(now, now))
-            return _version(path.stat())
+            return version_of(path)
 
-    def upload(self, source: Path, name: str) -> None:
+    def upload(self, source: Path, name: str) -> str:
         """See `Storage`."""
-        _copy(source, self._path(name))
+        path = self._path(name)
+        with atomic_path(path) as temporary:
+            shutil.copyfile(source, temporary)
+            return version_of(temporary)  # which the new name does not change
 
-    def download(self, name: str, target: Path) -> None:
+    def download(self, name: str, target: Path) -> str:
         """See `Storage`."""
         source = self._real(name)
         if not source.is_file():
             raise self._absent(name)
-        _copy(source, target)
+        version = version_of(source)
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+        return version
 
     def delete(self, names: Iterable[str]) -> None:
         """See `Storage`. Folders that become empty vanish too, as in S3."""
@@ -132,8 +139,11 @@ class LocalStorage:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep out all others that lock ``folder`` (made if absent), until the block or this process ends."""
+def locked(folder: Path, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Keep out all others that lock ``folder`` (made if absent), until the block or this process ends.
+
+    ``on_wait`` is called when somebody else holds it.
+    """
     path = folder / LOCK
     while True:
         folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +152,7 @@ def locked(folder: Path) -> Iterator[None]:
         except FileNotFoundError:  # the folder was removed since
             continue
         with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _lock(file, on_wait)
             try:
                 if not _is_still(file.fileno(), path):  # removed with its folder while we waited
                     continue
@@ -151,6 +161,14 @@ def locked(folder: Path) -> Iterator[None]:
             finally:
                 # said aloud: a process forked meanwhile would keep it locked beyond our closing the file
                 fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _lock(file: IO[bytes], on_wait: Callable[[], None]) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        on_wait()
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _is_still(descriptor: int, path: Path) -> bool:
@@ -170,6 +188,11 @@ def _remove_if_empty(folder: Path) -> bool:
     return True
 
 
+def version_of(path: Path) -> str:
+    """The version of the object that a file is; ABSENT where there is none."""
+    return _version(_stat(path))
+
+
 def _stat(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
@@ -179,8 +202,3 @@ def _stat(path: Path) -> os.stat_result | None:
 
 def _version(stat: os.stat_result | None) -> str:
     return ABSENT if stat is None else f"{stat.st_mtime_ns:x}-{stat.st_size:x}-{stat.st_ino:x}"
-
-
-def _copy(source: Path, target: Path) -> None:
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)

@@ -81,12 +81,14 @@ class Storage(Protocol):
         """
         ...
 
-    def upload(self, source: Path, name: str) -> None:
-        """Store a file of any size; it appears whole or not at all."""
+    def upload(self, source: Path, name: str) -> str:
+        """Store a file of any size, and return its version; it appears whole or not at all."""
         ...
 
-    def download(self, name: str, target: Path) -> None:
-        """Fetch an object of any size; ``target`` appears whole or not at all, and its folders are made.
+    def download(self, name: str, target: Path) -> str:
+        """Fetch an object of any size, and return its version.
+
+        ``target`` appears whole or not at all, and its folders are made.
 
         Raises NotFound.
         """

@@ -5,13 +5,14 @@ which restarts is a pause and no failure. Objects of many parts that a killed pr
 a rule of the bucket (AbortIncompleteMultipartUpload) clears them away.
 """
 
+import os
 import random
 import shutil
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from abet.files import atomic_path
 from abet.places import S3Uri
@@ -89,21 +90,21 @@ class S3Storage:
 
         return self._patiently("write", name, put)
 
-    def upload(self, source: Path, name: str) -> None:
+    def upload(self, source: Path, name: str) -> str:
         """See `Storage`."""
         key = self._key(name)
 
-        def put() -> None:
+        def put() -> str:
             self._require_bucket()
-            self._transfers.upload(str(source), self._place.bucket, key).result()
+            return self._send(source, key)
 
-        self._patiently("write", name, put)
+        return self._patiently("write", name, put)
 
-    def download(self, name: str, target: Path) -> None:
+    def download(self, name: str, target: Path) -> str:
         """See `Storage`."""
         key = self._key(name)
         with atomic_path(target) as temporary:
-            self._patiently("read", name, lambda: self._fetch(key, temporary))
+            return self._patiently("read", name, lambda: self._fetch(key, temporary))
 
     def delete(self, names: Iterable[str]) -> None:
         """See `Storage`. One request each: the one for many needs a checksum that not all servers know."""
@@ -153,19 +154,28 @@ class S3Storage:
         except NotFound:
             return None, ABSENT
 
-    def _fetch(self, key: str, path: Path) -> None:
-        """The first answer says how long the object is: a short one is read from it, a long one in parts."""
-        answer = self._client.get_object(Bucket=self._place.bucket, Key=key)
-        size = answer["ContentLength"]
-        with path.open("wb") as file:
-            with answer["Body"] as body:
-                if size <= PART_BYTES:
-                    shutil.copyfileobj(body, file, 2**18)
-                    return
-            self._fetch_parts(key, file, size, answer["ETag"])
+    def _send(self, source: Path, key: str) -> str:
+        """A short file in one request, a long one in parts."""
+        target = {"Bucket": self._place.bucket, "Key": key}
+        with source.open("rb") as file:
+            if os.fstat(file.fileno()).st_size <= PART_BYTES:
+                return _version(self._client.put_object(**target, Body=file))
+        self._transfers.upload(str(source), *target.values()).result()
+        return _version(self._client.head_object(**target))
 
-    def _fetch_parts(self, key: str, file: IO[bytes], size: int, etag: str) -> None:
-        self._transfers.download(self._place.bucket, key, file, subscribers=[_Known(size, etag)]).result()
+    def _fetch(self, key: str, path: Path) -> str:
+        """The first answer says how long the object is: a short one is read from it, a long one in parts."""
+        target = {"Bucket": self._place.bucket, "Key": key}
+        answer = self._client.get_object(**target)
+        size = answer["ContentLength"]
+        with path.open("wb") as file, answer["Body"] as body:
+            if size <= PART_BYTES:
+                shutil.copyfileobj(body, file, 2**18)
+            else:
+                body.close()
+                known = _Known(size, answer["ETag"])
+                self._transfers.download(*target.values(), file, subscribers=[known]).result()
+        return _version(answer)
 
     def _patiently(self, action: Action, name: str, request: Callable[[], _T]) -> _T:
         """The request's result; from its first failure on it is made again until the patience is spent."""

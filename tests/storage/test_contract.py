@@ -178,9 +178,9 @@ def test_a_prefix_that_leaves_the_place_is_refused(storage: Storage, prefix: str
 def test_files_of_any_size_come_back_identical(storage: Storage, size: int, tmp_path: Path):
     source, target = tmp_path / "source.bin", tmp_path / "new folder" / "target.bin"
     source.write_bytes(os.urandom(size))
-    storage.upload(source, "deep/down/file.bin")
-    assert [(entry.name, entry.bytes) for entry in storage.list()] == [("deep/down/file.bin", size)]
-    storage.download("deep/down/file.bin", target)
+    version = storage.upload(source, "deep/down/file.bin")
+    assert storage.list() == [Entry("deep/down/file.bin", size, version)]
+    assert storage.download("deep/down/file.bin", target) == version
     assert target.read_bytes() == source.read_bytes()
     assert [path.name for path in target.parent.iterdir()] == ["target.bin"]
 

@@ -7,14 +7,16 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 state=$root/s3
+sockets=/tmp
 
 # Asked to end it waits for streams between its own parts, which never do; what it has answered for lies on the disk
 stop "$state/pid" "-dir=$state/data" 2
 # Killed, it leaves these behind; where they lie is its own choice, their names are the ports of s3-up.sh
 if [ -s "$state/port" ]; then
   port=$(cat "$state/port")
-  rm -f /tmp/seaweedfs-s3-grpc-$((port + 4)).sock /tmp/seaweedfs-master-grpc-$((port + 5)).sock \
-    /tmp/seaweedfs-volume-grpc-$((port + 6)).sock /tmp/seaweedfs-filer-grpc-$((port + 7)).sock
+  for part in s3:4 master:5 volume:6 filer:7; do
+    rm -f "$sockets/seaweedfs-${part%:*}-grpc-$((port + ${part#*:})).sock"
+  done
 fi
 if [ -n "${PURGE:-}" ]; then
   rm -rf "$state"

@@ -67,7 +67,7 @@ def new_record(jobs: Path, spec: JobSpec, on: Where) -> Record:
         raise UsageError(f"{str(jobs)!r}: schedulers expand % in paths and break at line ends; choose another `jobs:`")
     now = datetime.now(UTC)
     job_id = f"{spec.name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    submitted = Submitted(id=job_id, on=on, spec=spec, submitted=now.isoformat(timespec="seconds"))
+    submitted = Submitted(id=job_id, on=on, spec=spec, submitted=now.isoformat(timespec="microseconds"))
     return Record(jobs / job_id, submitted)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import slurm_cluster
+from tests.cluster.job_site import JobSite
 from tests.conftest import unavailable
 from tests.s3_server import S3Server
 from tests.slurm_cluster import SlurmCluster
@@ -44,3 +45,9 @@ def slurm(running_slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Slurm
     for name, value in running_slurm.env.items():
         monkeypatch.setenv(name, value)
     return running_slurm
+
+
+@pytest.fixture
+def job_site(slurm: SlurmCluster, s3: S3Server, tmp_path: Path) -> JobSite:
+    """A site of a test's own: a bucket, a folder for records, no data yet."""
+    return JobSite(slurm, tmp_path, s3.bucket(), s3.settings)

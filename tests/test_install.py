@@ -1,0 +1,77 @@
+"""The light install: it submits, moves and promotes, and says in one line what it cannot do."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from abet.install import FULL_INSTALL
+from tests.conftest import Finished
+
+ROOT = Path(__file__).parents[1]
+
+
+def light(*arguments: object, code: str = "from abet.cli import main; main()") -> Finished:
+    """``abet ARGS...`` where none of the packages of the full install can be imported."""
+    hidden = f"import sys; sys.modules.update(dict.fromkeys({list(FULL_INSTALL)}))\nsys.argv[0] = 'abet'\n"
+    command = [sys.executable, "-c", hidden + code, *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": "/"}
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_full_install_is_what_the_project_file_says() -> None:
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["full"]
+    assert sorted(FULL_INSTALL.values()) == sorted(re.split(r"[<>=]", requirement)[0] for requirement in extra)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "--dataset", "road_anomaly", "--data-root", "x", "--checkpoint", "x"),
+        ("train", "demo_pretrain", "--data-root", "x", "--output", "out"),
+        ("merge", "run", "--dataset", "road_anomaly"),
+        ("report", "run"),
+        ("predict", "--input", "x.png", "--output", "out"),
+        ("data", "check", "road_anomaly", "x"),
+        ("controls", "--dataset", "road_anomaly", "--data-root", "x", "--train-root", "x"),
+    ],
+)
+def test_a_command_that_computes_ends_with_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    finished = light(*arguments)
+    assert finished.code == 2
+    assert re.fullmatch(
+        r"abet: error: this command computes, and \w+ is not installed here: "
+        r"pip install 'abet-ood\[full\]' \(in a checkout: make setup\)\n",
+        finished.err,
+    ), finished.err
+    assert not Path("out").exists()
+
+
+def test_what_needs_no_full_install_runs_without_it() -> None:
+    assert light("init", "--yes").code == 0
+    finished = light("doctor", "--json")
+    assert finished.code == 0, finished.out + finished.err
+    checks = {check["name"]: check for check in json.loads(finished.out)["checks"]}
+    assert checks["install"]["found"].startswith("light: abet")
+    assert "pip install" in checks["install"]["found"]
+    assert light("checkpoint", "ls", ".").code == 0
+    assert light("show-config", "demo_pretrain").code == 0
+
+
+def test_half_an_install_is_a_problem() -> None:
+    finished = light(code="del sys.modules['numpy']; from abet.cli import main; sys.argv[1:] = ['doctor']; main()")
+    assert finished.code == 3
+    assert re.search(r"^problem  install .*incomplete: no torch, ", finished.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("module", ["promote", "shard_set", "mirror", "site_file", "doctor", "listing", "remote"])
+def test_whoever_submits_imports_neither_arrays_nor_boto3(module: str) -> None:
+    heavy = (*FULL_INSTALL, "boto3")
+    finished = light(code=f"import abet.{module}; print([name for name in {heavy} if sys.modules.get(name)])")
+    assert finished.out == "[]\n", finished.err

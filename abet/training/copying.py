@@ -199,8 +199,9 @@ class Copier:
         # Higher steps of earlier trainers were passed over at the start: they go when we have come as far
         committed = [each for each in found if each.committed and each.step <= step]
         abandoned = [each for each in found if not each.committed and each.generation < generation]
-        kept = {self._there[step], *(each.folder for each in committed[: self._keep_last])}
-        kept.update(each.folder for each in [each for each in committed if each.step == best][:1])
+        # Damaged ones, and what a predecessor still committed on its way out, are no part of this run's past
+        sound = [each for each in committed if self._there.get(each.step) == each.folder]
+        kept = {each.folder for place, each in enumerate(sound) if place < self._keep_last or each.step == best}
         for each in (*abandoned, *committed):
             if each.folder not in kept:
                 self._remove(each)

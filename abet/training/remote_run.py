@@ -133,7 +133,7 @@ def _refuse(job: TrainJob, storage: Storage) -> None:
         )
     with tempfile.TemporaryDirectory(prefix="abet-") as name, suppress(NotFound, CheckpointError):
         for step in steps[:1]:
-            storage.download(f"{step.folder}/{REST}", Path(name) / REST)
+            (Path(name) / REST).write_bytes(storage.read(f"{step.folder}/{REST}")[0])
             rest, _ = read_rest(Path(name) / REST)
             require_resumable(rest.identity, job.identity, allow_topology_change=job.allow_topology_change)
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -18,8 +18,12 @@ from abet.training.commit import commit
 from abet.training.ownership import Ownership
 from abet.training.tracking import read_metrics
 from tests.conftest import Cli, Finished
+from tests.s3_server import S3Server
 from tests.training.committed import OLD, steps
 from tests.training.tiny import tiny_data, tiny_recipe
+
+if TYPE_CHECKING:
+    from tests.training.remote import Remote
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,9 +88,8 @@ class Zygote:
         return {**json.loads(answer), "log": log.read_text(errors="replace")}
 
 
-@pytest.fixture(scope="session")
-def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    folder = tmp_path_factory.mktemp("zygote")
+def new_zygote(folder: Path) -> Iterator[Zygote]:
+    """A process that forks trainers, until the fixture that yields from here ends."""
     command = [sys.executable, "-m", "tests.training.zygote"]
     with (
         (folder / "stderr").open("w") as errors,
@@ -99,6 +102,11 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
         yield Zygote(process, folder / "log")
         assert process.stdin is not None
         process.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    yield from new_zygote(tmp_path_factory.mktemp("zygote"))
 
 
 @dataclass(frozen=True)
@@ -165,3 +173,11 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
         commit(Ownership.take(run), state, keep_last=2)
     assert steps(run) == [30, 20, 10]
     return run
+
+
+@pytest.fixture
+def remote(s3: S3Server, zygote: Zygote, tiny: Tiny, tmp_path: Path) -> "Remote":
+    """A bucket, and a machine that trains into it."""
+    from tests.training.remote import Remote
+
+    return Remote(s3, zygote, tiny, s3.bucket(), tmp_path)

@@ -4,8 +4,9 @@
 
 Importing torch takes seconds; this process does it once and forks. It reads one JSON order per line:
 {"arguments": ["train", ...], "processes": 2, "kill": [rank, event] or null, "mishap": [what, after step, rank] or null,
-"nodes": 1, "env": {...}, "log": PATH}, and answers with one line: {"codes": [...], "events": [names of what rank 0 did]}. An event is anything
-that a kill could come before: a call that changes the disk, an optimiser step, the beginning and the end of a commit.
+"nodes": 1, "env": {...}, "log": PATH}, and answers with one line: {"codes": [...], "events": [what rank 0 did]}. An
+event is anything that a kill could come before: a call that changes the disk, one to S3, an optimiser step, the
+beginning and the end of a commit.
 """
 
 import errno
@@ -16,6 +17,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 DEADLINE_SECONDS = 90
+BLOCK_BYTES = 4000
+"""Requests have shorter heads, and the small files of a run are shorter, too."""
 
 
 def count_events(events: list[str], kill_at: int | None) -> None:
@@ -96,10 +100,31 @@ def happen(what: str, run: Path) -> None:
         abet.checkpoint.flush = full
     elif what == "take over":
         Ownership.take(run)
+    elif what == "another trainer":
+        subprocess.run([sys.executable, "-m", "abet", *sys.argv[1:]], check=True)
+    elif what == "kill S3":
+        kill_within_upload(int(Path(os.environ["S3_PID_FILE"]).read_text()))
     elif what == "kill loader":
         multiprocessing.active_children()[0].kill()
     else:
         os.kill(os.getpid(), signal.Signals[what])
+
+
+def kill_within_upload(pid: int) -> None:
+    """End another process when half of the next block of a file has been sent to S3."""
+    from botocore.awsrequest import AWSConnection
+
+    original = AWSConnection.send
+
+    def send(self: Any, data: Any) -> Any:
+        if not (isinstance(data, bytes | bytearray) and len(data) > BLOCK_BYTES):
+            return original(self, data)
+        AWSConnection.send = original
+        original(self, data[: len(data) // 2])
+        os.kill(pid, signal.SIGKILL)
+        return original(self, data[len(data) // 2 :])
+
+    AWSConnection.send = send
 
 
 def child(order: dict[str, Any], rank: int, port: int, result: Path) -> None:

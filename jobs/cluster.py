@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-FIRST_PORT, PORTS = 20000, 20000
-"""Rendezvous ports follow from the job's number: two jobs that share a node meet at different ones."""
+FIRST_PORT, PORTS = 20_000, 12_000
+"""Rendezvous ports follow from the job's number: two jobs that share a node meet at different ones. Below what systems
+hand out to outgoing connections."""
 SLACK_SECONDS: Final = 60
 """SLURM sends the signal before the time limit up to a minute early."""
 

@@ -1,0 +1,449 @@
+"""The supervisor of a node, with real child processes that stand in for abet."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from abet.distributed import LostPeerError
+from abet.errors import AbetError
+from abet.exits import STOPPED
+from jobs import attempts
+from jobs.attempts import ATTEMPTS, WORDS, Attempt, History, Word
+from jobs.cluster import Cluster
+from jobs.supervisor import Outcome, Task, command_line, decide, main, supervise
+from tests.jobs.conftest import HOSTILE, NOTING, ROOT, program
+from tests.test_exits import wait_until
+
+# Stands in for abet: does one thing after the other
+CHILD = """
+import json, os, signal, sys, time
+from pathlib import Path
+from abet.exits import leave_verdict, record_progress
+said = []
+for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
+    signal.signal(number, lambda number, frame: said.append(signal.Signals(number).name))
+for todo in sys.argv[1:]:
+    word, _, value = todo.partition(":")
+    if word == "print":
+        print(value, flush=True)
+        print(f"err {value}", file=sys.stderr, flush=True)
+    elif word == "deaf":
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_DFL)
+    elif word == "ready":
+        Path(value).touch()
+    elif word == "wait":
+        while len(said) < int(value):
+            time.sleep(0.01)
+        print(*said, flush=True)
+    elif word == "keep":
+        record_progress(int(value))
+    elif word == "say":
+        leave_verdict(0, value)
+    elif word == "damage":
+        Path(os.environ["ABET_VERDICT_FILE"]).write_text("{")
+    elif word == "die":
+        os.kill(os.getpid(), int(value))
+    elif word == "fill":  # as a full disk
+        import shutil
+        shutil.rmtree(value)
+        Path(value).touch()
+    elif word == "environment":
+        print(json.dumps({name: text for name, text in os.environ.items() if name.startswith("ABET_")}), flush=True)
+    elif word == "exit":
+        sys.exit(int(value))
+"""
+HERE = Cluster(job_id="7", node="n1", requeues=True)
+
+
+@pytest.fixture
+def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """What calls the stand-in."""
+    path = tmp_path / "child.py"
+    path.write_text(CHILD)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return (sys.executable, str(path))
+
+
+@pytest.fixture
+def task(tmp_path: Path, runner: tuple[str, ...]) -> Callable[..., Task]:
+    """A task whose command is what the stand-in does."""
+
+    def make(*todo: str, **values: Any) -> Task:
+        record = str(tmp_path / "record")
+        return Task(name="job", command=todo, runner=runner, record=record, launch=False, **values)
+
+    return make
+
+
+# --- how one attempt ends
+
+
+@pytest.mark.parametrize(
+    ("code", "cause", "again"),
+    [(0, "done", False), (1, "failed", True), (2, "refused", False), (3, "refused", False), (143, "stopped", False)],
+)
+def test_exit_codes_come_through(task: Callable[..., Task], tmp_path: Path, code: int, cause: str, again: bool) -> None:
+    outcome = supervise(task("say:because", f"exit:{code}"), HERE)
+    assert outcome == Outcome(code=code, reason="because", cause=cause, again=again)  # type: ignore[arg-type]
+    (attempt,) = attempts.read(tmp_path / "record").attempts
+    assert (attempt.code, attempt.reason, attempt.cause, attempt.again) == (code, "because", cause, again)
+    assert {path.name for path in (tmp_path / "record").iterdir()} == {ATTEMPTS, WORDS}  # the verdict is gone
+
+
+@pytest.mark.parametrize(
+    ("todo", "reason"),
+    [
+        (("exit:1",), "ended without a word (exit code 1)"),
+        (("damage", "exit:1"), "ended without a word (exit code 1)"),
+        (("die:9",), "ended without a word (signal 9)"),
+        (("die:15",), "ended without a word (signal 15)"),
+    ],
+)
+def test_an_end_without_a_word_is_a_failure(task: Callable[..., Task], todo: tuple[str, ...], reason: str) -> None:
+    outcome = supervise(task(*todo), HERE)
+    assert (outcome.code, outcome.reason, outcome.cause) == (1, reason, "failed")
+
+
+def test_a_runner_that_is_not_there(task: Callable[..., Task]) -> None:
+    outcome = supervise(replace(task("exit:0"), runner=("/no/such/python", "-m", "abet"), retries=0), HERE)
+    assert outcome.code == 1
+    assert outcome.reason == (
+        "/no/such/python -m abet: No such file or directory; check `python:` or the container of the profile"
+    )
+
+
+def test_a_record_folder_that_cannot_be_written_starts_nothing(task: Callable[..., Task], tmp_path: Path) -> None:
+    (tmp_path / "record").touch()
+    marker = tmp_path / "started"
+    with pytest.raises(AbetError) as error:
+        supervise(task(f"ready:{marker}"), HERE)
+    assert str(tmp_path / "record") in str(error.value)
+    assert "`jobs:` of the site file" in str(error.value)
+    assert not marker.exists()
+
+
+def test_a_record_that_vanishes_costs_the_diary_and_not_the_outcome(
+    task: Callable[..., Task], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = supervise(task("say:lost", f"fill:{tmp_path / 'record'}", "exit:3"), HERE)
+    assert (outcome.code, outcome.cause) == (3, "refused")
+    assert "record is incomplete" in capsys.readouterr().err
+
+
+def test_what_the_child_gets_to_know(task: Callable[..., Task], tmp_path: Path) -> None:
+    cluster = replace(HERE, environment={"ABET_EXTRA": "yes"})
+    assert supervise(task("environment"), cluster, copy_to=tmp_path / "logs").code == 0
+    told = json.loads((tmp_path / "logs" / "out.log").read_text())
+    assert told["ABET_JOB_ID"] == "7"
+    assert told["ABET_EXTRA"] == "yes"
+    assert told["ABET_PROGRESS_FILE"] == str(tmp_path / "record" / "progress.json")
+
+
+def test_output_is_shown_and_kept_with_what_was_there(
+    task: Callable[..., Task], tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    for word in ("first", "second"):
+        supervise(task(f"print:{word}"), HERE, copy_to=tmp_path / "logs")
+    assert (tmp_path / "logs" / "out.log").read_text() == "first\nsecond\n"
+    assert (tmp_path / "logs" / "err.log").read_text() == "err first\nerr second\n"
+    assert capfdbinary.readouterr().out == b"first\nsecond\n"
+
+
+def test_a_reader_that_leaves_stops_no_job(task: Callable[..., Task], tmp_path: Path, runner: tuple[str, ...]) -> None:
+    driver = "import sys; from tests.jobs.test_supervisor import *; sys.exit(as_driver(*sys.argv[1:]))"
+    words = [str(tmp_path / "record"), str(tmp_path / "logs"), runner[1], *["print:more"] * 200, "exit:0"]
+    with subprocess.Popen([sys.executable, "-c", driver, *words], stdout=subprocess.PIPE, cwd=ROOT) as job:
+        assert job.stdout is not None
+        job.stdout.close()
+    assert job.returncode == 0
+    assert (tmp_path / "logs" / "out.log").read_text() == "more\n" * 200
+
+
+def as_driver(record: str, logs: str, child: str, *todo: str) -> int:
+    """In a process of its own, whose standard output may close."""
+    job = Task(name="job", command=todo, runner=(sys.executable, child), record=record, launch=False)
+    return supervise(job, HERE, copy_to=Path(logs)).code
+
+
+def test_handlers_from_before_are_back_afterwards(task: Callable[..., Task]) -> None:
+    def mine(number: int, frame: object) -> None:
+        raise AssertionError(number)
+
+    before = signal.signal(signal.SIGUSR2, mine)
+    try:
+        others = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+        supervise(task("exit:0"), HERE)
+        assert signal.getsignal(signal.SIGUSR2) is mine
+        assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == others
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_paths_survive_to_the_child_unchanged(task: Callable[..., Task], tmp_path: Path) -> None:
+    words = ("-c", "import json, sys; print(json.dumps(sys.argv[1:]))", HOSTILE, "", "--")
+    supervise(replace(task(*words), runner=(sys.executable,)), HERE, copy_to=tmp_path / HOSTILE / "logs")
+    assert json.loads((tmp_path / HOSTILE / "logs" / "out.log").read_text()) == [HOSTILE, "", "--"]
+
+
+def test_what_a_node_starts(task: Callable[..., Task]) -> None:
+    two = Cluster(job_id="7_1", node="n2", node_rank=1, nodes=2, rendezvous="10.0.0.7:20008")
+    training = replace(task("train", "x"), launch=True, processes=8, runner=("srun", "--nodelist={node}", "abet"))
+    assert command_line(training, two) == [
+        *("srun", "--nodelist=n2", "abet", "launch", "--processes", "8", "--nodes", "2", "--node-rank", "1"),
+        *("--rendezvous", "10.0.0.7:20008", "--run-id", "7_1", "--", "train", "x"),
+    ]
+    assert command_line(training, HERE)[3:] == ["launch", "--processes", "8", "--", "train", "x"]
+    assert command_line(replace(training, launch=False), two)[3:] == ["train", "x"]
+
+
+# --- supervisors as SLURM runs them: processes of their own, told by the environment, with signals
+
+
+@dataclass
+class Supervisors:
+    """Starts ``python -m jobs.supervisor``; `noted` is what scontrol was asked."""
+
+    folder: Path
+    child: str
+    noted: Callable[[], list[list[str]]]
+    running: "list[subprocess.Popen[str]]"
+
+    def start(
+        self, *todo: str, retries: int = 3, patience: float = 90, **environment: object
+    ) -> "subprocess.Popen[str]":
+        code = (
+            f"import sys, jobs.supervisor as s; s.WAIT_FOR_NODES_SECONDS = {patience}; sys.exit(s.main(sys.argv[1:]))"
+        )
+        words = ["--name", "job", "--record", str(self.folder / "record"), "--retries", str(retries)]
+        words += ["--grace-seconds", "60", "--runner", f"{sys.executable} {self.child}", "--", *todo]
+        told = {
+            "SLURM_JOB_ID": "7",
+            "SLURMD_NODENAME": "n1",
+            **{name: str(value) for name, value in environment.items()},
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *words],
+            env=os.environ | told,
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.running.append(process)
+        return process
+
+    def end(self, process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+        out, err = process.communicate(timeout=20)
+        return process.returncode, out, err
+
+    def signalled(self, *numbers: int, todo: tuple[str, ...] = ("exit:143",), **environment: object) -> tuple[int, str]:
+        """Ends after so many signals have reached the child; exit code and what the child heard."""
+        ready = self.folder / "ready"
+        process = self.start(f"ready:{ready}", f"wait:{len(numbers)}", *todo, **environment)  # type: ignore[arg-type]
+        wait_until(ready.exists)
+        for number in numbers:
+            process.send_signal(number)
+            time.sleep(0.15)
+        code, out, _ = self.end(process)
+        return code, out.strip()
+
+    def last(self) -> Attempt:
+        return attempts.read(self.folder / "record").attempts[-1]
+
+    def requeued(self) -> bool:
+        assert self.noted() in ([], [["scontrol", "requeue", "7"]])
+        return bool(self.noted())
+
+
+@pytest.fixture
+def supervisors(
+    tmp_path: Path, runner: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, noted: Callable[[], list[list[str]]]
+) -> Iterator[Supervisors]:
+    program(tmp_path / "bin" / "scontrol", NOTING)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    made = Supervisors(tmp_path, runner[1], noted, [])
+    yield made
+    for process in made.running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_both_stop_signals_are_forwarded(supervisors: Supervisors) -> None:
+    assert supervisors.signalled(signal.SIGUSR2, signal.SIGTERM) == (143, "SIGUSR2 SIGTERM")
+    assert supervisors.last().cause == "preempted"
+
+
+def test_sigterm_alone_is_a_stop_that_nobody_goes_on_from(supervisors: Supervisors) -> None:
+    assert supervisors.signalled(signal.SIGTERM) == (143, "SIGTERM")
+    assert (supervisors.last().cause, supervisors.last().again, supervisors.requeued()) == ("stopped", False, False)
+
+
+def test_a_child_that_a_stop_signal_ended_before_it_listened_was_stopped(supervisors: Supervisors) -> None:
+    ready = supervisors.folder / "ready"
+    process = supervisors.start("deaf", f"ready:{ready}", "wait:1")
+    wait_until(ready.exists)
+    process.send_signal(signal.SIGUSR2)
+    assert supervisors.end(process)[0] == 143
+    assert (supervisors.last().cause, supervisors.requeued()) == ("preempted", True)
+
+
+@pytest.mark.parametrize(("seconds_left", "cause"), [(90, "timeout"), (3600, "preempted"), (None, "preempted")])
+def test_after_sigusr2_the_job_starts_again(supervisors: Supervisors, seconds_left: int | None, cause: str) -> None:
+    told = {} if seconds_left is None else {"SLURM_JOB_END_TIME": int(time.time()) + seconds_left}
+    assert supervisors.signalled(signal.SIGUSR2, todo=("keep:5", "say:saved", "exit:143"), **told)[0] == 143
+    last = supervisors.last()
+    assert (last.cause, last.reason, last.last_step, last.again) == (cause, "saved", 5, True)
+    assert supervisors.requeued()
+
+
+def test_a_failure_while_saving_is_a_failure_like_others(supervisors: Supervisors) -> None:
+    assert supervisors.signalled(signal.SIGUSR2, todo=("exit:1",))[0] == 1
+    assert (supervisors.last().cause, supervisors.requeued()) == ("failed", True)
+
+
+def test_what_no_retry_can_change_is_refused_whatever_was_signalled(supervisors: Supervisors) -> None:
+    assert supervisors.signalled(signal.SIGUSR2, todo=("exit:3",))[0] == 3
+    assert (supervisors.last().cause, supervisors.requeued()) == ("refused", False)
+
+
+def test_a_failure_starts_again_until_it_was_fruitless_too_often(supervisors: Supervisors) -> None:
+    for restarts in range(2):
+        code, _, err = supervisors.end(supervisors.start("exit:1", retries=2, SLURM_RESTART_COUNT=restarts))
+        assert (code, "starting again" in err) == (1, True)
+        assert "given up" not in supervisors.last().reason
+    # A new step sets the count back
+    supervisors.end(supervisors.start("keep:10", "exit:1", retries=2, SLURM_RESTART_COUNT=2))
+    assert supervisors.last().again
+    for restarts in (3, 4, 5):
+        code, _, err = supervisors.end(supervisors.start("exit:1", retries=2, SLURM_RESTART_COUNT=restarts))
+    assert (code, "starting again" in err) == (1, False)
+    assert supervisors.last().reason.endswith("; given up after 3 attempts in a row without a new checkpoint")
+    assert [attempt.again for attempt in attempts.read(supervisors.folder / "record").attempts] == [
+        *(True, True, True, True, True, False)
+    ]
+
+
+def test_without_retries_nothing_starts_again(supervisors: Supervisors) -> None:
+    code, _, err = supervisors.end(supervisors.start("exit:1", retries=0))
+    assert (code, supervisors.requeued(), "starting again" in err) == (1, False, False)
+
+
+def test_outside_of_a_job_nobody_is_asked_to_start_it_again(supervisors: Supervisors) -> None:
+    code, _, err = supervisors.end(supervisors.start("exit:1", SLURM_JOB_ID=""))
+    assert (code, supervisors.noted(), "starting again" in err) == (1, [], False)
+
+
+def test_a_scheduler_that_refuses_to_start_it_again(supervisors: Supervisors) -> None:
+    (supervisors.folder / "bin" / "scontrol").write_text("#!/bin/sh\nexit 1\n")
+    code, _, err = supervisors.end(supervisors.start("exit:1"))
+    assert code == 1
+    assert "could not be started again" in err
+    assert "submit it again" in err
+
+
+def test_a_record_that_cannot_be_written_is_one_line_of_the_log(supervisors: Supervisors) -> None:
+    (supervisors.folder / "record").touch()
+    code, _, err = supervisors.end(supervisors.start("exit:0"))
+    assert code == 1
+    assert err.startswith("abet: error: ")
+    assert len(err.splitlines()) == 1
+
+
+def two(rank: int) -> dict[str, object]:
+    """Environment of a node of two."""
+    return {"SLURM_JOB_NUM_NODES": 2, "SLURM_NODEID": rank, "SLURM_JOB_NODELIST": "n[1-2]"}
+
+
+SCONTROL_OF_TWO = """#!/bin/sh
+case "$*" in
+  "show hostnames"*) printf 'n1\\nn2\\n' ;;
+  *"show node"*) echo "NodeName=n1 NodeAddr=127.0.0.1" ;;
+  *) exit 1 ;;
+esac
+"""
+LOST = "say:rank 0: another process has ended or fallen silent: connection closed by peer"
+
+
+def test_the_word_of_a_node_that_knows_why_counts_for_all(supervisors: Supervisors) -> None:
+    program(supervisors.folder / "bin" / "scontrol", SCONTROL_OF_TWO.replace("{", "{{").replace("}", "}}"))
+    first = supervisors.start(LOST, "exit:1", **two(0))
+    second = supervisors.start("say:checkpoint of another run", "exit:3", **two(1))
+    assert supervisors.end(first)[0] == 3
+    assert supervisors.end(second)[0] == 3
+    last = supervisors.last()
+    assert (last.code, last.cause, last.reason) == (3, "refused", "checkpoint of another run")
+
+
+def test_a_node_that_never_speaks_counts_as_lost(supervisors: Supervisors) -> None:
+    program(supervisors.folder / "bin" / "scontrol", SCONTROL_OF_TWO.replace("{", "{{").replace("}", "}}"))
+    assert supervisors.end(supervisors.start(LOST, "exit:1", patience=0.3, retries=0, **two(0)))[0] == 1
+    assert supervisors.last().reason == "node 1 ended without a word"
+
+
+def test_a_signal_to_any_node_counts_for_all(supervisors: Supervisors) -> None:
+    words = [
+        Word(node=0, code=STOPPED, reason="saved"),
+        Word(node=1, code=STOPPED, reason="saved", signals=(signal.SIGUSR2,)),
+    ]
+    now = History(attempts=(Attempt(number=0, first_step=None),), step=None)
+    job = Task(name="job", command=("x",), runner=("x",), record="x")
+    outcome = decide(job, replace(HERE, nodes=2), words, now)
+    assert (outcome.code, outcome.cause, outcome.again) == (143, "preempted", True)
+
+
+def test_time_limits_too_short_for_a_step_come_to_an_end() -> None:
+    past = [
+        Attempt(number=number, first_step=None, code=STOPPED, cause="timeout", again=True, reason="saved")
+        for number in range(3)
+    ]
+    history = History(attempts=(*past, Attempt(number=3, first_step=None)), step=None)
+    job = Task(name="job", command=("x",), runner=("x",), record="x", retries=3)
+    words = [Word(node=0, code=STOPPED, reason="nothing to save", signals=(signal.SIGUSR2,))]
+    outcome = decide(job, replace(HERE, end_time=time.time()), words, history)
+    assert (outcome.cause, outcome.again) == ("timeout", False)
+    assert outcome.reason == (
+        "nothing to save; given up after 4 attempts in a row without a new checkpoint: raise the time limit"
+    )
+    # One that saves goes on for ever
+    assert decide(job, replace(HERE, end_time=time.time()), words, replace(history, step=1)).again
+
+
+def test_without_a_scheduler_sigusr2_is_a_stop_like_any_other() -> None:
+    now = History(attempts=(Attempt(number=0, first_step=None),), step=None)
+    words = [Word(node=0, code=STOPPED, reason="saved", signals=(signal.SIGUSR2,))]
+    outcome = decide(
+        Task(name="job", command=("x",), runner=("x",), record="x"), replace(HERE, requeues=False), words, now
+    )
+    assert (outcome.cause, outcome.again) == ("stopped", False)
+
+
+def test_the_words_of_a_lost_peer_are_those_of_training() -> None:
+    import inspect
+
+    import abet.distributed
+
+    assert "another process has ended or fallen silent" in inspect.getsource(abet.distributed)
+    assert issubclass(LostPeerError, AbetError)
+    assert Word(node=0, code=1, reason=LOST).follows
+
+
+def test_the_runner_is_one_line_of_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    show = "import json, sys; print(json.dumps(sys.argv[1:]))"
+    words = ["--name", "job", "--record", str(tmp_path / HOSTILE), "--runner", f'{sys.executable} -c "{show}"']
+    assert main([*words, "--", "evaluate", HOSTILE, "--", "--name", "x"]) == 0
+    assert json.loads(capfd.readouterr().out) == ["evaluate", HOSTILE, "--", "--name", "x"]
+    assert (tmp_path / HOSTILE / ATTEMPTS).exists()

@@ -59,7 +59,7 @@ def slurm_cluster(environment: Mapping[str, str] = os.environ, *, run: Run = out
         nodes=nodes,
         rendezvous=f"{_address_of_first(environment, run)}:{_port(job)}" if nodes > 1 else "",
         restarts=int(environment.get("SLURM_RESTART_COUNT") or 0),
-        requeues="SLURM_JOB_ID" in environment,
+        requeues=bool(environment.get("SLURM_JOB_ID")),
         end_time=float(end) if end.isdecimal() else None,
     )
 

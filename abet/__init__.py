@@ -17,17 +17,20 @@ __all__ = ["__version__", "load"]
 
 
 def load(checkpoint: str | Path, *, device: str = "auto", model: str = "cityscapes_finetune") -> "Detector":
-    """A detector from a checkpoint folder or a published ``.pth`` file.
+    """A detector from a checkpoint folder, a training run or a published ``.pth`` file.
 
     Args:
-        checkpoint: folder made by ``abet checkpoint import``, or a reference ``.pth``.
+        checkpoint: folder made by ``abet checkpoint import``, run of ``abet train``, or a reference ``.pth``; or the
+            ``s3://`` URI of one, of which a verified copy is kept on this machine.
         device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         model: recipe with the trunk's widths and depths; only a ``.pth``, which does not say, needs it.
 
     Raises:
         CheckpointError: missing, damaged, hostile or not a whole segmentation network.
-        UsageError: unknown device or recipe.
+        UsageError: unknown device or recipe, or S3 refuses.
     """
-    from abet.detector import load_detector
+    from abet.detector import load_place
+    from abet.places import parse_place
+    from abet.site import load_site
 
-    return load_detector(Path(checkpoint), device=device, model=model)
+    return load_place(parse_place(str(checkpoint)), load_site(), device=device, model=model)

@@ -12,12 +12,11 @@ import numpy as np
 
 from abet.config import ModelConfig
 from abet.data.index import Dataset, Pair, open_dataset
-from abet.detector import Detector, class_map, load_detector, score_map
+from abet.detector import Detector, class_map, load_place, score_map
 from abet.errors import DataError, UsageError
 from abet.files import read_json, sha256_of
 from abet.places import Place, parse_place
 from abet.progress import progress
-from abet.remote import local_checkpoint
 from abet.report.matrix import MatrixColumn, matrix_columns, row_from_samples, write_matrix
 from abet.report.runs import RunResults, Sample, load_sample
 from abet.run import evaluation_dir, read_config, sample_path
@@ -126,7 +125,7 @@ def _detector_of(run: Path, device: str, site: SiteConfig) -> Detector:
             f"{run}: its checkpoint {place} is not there any more; the matrix needs it (or draw fewer runs)"
         )
     model = parse(ModelConfig, config["model"], source=f"{run}/config.yaml")
-    detector = load_detector(local_checkpoint(place, site), device=device, model=model)
+    detector = load_place(place, site, device=device, model=model)
     if detector.sha256 != config["checkpoint"]["sha256"]:
         raise DataError(f"{run}: {place} holds other weights than the run evaluated; evaluate again")
     return detector

@@ -1,7 +1,7 @@
 """A trained network with its normalisation: photographs in, class and OOD score maps out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,10 @@ from abet.models.build import build_model
 from abet.models.head import Output
 from abet.models.inputs import normalise
 from abet.models.precision import reproducible
+from abet.places import Place
+from abet.remote import fetch_checkpoint
 from abet.scores import SCORES, missing
+from abet.site import SiteConfig
 
 Image = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -154,3 +157,13 @@ def load_detector(path: Path, *, device: str = "auto", model: str | ModelConfig 
         uri=path.resolve().as_posix(),
         sha256=weights.sha256,
     )
+
+
+def load_place(
+    place: Place, site: SiteConfig, *, device: str = "auto", model: str | ModelConfig = "cityscapes_finetune"
+) -> Detector:
+    """The same for a place that may be in S3: it is copied to this machine first, and keeps its name there."""
+    if isinstance(place, Path):
+        return load_detector(place, device=device, model=model)
+    uri, path = fetch_checkpoint(place, site)
+    return replace(load_detector(path, device=device, model=model), uri=str(uri))

@@ -9,6 +9,7 @@
 Whoever works on a run need not know where it lies: for one on this machine, all of this does nothing.
 """
 
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -98,7 +99,8 @@ class Mirror:
             yield
         except (StorageRefused, StorageUnavailable) as error:
             self.unpublished = True
-            raise type(error)(f"{error}. What was computed is kept: abet sync {self.folder} {self.place}") from None
+            remedy = f"abet sync {self.folder} {shlex.quote(str(self.place))}"
+            raise type(error)(f"{error}. What was computed is kept: {remedy}") from None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from abet.errors import UsageError
+from abet.text import without_password
 
 SCHEME = "s3://"
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -53,18 +54,20 @@ def parse_place(text: str) -> Place:
     Raises:
         UsageError: a malformed S3 URI, another scheme, an empty text, or a line break in it.
     """
+    shown = repr(without_password(text))
     if not text or "\n" in text or "\r" in text or "\0" in text:
-        raise UsageError(f"{text!r} names no place: expected a path or s3://bucket/prefix, without line breaks")
+        raise UsageError(f"{shown} names no place: expected a path or s3://bucket/prefix, without line breaks")
     if not text.startswith(SCHEME):
         if re.match(r"[a-z][a-z0-9+.-]*://", text) or re.match(r"s3:/?[^/]", text):
-            raise UsageError(f"{text!r}: expected a path on this machine or s3://bucket/prefix")
+            raise UsageError(f"{shown}: expected a path on this machine or s3://bucket/prefix")
         return Path(text)
     bucket, _, prefix = text.removeprefix(SCHEME).partition("/")
     if not BUCKET.fullmatch(bucket):
+        name = repr(bucket.rpartition("@")[2])
         raise UsageError(
-            f"{text!r}: {bucket!r} is no name of a bucket (3 to 63 of a-z, 0-9, '-' and '.'); expected s3://bucket/prefix"
+            f"{shown}: {name} is no name of a bucket (3 to 63 of a-z, 0-9, '-' and '.'); expected s3://bucket/prefix"
         )
     parts = prefix.strip("/").split("/") if prefix.strip("/") else []
     if any(part in ("", ".", "..") for part in parts):
-        raise UsageError(f"{text!r}: a part of the prefix is empty, '.' or '..'; expected s3://bucket/prefix")
+        raise UsageError(f"{shown}: a part of the prefix is empty, '.' or '..'; expected s3://bucket/prefix")
     return S3Uri(bucket, "/".join(parts))

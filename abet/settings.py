@@ -1,6 +1,5 @@
 """Typed values from YAML and the command line: frozen, complete, and never a misspelt key. No torch import."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from abet.errors import UsageError, unknown_name
+from abet.text import without_password
 
 
 class Strict(BaseModel):
@@ -46,7 +46,7 @@ def _explain(kind: type[BaseModel], error: dict[str, Any]) -> str:
     if error["type"] != "extra_forbidden":
         # the mapping around the fault says little
         whole = error["type"] in ("missing", "unshown") or isinstance(error["input"], dict)
-        shown = "" if whole else f" (found {_without_secrets(repr(error['input']))})"
+        shown = "" if whole else f" (found {without_password(repr(error['input']))})"
         return f"{'.'.join(location) or 'value'}: {error['msg'].removeprefix('Value error, ')}{shown}"
     for part in location[:-1]:
         annotation = kind.model_fields[part].annotation
@@ -54,11 +54,6 @@ def _explain(kind: type[BaseModel], error: dict[str, Any]) -> str:
         assert issubclass(annotation, BaseModel), location
         kind = annotation
     return str(unknown_name(kind="key", name=".".join(location), choices=_dotted(kind, location[:-1])))
-
-
-def _without_secrets(text: str) -> str:
-    """``text`` without what stands before an @ in a URL: people write passwords there."""
-    return re.sub(r"://[^/@]*@", "://***@", text)
 
 
 def _dotted(kind: type[BaseModel], prefix: list[str]) -> list[str]:

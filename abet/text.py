@@ -1,5 +1,7 @@
 """Text that came from somebody's file, made safe to print."""
 
+import re
+
 
 def printable(text: str, *, limit: int = 120) -> str:
     r"""``text`` with every control character escaped as in Python source, cut to ``limit`` characters.
@@ -11,3 +13,12 @@ def printable(text: str, *, limit: int = 120) -> str:
     """
     cut = text if len(text) <= limit else text[: limit - 3] + "..."
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
+
+
+def without_password(text: str) -> str:
+    """``text`` with what stands before an @ in its URLs hidden: people write passwords there.
+
+    >>> without_password("http://user:secret@host:9000/a")
+    'http://***@host:9000/a'
+    """
+    return re.sub(r"://[^/@\s]*@", "://***@", text)

@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from tests.s3_server import S3Server
 from tests.trees import make_road_anomaly
 
 SET = "evaluation/road_anomaly"
+RUN = "the doctor's $(run) #1"
+"""A prefix that is wrong wherever it is not quoted."""
 EVALUATE = ("evaluate", "--dataset", "road_anomaly", "--device", "cpu", "--scores", "abet,msp")
 
 
@@ -74,7 +78,6 @@ def on_disk(folder: Path) -> Callable[[str], bytes]:
     return lambda name: (folder / name).read_bytes()
 
 
-@pytest.mark.faults
 def test_shards_in_s3_in_any_order_give_the_bytes_of_one_local_pass(cli: Cli, bucket: Storage, tmp_path: Path) -> None:
     source = ("--checkpoint", f"{bucket.place}/weights/learned")
     local = ("--data-root", tmp_path / "ra", "--output", tmp_path / "local")
@@ -177,16 +180,16 @@ def run_shard(one: Evaluation, run: S3Uri, shard: int, site: SiteConfig) -> bool
 
 @pytest.fixture
 def run(bucket: Storage) -> S3Uri:
-    return S3Uri(bucket.place.bucket, "evaluated")
+    return S3Uri(bucket.place.bucket, RUN)
 
 
 def test_a_shard_that_is_there_is_kept(learned: Detector, bucket: Storage, run: S3Uri, tmp_path: Path) -> None:
     site, one = load_site(), evaluation(learned, tmp_path / "ra")
     assert run_shard(one, run, 1, site)
     assert missing_shards(run, "road_anomaly", 2, site) == [2]
-    version = bucket.read(f"evaluated/{SET}/shard-001-of-002.npz")[1]
+    version = bucket.read(f"{RUN}/{SET}/shard-001-of-002.npz")[1]
     assert not run_shard(one, run, 1, site)
-    assert bucket.read(f"evaluated/{SET}/shard-001-of-002.npz")[1] == version
+    assert bucket.read(f"{RUN}/{SET}/shard-001-of-002.npz")[1] == version
 
 
 def test_a_shard_that_came_while_ours_was_computed_is_kept(
@@ -196,9 +199,9 @@ def test_a_shard_that_came_while_ours_was_computed_is_kept(
     with mirrored(run, site) as mirror:
         pull_evaluation(mirror, "road_anomaly", shard=(1, 2))
         ours = one.run_shard(mirror.folder, 1, agree=mirror.agree)
-        bucket.write(f"evaluated/{SET}/shard-001-of-002.npz", b"theirs", expect=None)
+        bucket.write(f"{RUN}/{SET}/shard-001-of-002.npz", b"theirs", expect=None)
         assert not mirror.push_new(ours)
-    assert bucket.read(f"evaluated/{SET}/shard-001-of-002.npz")[0] == b"theirs"
+    assert bucket.read(f"{RUN}/{SET}/shard-001-of-002.npz")[0] == b"theirs"
 
 
 def test_missing_shards_are_named_before_any_is_fetched(
@@ -206,12 +209,12 @@ def test_missing_shards_are_named_before_any_is_fetched(
 ) -> None:
     site = load_site()
     run_shard(evaluation(learned, tmp_path / "ra", shards=4), run, 3, site)
-    with pytest.raises(DataError, match=rf"^{run}/{SET}: 3 of 4 shards missing: 1/4, 2/4, 4/4"):
+    with pytest.raises(DataError, match=rf"^{re.escape(str(run))}/{SET}: 3 of 4 shards missing: 1/4, 2/4, 4/4"):
         merge_in(run, "road_anomaly", site)
     assert missing_shards(run, "road_anomaly", 4, site) == [1, 2, 4]
     finished = cli("merge", run, "--dataset", "road_anomaly")
     assert finished.code == 3
-    with pytest.raises(DataError, match=f"^{run}/absent: nothing is evaluated here"):
+    with pytest.raises(DataError, match=f"^{re.escape(str(run))}/absent: nothing is evaluated here"):
         merge_in(run / "absent", "road_anomaly", site)
 
 
@@ -221,7 +224,9 @@ def test_another_checkpoint_is_refused_before_its_pass(
     site = load_site()
     run_shard(evaluation(learned, tmp_path / "ra"), run, 1, site)
     other = evaluation(load_detector(plain_checkpoint, device="cpu"), tmp_path / "ra")
-    with pytest.raises(UsageError, match=rf"^{run} holds the run of another checkpoint.*choose another --output"):
+    with pytest.raises(
+        UsageError, match=rf"^{re.escape(str(run))} holds the run of another checkpoint.*choose another --output"
+    ):
         run_shard(other, run, 2, site)
     with pytest.raises(UsageError, match=r"another evaluation of road_anomaly \(different: shards 2 there, 3 here"):
         run_shard(evaluation(learned, tmp_path / "ra", shards=3), run, 2, site)
@@ -288,9 +293,9 @@ def test_of_two_checkpoints_that_race_for_a_run_one_is_evaluated_whole(
         (winner,) = (weights for weights, won in ends.items() if won is True)
         (refusal,) = (won for won in ends.values() if won is not True)
         assert "holds the run of another checkpoint" in str(refusal)
-        config = yaml.safe_load(bucket.read(f"evaluated/{each.name}/config.yaml")[0])
+        config = yaml.safe_load(bucket.read(f"{RUN}/{each.name}/config.yaml")[0])
         assert config["checkpoint"]["uri"] == str(winner.resolve())
-        shared = json.loads(bucket.read(f"evaluated/{each.name}/{SET}/evaluation.json")[0])
+        shared = json.loads(bucket.read(f"{RUN}/{each.name}/{SET}/evaluation.json")[0])
         assert shared["checkpoint_sha256"] == config["checkpoint"]["sha256"]
 
 
@@ -326,11 +331,12 @@ def test_results_that_find_no_server_are_kept_and_said_to_be(
             s3.kill()
             mirror.push_new(shard)
 
-    with pytest.raises(StorageUnavailable, match=rf"What was computed is kept: abet sync \S+ {run}"):
+    with pytest.raises(StorageUnavailable) as caught:
         evaluate_while_the_server_dies()
     (kept,) = (tmp_path / "scratch").glob("run-*")
+    assert str(caught.value).endswith(f"What was computed is kept: abet sync {kept} {shlex.quote(str(run))}")
     s3.start()
-    put_tree(bucket, kept, "evaluated")
+    put_tree(bucket, kept, RUN)
     assert missing_shards(run, "road_anomaly", 2, site) == [2]
 
 

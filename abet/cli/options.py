@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -216,15 +216,10 @@ def load(checkpoint: ChosenCheckpoint, device: str, model: str, site: "SiteConfi
     Raises:
         CheckpointError: other weights than the promoted ones are there by now.
     """
-    from abet.detector import load_detector
-    from abet.remote import fetch_checkpoint
+    from abet.detector import load_place
 
     place = checkpoint.place
-    if isinstance(place, S3Uri):
-        place, path = fetch_checkpoint(place, site)
-        detector = replace(load_detector(path, device=device, model=model), uri=str(place))
-    else:
-        detector = load_detector(place, device=device, model=model)
+    detector = load_place(place, site, device=device, model=model)
     if checkpoint.sha256 not in (None, detector.sha256):
         raise CheckpointError(
             f"{place}: sha256 {checkpoint.sha256} was promoted, but the weights there now have "

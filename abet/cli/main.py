@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from abet.cli import checkpoint, controls, data, demo, evaluation, launch, showing, site, training
+from abet.cli import checkpoint, controls, data, demo, evaluation, launch, showing, site, sync, training
 from abet.cli.options import say
 from abet.errors import AbetError, UsageError
 from abet.exits import (
@@ -38,6 +38,7 @@ training.register(app)
 launch.register(app)
 controls.register(app)
 demo.register(app)
+sync.register(app)
 site.register(app)
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(data.app, name="data")

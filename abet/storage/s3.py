@@ -51,6 +51,11 @@ class S3Storage:
         """Bucket and prefix."""
         return self._place
 
+    @property
+    def endpoint(self) -> str | None:
+        """URL of the server; None for AWS, or what the environment says."""
+        return self._settings.endpoint
+
     def list(self, prefix: str = "") -> list[Entry]:
         """See `Storage`. Empty objects that consoles make for folders ("a/b/") are left out."""
         require_prefix(prefix, self.place)

@@ -27,6 +27,7 @@ from abet.run import (
     evaluation_dir,
     parse_step_name,
     require_ours_among,
+    run_of,
     shard_path,
 )
 from abet.site import SiteConfig
@@ -157,3 +158,10 @@ def remote_run_of(checkpoint: S3Uri, site: SiteConfig) -> S3Uri | None:
     if parse_step_name(checkpoint.name) and checkpoint.parent.name == CHECKPOINTS:
         return checkpoint.parent.parent
     return checkpoint if open_storage(checkpoint, site.s3).list(f"{CHECKPOINTS}/") else None
+
+
+def default_run(checkpoint: Place, site: SiteConfig) -> Place:
+    """Where a checkpoint is evaluated: in the run that it belongs to, else below the site's artifacts."""
+    if isinstance(checkpoint, S3Uri):
+        return remote_run_of(checkpoint, site) or site.artifacts / checkpoint.name.removesuffix(".pth")
+    return run_of(checkpoint.absolute()) or site.artifacts / checkpoint.resolve().name.removesuffix(".pth")

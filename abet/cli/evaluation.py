@@ -27,7 +27,6 @@ from abet.cli.options import (
 from abet.errors import CheckpointError, DataError, UsageError
 from abet.labels import CITYSCAPES
 from abet.places import Place, S3Uri, parse_place
-from abet.run import run_of
 
 if TYPE_CHECKING:
     from abet.data.index import Dataset
@@ -80,7 +79,7 @@ def evaluate(
     keys = choose_scores(scores)
     require_ood_set(dataset)
     from abet.evaluate import Evaluation, shard_of
-    from abet.mirror import mirrored
+    from abet.mirror import default_run, mirrored
     from abet.site import data_root as find_root
     from abet.site import load_site
 
@@ -110,15 +109,6 @@ def evaluate(
         _merge_and_print(run, dataset, site)
     else:
         say(f"when all {shards} shards are there: abet merge {shlex.quote(str(run))} --dataset {dataset}")
-
-
-def default_run(checkpoint: Place, site: "SiteConfig") -> Place:
-    """Where a checkpoint is evaluated: in the run that it belongs to, else below the site's artifacts."""
-    from abet.mirror import remote_run_of
-
-    if isinstance(checkpoint, S3Uri):
-        return remote_run_of(checkpoint, site) or site.artifacts / checkpoint.name.removesuffix(".pth")
-    return run_of(checkpoint.absolute()) or site.artifacts / checkpoint.resolve().name.removesuffix(".pth")
 
 
 def _evaluate_shard(evaluation: "Evaluation", images: "Dataset", mirror: "Mirror", number: int) -> None:

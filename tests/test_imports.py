@@ -20,7 +20,7 @@ LAYERS = (
     {"batching", "storage"},
     {"data", "distributed", "losses", "metrics", "mirror", "optim", "published_file", "report", "scores"},
     {"checkpoint", "models", "promote", "shard_set", "site_file", "sync"},
-    {"launch", "published", "remote", "samples", "shards"},
+    {"launch", "published", "remote", "samples", "shards", "staging"},
     {"detector", "listing"},
     {"controls", "evaluate", "merge", "predict", "compare", "training"},
     {"doctor", "train"},

@@ -1,0 +1,204 @@
+"""Data sets in S3 are copied to a node once, whoever asks at the same time and whatever was killed before."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from abet.errors import UsageError
+from abet.places import S3Uri
+from abet.site import S3Settings, SiteConfig
+from abet.staging import stage, staged_folder
+from abet.storage import Storage, StorageRefused, open_storage
+from abet.sync.manifest import MANIFEST
+from tests.s3_server import S3Server
+
+ROOT = Path(__file__).parents[1]
+TREE = {f"images/{number:03d}.png": b"%d" % number * 1000 for number in range(20)} | {"list.txt": b"x"}
+
+
+@pytest.fixture(autouse=True)
+def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def site(s3: S3Server, tmp_path: Path) -> SiteConfig:
+    return SiteConfig(scratch=tmp_path / "scratch", s3=s3.settings)
+
+
+@pytest.fixture
+def storage(s3: S3Server) -> Storage:
+    """A data set in S3."""
+    storage = open_storage(S3Uri(s3.bucket(), "sets/anomaly"), s3.settings)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda item: storage.write(item[0], item[1], expect=None), TREE.items()))
+    return storage
+
+
+def place_of(storage: Storage) -> S3Uri:
+    assert isinstance(storage.place, S3Uri)
+    return storage.place
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".abet")
+    }
+
+
+def inodes(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_ino for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_is_where_it_is(tmp_path: Path):
+    assert stage(tmp_path / "anything", SiteConfig(scratch=tmp_path / "scratch"), what="x") == tmp_path / "anything"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_set_is_copied_below_scratch_under_its_name(storage: Storage, site: SiteConfig):
+    folder = stage(place_of(storage), site, what="anomaly")
+    assert folder.parent == site.scratch_folder / "data"
+    assert folder.name.startswith("anomaly-")
+    assert files(folder) == TREE
+
+
+def test_each_server_and_place_has_its_own_copy(site: SiteConfig):
+    other = SiteConfig(scratch=site.scratch, s3=S3Settings(endpoint="http://other:1"))
+    folders = {
+        staged_folder(place, of)
+        for place in (S3Uri("a-b", "x"), S3Uri("a-b", "y/x"), S3Uri("x-x"))
+        for of in (site, other)
+    }
+    assert len(folders) == 6
+
+
+def test_a_second_start_asks_for_one_listing_alone(
+    storage: Storage, site: SiteConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    folder = stage(place_of(storage), site, what="anomaly")
+    before = inodes(folder)
+    asked = recorded_requests(monkeypatch)
+    capsys.readouterr()
+    assert stage(place_of(storage), site, what="anomaly") == folder
+    assert asked == ["ListObjectsV2"]
+    assert inodes(folder) == before
+    assert capsys.readouterr().err == ""
+
+
+def recorded_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of all S3 operations from now on."""
+    from botocore.client import BaseClient
+
+    asked: list[str] = []
+    original = BaseClient._make_api_call
+
+    def call(client: BaseClient, operation: str, arguments: dict[str, object]) -> object:
+        asked.append(operation)
+        return original(client, operation, arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", call)
+    return asked
+
+
+def test_what_changes_in_the_bucket_changes_in_the_copy_and_nothing_else(storage: Storage, site: SiteConfig):
+    folder = stage(place_of(storage), site, what="anomaly")
+    before = inodes(folder / "images")
+    storage.write("list.txt", b"y", expect=None)
+    storage.write("images/new.png", b"new", expect=None)
+    storage.delete(["images/000.png"])
+    assert stage(place_of(storage), site, what="anomaly") == folder
+    wanted = TREE | {"list.txt": b"y", "images/new.png": b"new"}
+    del wanted["images/000.png"]
+    assert files(folder) == wanted
+    after = inodes(folder / "images")
+    assert [path for path in after if before.get(path) != after[path]] == [str(folder / "images/new.png")]
+
+
+@pytest.mark.parametrize("lost", ["images/003.png", MANIFEST])
+def test_what_a_sweeper_of_scratch_disks_removed_is_fetched_again(storage: Storage, site: SiteConfig, lost: str):
+    folder = stage(place_of(storage), site, what="anomaly")
+    (folder / lost).unlink()
+    stage(place_of(storage), site, what="anomaly")
+    assert files(folder) == TREE
+
+
+def test_nothing_there_is_said(s3: S3Server, site: SiteConfig):
+    with pytest.raises(UsageError, match=r"anomaly: s3://.*/nothing holds no file; correct `data:` in the site file"):
+        stage(S3Uri(s3.bucket(), "nothing"), site, what="anomaly")
+    with pytest.raises(StorageRefused, match="there is no bucket 'wrong-bucket'"):
+        stage(S3Uri("wrong-bucket", "x"), site, what="anomaly")
+
+
+def test_too_small_a_disk_is_said_before_copying(storage: Storage, site: SiteConfig, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(
+        UsageError, match=r"are to be copied there, 0.0 GB are free; .* set `scratch:` in the site file"
+    ):
+        stage(place_of(storage), site, what="anomaly")
+    assert not staged_folder(place_of(storage), site).exists()
+
+
+STAGE = """
+import sys
+from pathlib import Path
+from abet.places import parse_place
+from abet.site import S3Settings, SiteConfig
+from abet.staging import stage
+site = SiteConfig(scratch=Path(sys.argv[2]), s3=S3Settings.model_validate_json(sys.argv[3]))
+print(stage(parse_place(sys.argv[1]), site, what="anomaly"))
+"""
+
+
+def staging_process(storage: Storage, site: SiteConfig) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", STAGE, str(storage.place), str(site.scratch), site.s3.model_dump_json()],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_of_two_processes_one_copies_and_the_other_waits(storage: Storage, site: SiteConfig, tmp_path: Path):
+    (tmp_path / "big").write_bytes(os.urandom(40 * 2**20))
+    storage.upload(tmp_path / "big", "big")
+    said = [process.communicate(timeout=60) for process in [staging_process(storage, site) for _ in range(2)]]
+    folder = staged_folder(place_of(storage), site)
+    assert [out for out, _ in said] == [f"{folder}\n"] * 2
+    assert sum("copying s3://" in err for _, err in said) == 1
+    assert files(folder) == TREE | {"big": (tmp_path / "big").read_bytes()}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("after_files", [0, 1, 10, 30])
+def test_a_killed_copy_is_continued(storage: Storage, site: SiteConfig, after_files: int):
+    more = {f"more/{number}": os.urandom(1_000_000) for number in range(30)}
+    for name, content in more.items():
+        storage.write(name, content, expect=None)
+    folder = staged_folder(place_of(storage), site)
+    process = staging_process(storage, site)
+    while (
+        process.poll() is None
+        and len(list(folder.rglob("[!.]*.png")) + list(folder.rglob("more/[!.]*"))) <= after_files
+    ):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it was too fast to be killed: take more files"
+    before = inodes(folder)
+    stage(place_of(storage), site, what="anomaly")
+    assert files(folder) == TREE | more
+    after = inodes(folder)
+    assert not [path for path in after if ".partial" in path]
+    # complete, but perhaps not in the journal: one file for each thread
+    again = [path for path, inode in before.items() if ".partial" not in path and after[path] != inode]
+    assert len(again) <= 8

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
 
 import pytest
 
-from jobs.cluster import FIRST_PORT, PORTS, Cluster, slurm_cluster
+from jobs.cluster import FIRST_PORT, PORTS, Cluster, Run, asked, slurm_cluster
 
 TWO_NODES = {
     "SLURM_JOB_ID": "41",
@@ -82,3 +83,31 @@ def test_near_the_end_a_signal_means_the_time_limit(seconds_left: int, expected:
 
 def test_without_an_end_time_it_never_does() -> None:
     assert not slurm_cluster({"SLURM_JOB_ID": "1", "SLURM_JOB_END_TIME": ""}, run=never).at_time_limit(10**9)
+
+
+def told(line: str) -> Run:
+    def run(command: Sequence[str]) -> str:
+        assert list(command) == ["scontrol", "-o", "show", "job", "7_3"]
+        return line
+
+    return run
+
+
+HERE = Cluster(job_id="7_3", node="n1", requeues=True, end_time=1.0)
+
+
+def test_the_controller_knows_the_limit_of_now_and_of_a_preemption() -> None:
+    line = "JobId=9 EndTime=2026-01-02T03:04:05 Deadline=N/A PreemptEligibleTime=2026-01-01T00:00:00 PreemptTime={} x"
+    now = asked(HERE, run=told(line.format("None")))
+    assert now.end_time == datetime(2026, 1, 2, 3, 4, 5).timestamp()
+    assert not now.preempted
+    assert asked(HERE, run=told(line.format("2026-01-02T03:00:00"))).preempted
+
+
+def test_without_its_word_what_was_known_at_the_start_counts() -> None:
+    def dead(command: Sequence[str]) -> str:
+        raise FileNotFoundError("scontrol")
+
+    assert asked(HERE, run=dead) == HERE
+    assert asked(HERE, run=told("JobId=9 EndTime=Unknown PreemptTime=None")) == HERE
+    assert asked(Cluster(job_id="7", node="n1"), run=dead) == Cluster(job_id="7", node="n1")

@@ -1,0 +1,239 @@
+"""The jobs that exist: what each one runs, asks for and waits for, and what is refused before it waits in a queue."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from abet.errors import UsageError
+from abet.places import S3Uri
+from abet.promote import Candidate, promote
+from abet.site import SiteConfig
+from jobs import catalogue
+from jobs.catalogue import NONE, Request
+from tests.jobs.conftest import HOSTILE
+
+PRETRAINED = Path("/weights/pretrained")
+
+
+def promoted(site: SiteConfig, num_classes: int, name: str = "run") -> Path:
+    checkpoint = Path(f"/somewhere/{name}")
+    candidate = Candidate(checkpoint=checkpoint, sha256="0" * 64, num_classes=num_classes, head="learned", dataset=None)
+    promote(candidate, site.artifacts, site.s3)
+    return checkpoint
+
+
+def option(command: tuple[str, ...], name: str) -> str | None:
+    return command[command.index(name) + 1] if name in command else None
+
+
+def test_pretraining_takes_a_node_of_eight_gpus(site: SiteConfig) -> None:
+    spec = catalogue.training("mapillary_pretrain", Request(), site)
+    assert spec.name == "mapillary-pretrain"
+    assert spec.command == ("train", "mapillary_pretrain", "--output", str(site.artifacts / "mapillary_pretrain"))
+    assert (spec.nodes, spec.gpus_per_node, spec.processes_per_node) == (1, 8, 8)
+    assert (spec.cpus_per_node, spec.memory_gib, spec.time_limit_minutes) == (64, 480, 24 * 60)
+    assert spec.artifacts == str(site.artifacts / "mapillary_pretrain")
+
+
+def test_a_demo_takes_a_process_on_the_cpu(site: SiteConfig) -> None:
+    spec = catalogue.training("demo_pretrain", Request(), site)
+    assert (spec.gpus_per_node, spec.processes_per_node, spec.cpus_per_node) == (0, 1, 2)
+
+
+def test_what_was_asked_for_counts(site: SiteConfig) -> None:
+    request = Request(
+        name="mine", nodes=2, gpus=4, cpus=12, memory_gib=100, time_limit_minutes=30, retries=0, grace_seconds=45,
+        run="first/try", data_root=Path("/other data"), snapshot=S3Uri("weights", "trunk"),
+        changes=("training.steps=10",), allow_below_target=True, secrets=("WANDB_API_KEY",), options=("--verbose",),
+    )  # fmt: skip
+    spec = catalogue.training("mapillary_pretrain", request, site)
+    assert spec.command == (
+        *("train", "mapillary_pretrain", "--output", str(site.artifacts / "first/try")),
+        *("--data-root", "/other data", "--snapshot", "s3://weights/trunk", "--set", "training.steps=10"),
+        *("--allow-below-target", "--verbose"),
+    )
+    assert (spec.name, spec.nodes, spec.gpus_per_node, spec.cpus_per_node, spec.memory_gib) == ("mine", 2, 4, 12, 100)
+    assert (spec.time_limit_minutes, spec.retries, spec.grace_seconds) == (30, 0, 45)
+    assert spec.secrets == ("WANDB_API_KEY",)
+
+
+def test_paths_stand_in_the_command_as_they_are(site: SiteConfig) -> None:
+    request = Request(run=HOSTILE, data_root=Path("/") / HOSTILE, snapshot=Path("/") / HOSTILE)
+    command = catalogue.training("mapillary_pretrain", request, site).command
+    assert option(command, "--output") == str(site.artifacts / HOSTILE)
+    assert option(command, "--data-root") == option(command, "--snapshot") == f"/{HOSTILE}"
+
+
+@pytest.mark.parametrize("run", ["/etc", "..", "a/../b", "a//b", "a/", "./a", "a\nb"])
+def test_a_run_lies_below_the_artifacts(site: SiteConfig, run: str) -> None:
+    for artifacts in (site.artifacts, S3Uri("bucket", "abet")):
+        with pytest.raises(UsageError, match="--output takes any place") as error:
+            catalogue.training("mapillary_pretrain", Request(run=run), site.model_copy(update={"artifacts": artifacts}))
+        assert repr(run) in str(error.value)
+
+
+@pytest.mark.parametrize(("size", "processes"), [({"gpus": 3}, 3), ({"nodes": 3}, 24), ({"gpus": 5, "nodes": 2}, 10)])
+def test_gpus_that_do_not_divide_the_batch_are_refused_with_what_works(
+    site: SiteConfig, size: dict[str, int], processes: int
+) -> None:
+    with pytest.raises(UsageError) as error:
+        catalogue.training("mapillary_pretrain", Request(**size), site)
+    assert f"x {processes} processes" in str(error.value)
+    assert "works on 1, 2, 4, 8" in str(error.value)
+
+
+def test_a_data_set_that_nobody_placed_is_refused_with_the_remedy(site: SiteConfig) -> None:
+    with pytest.raises(UsageError, match="give --data-root DIR"):
+        catalogue.training("mapillary_pretrain", Request(), site.model_copy(update={"data": {}}))
+
+
+@pytest.mark.parametrize(("recipe", "nearest"), [("mapillary", "mapillary_pretrain"), ("nowhere.yaml", "no such file")])
+def test_an_unknown_recipe_names_the_nearest(site: SiteConfig, recipe: str, nearest: str) -> None:
+    with pytest.raises(UsageError, match=nearest):
+        catalogue.training(recipe, Request(), site)
+
+
+# --- fine-tuning starts from a pre-training
+
+
+def test_finetuning_starts_from_the_newest_promoted_pretraining(site: SiteConfig) -> None:
+    promoted(site, 65, "old")
+    newest = promoted(site, 65, "new")
+    promoted(site, 19, "a detector")
+    assert option(catalogue.training("cityscapes_finetune", Request(), site).command, "--snapshot") == str(newest)
+
+
+def test_finetuning_from_nothing_must_be_meant(site: SiteConfig) -> None:
+    promoted(site, 19)
+    with pytest.raises(UsageError) as error:
+        catalogue.training("cityscapes_finetune", Request(), site)
+    assert "no pre-trained checkpoint" in str(error.value)
+    assert "SNAPSHOT=" in str(error.value)
+    assert "abet checkpoint promote" in str(error.value)
+    assert "--snapshot" not in catalogue.training("cityscapes_finetune", Request(snapshot=NONE), site).command
+    named = catalogue.training("cityscapes_finetune", Request(snapshot=PRETRAINED), site)
+    assert option(named.command, "--snapshot") == str(PRETRAINED)
+
+
+def test_pretraining_starts_from_nothing_unless_told(site: SiteConfig) -> None:
+    promoted(site, 65)
+    assert "--snapshot" not in catalogue.training("mapillary_pretrain", Request(), site).command
+
+
+# --- evaluation
+
+
+def evaluated(site: SiteConfig, shards: int, missing: range | list[int], **values: Any) -> list[Any]:
+    request = Request(checkpoint=Path("/run"), shards=shards, **values)
+    return catalogue.evaluation("road_anomaly", request, site, run=Path("/run"), missing=missing)
+
+
+def test_an_evaluation_is_an_array_and_a_merge_that_waits(site: SiteConfig) -> None:
+    array, merge = evaluated(site, 8, range(1, 9))
+    assert (array.name, array.shards, array.gpus_per_node) == ("eval-road-anomaly", tuple(range(1, 9)), 1)
+    assert array.for_shard(3) == (
+        *("evaluate", "--dataset", "road_anomaly", "--checkpoint", "/run", "--output", "/run", "--shard", "3/8"),
+    )
+    assert (merge.name, merge.after, merge.gpus_per_node) == ("merge-road-anomaly", (array.name,), 0)
+    assert merge.command == ("merge", "/run", "--dataset", "road_anomaly")
+
+
+def test_only_missing_shards_run_again(site: SiteConfig) -> None:
+    array, merge = evaluated(site, 8, [3, 7])
+    assert array.shards == (3, 7)
+    assert merge.after == (array.name,)
+    (only,) = evaluated(site, 8, [])
+    assert (only.kind, only.after) == ("merge", ())
+
+
+def test_one_shard_merges_by_itself(site: SiteConfig) -> None:
+    (only,) = evaluated(site, 1, [1], gpus=0, data_root=Path("/d"), options=("--workers", "2"))
+    assert (only.shards, only.gpus_per_node, only.cpus_per_node) == ((), 0, 2)
+    assert only.command[-4:] == ("--data-root", "/d", "--workers", "2")
+
+
+def test_options_of_an_array_stand_there_once(site: SiteConfig) -> None:
+    array, _ = evaluated(site, 2, [1, 2], options=("--workers", "2"))
+    assert array.command.count("--workers") == 1
+
+
+@pytest.mark.parametrize("name", ["road-anomaly", "cityscapes"])
+def test_an_unknown_data_set_is_refused(site: SiteConfig, name: str) -> None:
+    with pytest.raises(UsageError, match="The choices are: lost_and_found, road_anomaly"):
+        catalogue.evaluation(name, Request(checkpoint=Path("/run")), site, run=Path("/run"), missing=[1])
+
+
+def test_what_is_evaluated_by_default(site: SiteConfig) -> None:
+    with pytest.raises(UsageError, match="CHECKPOINT="):
+        catalogue.default_checkpoint(site)
+    promoted(site, 65, "pretraining")
+    newest = promoted(site, 19, "detector")
+    assert catalogue.default_checkpoint(site) == newest
+    assert catalogue.default_checkpoint(site.model_copy(update={"checkpoint": Path("/mine")})) == Path("/mine")
+
+
+def test_where_evaluations_of_a_checkpoint_go(site: SiteConfig, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints" / "step-00000010").mkdir(parents=True)
+    assert catalogue.run_of(run, site) == run
+    assert catalogue.run_of(run / "checkpoints" / "step-00000010", site) == run
+    assert catalogue.run_of(Path("/weights/abet.pth"), site) == site.artifacts / "abet"
+
+
+# --- the pipeline
+
+
+def test_the_pipeline_waits_at_every_turn(site: SiteConfig) -> None:
+    request = Request(run="night", snapshot=PRETRAINED, shards=4, secrets=("WANDB_API_KEY",))
+    jobs = {spec.name: spec for spec in catalogue.pipeline("mapillary_pretrain", "cityscapes_finetune", request, site)}
+    assert {name: spec.after for name, spec in jobs.items()} == {
+        "mapillary-pretrain": (),
+        "cityscapes-finetune": ("mapillary-pretrain",),
+        "eval-lost-and-found": ("cityscapes-finetune",),
+        "merge-lost-and-found": ("eval-lost-and-found",),
+        "eval-road-anomaly": ("cityscapes-finetune",),
+        "merge-road-anomaly": ("eval-road-anomaly",),
+        "report": ("merge-lost-and-found", "merge-road-anomaly"),
+    }
+    base = site.artifacts / "night"
+    assert option(jobs["mapillary-pretrain"].command, "--snapshot") == str(PRETRAINED)
+    # The fine-tuning starts from this pre-training, whatever is promoted
+    assert option(jobs["cityscapes-finetune"].command, "--snapshot") == str(base / "pretrain")
+    assert option(jobs["eval-road-anomaly"].command, "--checkpoint") == str(base / "finetune")
+    assert jobs["report"].command[:2] == ("report", str(base / "finetune"))
+    assert all(spec.secrets == ("WANDB_API_KEY",) for spec in jobs.values())
+    assert all(len(spec.shards) == 4 for name, spec in jobs.items() if name.startswith("eval-"))
+
+
+def test_a_pipeline_of_one_shard_waits_for_the_evaluations_themselves(site: SiteConfig) -> None:
+    *_, report = catalogue.pipeline("mapillary_pretrain", "cityscapes_finetune", Request(shards=1), site)
+    assert report.after == ("eval-lost-and-found", "eval-road-anomaly")
+
+
+def test_a_pipeline_of_demos_needs_no_gpu(site: SiteConfig) -> None:
+    request = Request(nodes=2, processes=2, changes=("batch.batch_per_gpu=1",))
+    jobs = catalogue.pipeline("demo_pretrain", "demo_finetune", request, site)
+    assert [spec.gpus_per_node for spec in jobs] == [0] * len(jobs)
+    assert [(spec.nodes, spec.processes_per_node) for spec in jobs[:2]] == [(2, 2)] * 2
+    assert {(spec.nodes, spec.processes_per_node) for spec in jobs[2:]} == {(1, 1)}
+
+
+def test_two_recipes_of_one_name_are_refused(site: SiteConfig) -> None:
+    with pytest.raises(UsageError, match="two different ones"):
+        catalogue.pipeline("demo_pretrain", "demo_pretrain", Request(), site)
+
+
+def test_a_target_that_may_be_missed_is_said_to_both_trainings(site: SiteConfig) -> None:
+    jobs = catalogue.pipeline("demo_pretrain", "demo_finetune", Request(allow_below_target=True), site)
+    assert ["--allow-below-target" in spec.command for spec in jobs[:3]] == [True, True, False]
+
+
+# --- what a container must see
+
+
+def test_folders_of_the_site_that_are_on_this_machine(site: SiteConfig) -> None:
+    mixed = site.model_copy(
+        update={"artifacts": S3Uri("bucket"), "data": {"mapillary": Path("/m"), "cityscapes": S3Uri("data", "city")}}
+    )
+    assert catalogue.local_folders(mixed) == ("/m", str(site.weights), str(site.jobs))

@@ -1,0 +1,179 @@
+"""Jobs on this machine, for real: run to their ends, tried again, their output kept."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from abet.errors import UsageError
+from abet.site import SiteConfig
+from jobs import attempts, catalogue
+from jobs.catalogue import Request
+from jobs.executors import local
+from jobs.executors.local import LocalExecutor, require_room
+from jobs.records import records
+from jobs.spec import JobSpec
+from tests.conftest import Finished
+from tests.jobs.conftest import HOSTILE, PYTHON, ROOT, Jobs, program
+from tests.test_exits import wait_until
+
+MERGE = JobSpec(name="job", kind="merge", command=("merge", HOSTILE))
+
+
+@pytest.fixture
+def abet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noted: Callable[[], list[list[str]]]
+) -> Callable[[], list[list[str]]]:
+    """A Python whose abet notes its arguments."""
+    monkeypatch.setattr(sys, "executable", str(program(tmp_path / HOSTILE / "python", PYTHON)))
+    return noted
+
+
+def test_a_job_gets_its_arguments_as_they_are(site: SiteConfig, abet: Callable[[], list[list[str]]]) -> None:
+    assert LocalExecutor(site=site).submit([MERGE]) == 0
+    assert abet() == [["-m", "abet", "merge", HOSTILE]]
+    (record,) = records(site.jobs)
+    assert (record.job.on, record.job.pid) == ("local", os.getpid())
+    assert attempts.read(record.folder).attempts[0].cause == "done"
+
+
+def test_training_runs_under_the_launcher(site: SiteConfig, abet: Callable[[], list[list[str]]]) -> None:
+    request = Request(processes=2, changes=("batch.batch_per_gpu=2",))
+    spec = catalogue.training("demo_pretrain", request, site)
+    LocalExecutor(site=site).submit([spec])
+    assert abet() == [["-m", "abet", "launch", "--processes", "2", "--", *spec.command]]
+
+
+def test_shards_run_one_after_the_other(site: SiteConfig, abet: Callable[[], list[list[str]]]) -> None:
+    array = JobSpec(name="eval", kind="evaluate", command=("evaluate", "{shard}/4"), shards=(2, 4))
+    LocalExecutor(site=site).submit([array, MERGE])
+    assert [words[2:] for words in abet()] == [["evaluate", "2/4"], ["evaluate", "4/4"], ["merge", HOSTILE]]
+
+
+@pytest.mark.parametrize(("ends", "starts"), [("3", 1), ("143", 1), ("1", 3)])
+def test_the_first_that_fails_for_good_is_the_last(
+    site: SiteConfig,
+    abet: Callable[[], list[list[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    ends: str,
+    starts: int,
+) -> None:
+    monkeypatch.setenv("ENDS", ends)
+    job = MERGE.model_copy(update={"retries": 2})
+    assert LocalExecutor(site=site).submit([job, MERGE]) == int(ends)
+    assert len(abet()) == starts
+    (record,) = records(site.jobs)
+    last = attempts.read(record.folder).attempts[-1]
+    assert (last.number, last.again) == (starts - 1, False)
+
+
+@pytest.mark.parametrize(("nodes", "gpus"), [(1, 8), (2, 0)])
+def test_a_job_that_this_machine_cannot_hold_is_refused_with_what_would_do(
+    monkeypatch: pytest.MonkeyPatch, nodes: int, gpus: int
+) -> None:
+    monkeypatch.setattr(local, "GPU_NODES", "no-such-device*")
+    with pytest.raises(UsageError) as error:
+        require_room(MERGE.model_copy(update={"nodes": nodes, "gpus_per_node": gpus}))
+    for remedy in ("ON=local NODES=1 GPUS=0", "sbatch is on PATH", "NODES= and GPUS=", "--dry-run", "DRY_RUN=1"):
+        assert remedy in str(error.value)
+
+
+def test_a_machine_with_gpus_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "GPU_NODES", "null")  # one device of that name
+    with pytest.raises(UsageError, match=r"this machine has 1 .* GPUS=1"):
+        require_room(MERGE.model_copy(update={"gpus_per_node": 8}))
+    require_room(MERGE.model_copy(update={"gpus_per_node": 1}))
+
+
+def test_nothing_starts_unless_everything_fits(
+    site: SiteConfig, abet: Callable[[], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "GPU_NODES", "no-such-device*")
+    with pytest.raises(UsageError):
+        LocalExecutor(site=site).submit([MERGE, MERGE.model_copy(update={"gpus_per_node": 8})])
+    assert abet() == []
+    assert not site.jobs.exists()
+
+
+def test_the_dry_run_is_a_shell_line_per_job(site: SiteConfig, jobs: Jobs, abet: Callable[[], list[list[str]]]) -> None:
+    words = ("--snapshot", f"/{HOSTILE}", "--gpus", 0, "--on", "local", "--dry-run")
+    printed = jobs("submit", "mapillary_pretrain", *words)
+    assert printed.code == 0, printed.err
+    assert not site.jobs.exists()
+    subprocess.run(["bash", "-c", printed.out], check=True)
+    (child,) = abet()
+    assert child[-2:] == ["--snapshot", f"/{HOSTILE}"]
+    assert child[2:6] == ["launch", "--processes", "1", "--"]
+
+
+# --- the real abet
+
+
+def ended(finished: Finished, site: SiteConfig) -> tuple[str, Path]:
+    """The reason in the diary of the one job, and its folder."""
+    (record,) = records(site.jobs)
+    assert str(record.folder) in finished.err
+    (attempt,) = attempts.read(record.folder).attempts
+    assert attempt.code == finished.code
+    return attempt.reason, record.folder
+
+
+def test_an_evaluation_of_what_is_not_there(site: SiteConfig, jobs: Jobs, tmp_path: Path) -> None:
+    words = ("--dataset", "road_anomaly", "--checkpoint", tmp_path / "no such", "--gpus", 0)
+    finished = jobs.real("submit", "evaluate", *words, "--output", tmp_path / "run", "--on", "local")
+    assert finished.code == 3
+    reason, folder = ended(finished, site)
+    assert reason
+    assert reason in finished.err
+    assert reason in (folder / "logs" / "err.log").read_text()
+    # What is said later is the same
+    assert reason in jobs("logs", "eval-road-anomaly").out
+    status = jobs("status", "eval-road-anomaly")
+    assert (status.code, reason.splitlines()[0][:40] in status.out) == (1, True)
+
+
+def test_a_merge_of_what_is_damaged(site: SiteConfig, jobs: Jobs, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "evaluation" / "road_anomaly"
+    folder.mkdir(parents=True)
+    for shard in (1, 2):
+        (folder / f"shard-00{shard}-of-002.npz").write_text("damaged")
+    words = ("--dataset", "road_anomaly", "--checkpoint", "/x", "--output", tmp_path / "run", "--shards", 2)
+    finished = jobs.real("submit", "evaluate", *words, "--gpus", 0, "--on", "local")
+    assert finished.code == 3
+    assert "2 of 2 shards are there and kept" in finished.err
+    reason, _ = ended(finished, site)
+    assert str(tmp_path / "run") in reason
+
+
+def test_cancelling_lets_it_save(site: SiteConfig, jobs: Jobs, tmp_path: Path) -> None:
+    code = """
+import signal, sys
+from pathlib import Path
+sys.executable = sys.argv[1]
+from abet.site import load_site
+from jobs.executors.local import LocalExecutor
+from jobs.spec import JobSpec
+job = JobSpec(name="job", kind="merge", command=("merge", "x"))
+sys.exit(LocalExecutor(site=load_site()).submit([job]))
+"""
+    child = tmp_path / "python"
+    child.write_text(
+        f"#!/bin/bash\ntrap 'echo saved; exit 143' TERM\ntouch {tmp_path / 'ready'}\nwhile :; do sleep 0.05; done\n"
+    )
+    child.chmod(0o755)
+    with subprocess.Popen([sys.executable, "-c", code, child], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until((tmp_path / "ready").exists)
+            assert "running" in jobs("status").out
+            assert "asked job-" in jobs("cancel", "job").out
+            assert process.wait(timeout=20) == 143
+        finally:
+            process.kill()
+    assert "saved" in jobs("logs", "job").out
+    status = jobs("status", "job")
+    assert (status.code, "stopped" in status.out) == (1, True)
+    again = jobs("cancel", "job")
+    assert (again.code, "has ended already (stopped)" in again.err) == (2, True)

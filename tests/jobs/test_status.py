@@ -1,0 +1,157 @@
+"""How a job stands: from SLURM's word and from the diary."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import attempts
+from jobs.cluster import Cluster
+from jobs.executors.states import TaskState
+from jobs.records import Record, new_record, write
+from jobs.spec import JobSpec
+from jobs.status import ENDED, Status, exit_code, status, statuses
+
+JOB = JobSpec(name="job", kind="train", command=("train", "x"))
+ARRAY = JobSpec(name="eval", kind="evaluate", command=("evaluate", "{shard}"), shards=(2, 5))
+RUNNING = TaskState("RUNNING", live=True)
+PENDING = TaskState("PENDING", "Resources", live=True)
+
+
+def record(folder: Path, spec: JobSpec = JOB, **values: Any) -> Record:
+    return write(new_record(folder, spec, "slurm")).update(**{"number": "41", **values})
+
+
+def attempt(folder: Path, number: int = 0, end: tuple[int, str, str, bool] | None = None) -> None:
+    attempts.begin(folder, Cluster(job_id="41", node="n1", restarts=number), name="job")
+    if end:
+        code, reason, cause, again = end
+        attempts.end(folder, number, code, reason, cause=cause, again=again)
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ((0, "", "done", False), Status("done", "", None, 1)),
+        ((2, "below target: mIoU 0.1", "refused", False), Status("below target", "below target: mIoU 0.1", None, 1)),
+        ((3, "damaged", "refused", False), Status("refused", "damaged", None, 1)),
+        ((1, "given up", "failed", False), Status("failed", "given up", None, 1)),
+        ((143, "saved", "stopped", False), Status("stopped", "saved", None, 1)),
+        ((143, "too short", "timeout", False), Status("failed", "too short", None, 1)),
+    ],
+)
+def test_the_diary_says_how_it_ended(tmp_path: Path, end: tuple[int, str, str, bool], expected: Status) -> None:
+    job = record(tmp_path)
+    attempt(job.folder, end=end)
+    assert status(job, {}) == expected
+    assert status(job, {"": TaskState("FAILED", "1:0")}) == expected
+    assert expected.ended
+    assert exit_code(expected) == (0 if expected.state == "done" else 1)
+
+
+def test_while_it_lives_slurm_knows_better(tmp_path: Path) -> None:
+    job = record(tmp_path)
+    assert status(job, {"": PENDING}) == Status("waiting", "Resources")
+    attempt(job.folder)
+    assert status(job, {"": RUNNING}) == Status("running", "", None, 1)
+    attempts.end(job.folder, 0, 143, "saved", cause="timeout", again=True)
+    assert status(job, {"": PENDING}) == Status("waiting", "again, after timeout; Resources", None, 1)
+    attempt(job.folder, 1)
+    assert status(job, {"": RUNNING}) == Status("running", "attempt 2", None, 2)
+    assert not status(job, {"": RUNNING}).ended
+
+
+def test_the_step_that_is_kept(tmp_path: Path) -> None:
+    job = record(tmp_path)
+    attempt(job.folder)
+    (job.folder / "progress.json").write_text('{"step": 120}')
+    assert status(job, {"": RUNNING}).step == 120
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        (None, "lost"),
+        (TaskState("CANCELLED", "0:15"), "cancelled"),
+        (TaskState("NODE_FAIL", "0:0"), "failed"),
+        (TaskState("OUT_OF_MEMORY", "0:125"), "failed"),
+        (TaskState("COMPLETED", "0:0"), "done"),
+        (TaskState("RUNNING", "0:0"), "unknown"),
+    ],
+)
+def test_a_silent_diary_leaves_slurms_last_word(tmp_path: Path, last: TaskState | None, expected: str) -> None:
+    job = record(tmp_path)
+    attempt(job.folder)
+    found = status(job, {} if last is None else {"": last})
+    assert found.state == expected
+    assert found.detail
+
+
+def test_a_job_cancelled_before_it_started_hints_at_its_pipeline(tmp_path: Path) -> None:
+    found = status(record(tmp_path), {"": TaskState("CANCELLED", "0:0")})
+    assert (found.state, "earlier job of its pipeline" in found.detail) == ("cancelled", True)
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [(None, "lost"), (TaskState("CANCELLED", "0:0"), "cancelled"), (TaskState("COMPLETED", "0:0"), "lost")],
+)
+def test_a_job_that_was_to_start_again_and_did_not_waits_no_more(
+    tmp_path: Path, last: TaskState | None, expected: str
+) -> None:
+    job = record(tmp_path)
+    attempt(job.folder, end=(1, "crashed", "failed", True))
+    assert status(job, {} if last is None else {"": last}).state == expected
+
+
+def test_a_submission_that_was_cut_short(tmp_path: Path) -> None:
+    found = status(record(tmp_path, number=None), {})
+    assert (found.state, "submission" in found.detail) == ("lost", True)
+
+
+def test_a_slurm_that_does_not_answer_makes_nothing_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bin" / "squeue"
+    path.parent.mkdir()
+    path.write_text("#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2\nexit 1\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
+    running, done = record(tmp_path / "jobs"), record(tmp_path / "jobs")
+    attempt(running.folder)
+    attempt(done.folder, end=(0, "", "done", False))
+    first, second, array = statuses([running, done, record(tmp_path / "jobs", ARRAY)])
+    assert (first.state, "Unable to contact" in first.detail, first.ended) == ("unknown", True, False)
+    assert second.state == "done"
+    assert array.state == "unknown"
+
+
+def test_an_array_is_as_good_as_its_worst_task(tmp_path: Path) -> None:
+    job = record(tmp_path, ARRAY)
+    done, refused = job.diaries()
+    attempt(done, end=(0, "", "done", False))
+    assert status(job, {"0": TaskState("COMPLETED", "0:0"), "1": RUNNING}).state == "running"
+    attempt(refused, end=(3, "no such image", "refused", False))
+    found = status(job, {})
+    assert found == Status("refused", "1 done, 1 refused (shard 5: no such image)", None, 2)
+    assert exit_code(found) == 1
+
+
+def test_an_array_of_one_is_a_plain_job_for_slurm(tmp_path: Path) -> None:
+    one = ARRAY.model_copy(update={"shards": (5,)})
+    assert status(record(tmp_path, one), {"": PENDING}).state == "waiting"
+
+
+def test_a_local_job_lives_as_long_as_its_process(tmp_path: Path) -> None:
+    def local(**values: Any) -> Status:
+        job = record(tmp_path, on="local", number=None, **values)
+        attempt(job.folder, end=(1, "", "failed", True))  # about to start again
+        return status(job, {})
+
+    assert local(pid=os.getppid(), host=socket.gethostname()).state == "running"
+    assert local(pid=2**22 + 1, host=socket.gethostname()).state == "lost"
+    assert local(pid=1, host="elsewhere") == Status("running", "on elsewhere", None, 1)
+
+
+def test_every_ending_is_one_of_the_list() -> None:
+    assert ENDED == ("done", "below target", "refused", "failed", "stopped", "cancelled", "lost")

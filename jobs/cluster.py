@@ -5,7 +5,9 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final
 
 FIRST_PORT, PORTS = 20_000, 12_000
@@ -34,6 +36,8 @@ class Cluster:
     """Whether there is a scheduler that starts a stopped job again."""
     end_time: float | None = None
     """When the time limit is reached, in seconds since the epoch."""
+    preempted: bool = False
+    """Whether somebody more important wants the node."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables that the job gets beside those of this process."""
 
@@ -78,6 +82,24 @@ def _address_of_first(environment: Mapping[str, str], run: Run) -> str:
     name = run(["scontrol", "show", "hostnames", environment["SLURM_JOB_NODELIST"]]).split()[0]
     found = re.search(r"\bNodeAddr=(\S+)", run(["scontrol", "-o", "show", "node", name]))
     return found[1] if found else name
+
+
+def asked(cluster: Cluster, *, run: Run = output_of) -> Cluster:
+    """The same, by what the controller says now: limits change, and only it knows of a preemption.
+
+    Where it does not answer, what was known at the start still counts.
+    """
+    if not cluster.requeues:
+        return cluster
+    try:
+        told = dict(
+            re.findall(r"\b(EndTime|PreemptTime)=(\S+)", run(["scontrol", "-o", "show", "job", cluster.job_id]))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return cluster
+    with suppress(KeyError, ValueError):  # a job without a limit
+        cluster = replace(cluster, end_time=datetime.fromisoformat(told["EndTime"]).timestamp())
+    return replace(cluster, preempted=told.get("PreemptTime", "None") not in ("None", "Unknown"))
 
 
 def requeue_by_scontrol(cluster: Cluster) -> None:

@@ -38,7 +38,7 @@ from abet.exits import (
 )
 from abet.files import read_json
 from jobs import attempts
-from jobs.cluster import Cluster, requeue_by_scontrol, slurm_cluster
+from jobs.cluster import Cluster, asked, requeue_by_scontrol, slurm_cluster
 from jobs.copying import start_copying
 
 POLL_SECONDS: Final = 0.1
@@ -102,7 +102,9 @@ def supervise(task: Task, cluster: Cluster, *, copy_to: Path | None = None) -> O
             attempts.leave_word(record, attempt, own)
         if cluster.node_rank:
             return Outcome(code=code, reason=reason, cause="done" if code == DONE else "failed")
-        outcome = decide(task, cluster, _words_of_all(record, attempt, own, cluster.nodes), attempts.read(record))
+        said = _words_of_all(record, attempt, own, cluster.nodes)
+        now = asked(cluster) if any(word.signals for word in said) else cluster
+        outcome = decide(task, now, said, attempts.read(record))
         with _said_aloud():
             attempts.end(record, attempt, outcome.code, outcome.reason, cause=outcome.cause, again=outcome.again)
     return outcome
@@ -225,14 +227,14 @@ def decide(task: Task, cluster: Cluster, words: Sequence[attempts.Word], history
     tried = history.fruitless_attempts() + 1
     enough = task.retries == 0 or tried > task.retries
     given_up = f"; given up after {tried} attempts in a row without a new checkpoint" if tried > 1 else ""
-    if code == STOPPED and signal.SIGUSR2 in signals and cluster.requeues:
-        if not cluster.at_time_limit(task.grace_seconds):
+    if code == STOPPED and cluster.requeues and (signal.SIGUSR2 in signals or cluster.preempted):
+        # A job that ends within the grace of its preemption is over for SLURM unless we ask
+        if cluster.preempted or not cluster.at_time_limit(task.grace_seconds):
             return Outcome(code=STOPPED, reason=reason, again=True, cause="preempted")
         # Saving at each time limit is progress; a limit too short for a single step is not
         tail = f"{given_up}: raise the time limit" if enough else ""
         return Outcome(code=STOPPED, reason=reason + tail, again=not enough, cause="timeout")
-    # SIGTERM alone: cancelled, or the scheduler starts a preempted job again by itself. A failure after SIGUSR2, while
-    # saving, is one like others
+    # SIGTERM alone: cancelled, or requeued by somebody. A failure after SIGUSR2, while saving, is one like others
     final = signals - {signal.SIGUSR2} if cluster.requeues else signals
     if code in (STOPPED, INTERRUPTED) or final:
         return Outcome(code=code, reason=reason, cause="stopped")

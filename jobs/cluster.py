@@ -92,11 +92,10 @@ def asked(cluster: Cluster, *, run: Run = output_of) -> Cluster:
     if not cluster.requeues:
         return cluster
     try:
-        told = dict(
-            re.findall(r"\b(EndTime|PreemptTime)=(\S+)", run(["scontrol", "-o", "show", "job", cluster.job_id]))
-        )
+        line = run(["scontrol", "-o", "show", "job", cluster.job_id])
     except (OSError, subprocess.SubprocessError):
         return cluster
+    told = dict(re.findall(r"\b(EndTime|PreemptTime)=(\S+)", line))
     with suppress(KeyError, ValueError):  # a job without a limit
         cluster = replace(cluster, end_time=datetime.fromisoformat(told["EndTime"]).timestamp())
     return replace(cluster, preempted=told.get("PreemptTime", "None") not in ("None", "Unknown"))

@@ -277,8 +277,7 @@ class Supervisors:
         return attempts.read(self.folder / "record").attempts[-1]
 
     def requeued(self) -> bool:
-        assert self.noted() in ([], [["scontrol", "requeue", "7"]])
-        return bool(self.noted())
+        return ["scontrol", "requeue", "7"] in self.noted()
 
 
 @pytest.fixture
@@ -293,6 +292,16 @@ def supervisors(
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def test_a_polite_end_that_was_a_preemption_goes_on_and_a_cancelled_one_does_not() -> None:
+    job = Task(name="j", command=("train",), runner=("abet",), record="/r")
+    words = [Word(node=0, code=143, reason="stopped by SIGTERM", signals=(signal.SIGTERM,))]
+    history = History(attempts=(Attempt(number=0, first_step=None),), step=None)
+    wanted = decide(job, replace(HERE, preempted=True), words, history)
+    assert (wanted.again, wanted.cause) == (True, "preempted")
+    left = decide(job, HERE, words, history)
+    assert (left.again, left.cause) == (False, "stopped")
 
 
 def test_both_stop_signals_are_forwarded(supervisors: Supervisors) -> None:

@@ -16,7 +16,6 @@ from jobs.executors import local
 from jobs.executors.local import LocalExecutor, require_room
 from jobs.records import records
 from jobs.spec import JobSpec
-from tests.conftest import Finished
 from tests.jobs.conftest import HOSTILE, PYTHON, ROOT, Jobs, program
 from tests.test_exits import wait_until
 
@@ -112,29 +111,6 @@ def test_the_dry_run_is_a_shell_line_per_job(site: SiteConfig, jobs: Jobs, abet:
 # --- the real abet
 
 
-def ended(finished: Finished, site: SiteConfig) -> tuple[str, Path]:
-    """The reason in the diary of the one job, and its folder."""
-    (record,) = records(site.jobs)
-    assert str(record.folder) in finished.err
-    (attempt,) = attempts.read(record.folder).attempts
-    assert attempt.code == finished.code
-    return attempt.reason, record.folder
-
-
-def test_an_evaluation_of_what_is_not_there(site: SiteConfig, jobs: Jobs, tmp_path: Path) -> None:
-    words = ("--dataset", "road_anomaly", "--checkpoint", tmp_path / "no such", "--gpus", 0)
-    finished = jobs.real("submit", "evaluate", *words, "--output", tmp_path / "run", "--on", "local")
-    assert finished.code == 3
-    reason, folder = ended(finished, site)
-    assert reason
-    assert reason in finished.err
-    assert reason in (folder / "logs" / "err.log").read_text()
-    # What is said later is the same
-    assert reason in jobs("logs", "eval-road-anomaly").out
-    status = jobs("status", "eval-road-anomaly")
-    assert (status.code, reason.splitlines()[0][:40] in status.out) == (1, True)
-
-
 def test_a_merge_of_what_is_damaged(site: SiteConfig, jobs: Jobs, tmp_path: Path) -> None:
     folder = tmp_path / "run" / "evaluation" / "road_anomaly"
     folder.mkdir(parents=True)
@@ -144,8 +120,15 @@ def test_a_merge_of_what_is_damaged(site: SiteConfig, jobs: Jobs, tmp_path: Path
     finished = jobs.real("submit", "evaluate", *words, "--gpus", 0, "--on", "local")
     assert finished.code == 3
     assert "2 of 2 shards are there and kept" in finished.err
-    reason, _ = ended(finished, site)
-    assert str(tmp_path / "run") in reason
+    (record,) = records(site.jobs)
+    (attempt,) = attempts.read(record.folder).attempts
+    assert (attempt.code, attempt.cause) == (3, "refused")
+    assert str(tmp_path / "run") in attempt.reason
+    # The reason stands wherever somebody may look
+    assert attempt.reason in finished.err
+    assert attempt.reason in jobs("logs", "merge-road-anomaly").out
+    status = jobs("status", record.job.id)
+    assert (status.code, "refused" in status.out, str(record.logs) in status.out) == (1, True, True)
 
 
 def test_cancelling_lets_it_save(site: SiteConfig, jobs: Jobs, tmp_path: Path) -> None:

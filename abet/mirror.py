@@ -9,12 +9,14 @@
 Whoever works on a run need not know where it lies: for one on this machine, all of this does nothing.
 """
 
+import fcntl
 import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from abet.errors import AbetError
 from abet.places import Place, S3Uri
@@ -32,6 +34,11 @@ from abet.run import (
 )
 from abet.site import SiteConfig
 from abet.storage import ABSENT, Conflict, Storage, StorageRefused, StorageUnavailable, open_storage
+
+WORK: Final = "run-"
+"""How the folders below scratch begin that stand for runs in S3."""
+ALIVE: Final = ".alive"
+"""In such a folder: locked by the kernel as long as its process lives."""
 
 
 class Mirror:
@@ -113,18 +120,42 @@ def mirrored(place: Place, site: SiteConfig) -> Iterator[Mirror]:
     if isinstance(place, Path):
         yield Mirror(place, place, None)
         return
-    site.scratch_folder.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=site.scratch_folder))
-    mirror = Mirror(place, folder, open_storage(place, site.s3))
-    try:
-        yield mirror
-    except AbetError as error:
-        if not mirror.unpublished:
-            error.args = tuple(str(part).replace(str(folder), str(place)) for part in error.args)
-        raise
-    finally:
-        if not mirror.unpublished:
-            shutil.rmtree(folder, ignore_errors=True)
+    with _work_folder(site.scratch_folder) as folder:
+        mirror = Mirror(place, folder, open_storage(place, site.s3))
+        try:
+            yield mirror
+        except AbetError as error:
+            if mirror.unpublished:
+                (folder / ALIVE).unlink()  # a mark of ours that keeps it
+            else:
+                error.args = tuple(str(part).replace(str(folder), str(place)) for part in error.args)
+            raise
+
+
+@contextmanager
+def _work_folder(root: Path) -> Iterator[Path]:
+    """A folder that is removed in the end, or by the next one who comes when this process was killed."""
+    root.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(root)
+    new = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
+    with (new / ALIVE).open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        folder = new.rename(root / f"{WORK}{new.name.removeprefix('.new-')}")
+        try:
+            yield folder
+        finally:
+            if (folder / ALIVE).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(root: Path) -> None:
+    for folder in root.glob(f"{WORK}*"):
+        try:
+            with (folder / ALIVE).open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # at work, results that were kept, or gone meanwhile
+            continue
 
 
 def pull_evaluation(mirror: Mirror, dataset: str, *, shard: tuple[int, int] | None = None) -> None:

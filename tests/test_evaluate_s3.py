@@ -2,8 +2,10 @@
 
 import json
 import multiprocessing
+import os
 import re
 import shlex
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -338,6 +340,30 @@ def test_results_that_find_no_server_are_kept_and_said_to_be(
     s3.start()
     put_tree(bucket, kept, RUN)
     assert missing_shards(run, "road_anomaly", 2, site) == [2]
+
+
+def test_what_a_killed_evaluation_leaves_is_removed_by_the_next_and_nothing_else_is(run: S3Uri, tmp_path: Path) -> None:
+    site = load_site()
+    for kept in ("run-kept", "data", "checkpoints"):
+        (tmp_path / "scratch" / kept).mkdir(parents=True)
+    with mirrored(run, site) as mirror:
+        (mirror.folder / "shard").touch()
+        context = multiprocessing.get_context("fork")
+        killed = context.Process(target=die_within, args=(run, site))
+        killed.start()
+        killed.join()
+        assert killed.exitcode == -signal.SIGKILL
+        assert len(list((tmp_path / "scratch").glob("run-*"))) == 3
+        with mirrored(run, site):
+            pass
+        assert {path.name for path in (tmp_path / "scratch").glob("run-*")} == {"run-kept", mirror.folder.name}
+        assert (mirror.folder / "shard").exists()
+    assert sorted(path.name for path in (tmp_path / "scratch").iterdir()) == ["checkpoints", "data", "run-kept"]
+
+
+def die_within(run: S3Uri, site: SiteConfig) -> None:
+    with mirrored(run, site):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,7 @@ from abet.places import Place, S3Uri
 from abet.progress import note
 from abet.run import CHECKPOINTS, parse_step_name
 from abet.site import SiteConfig
-from abet.storage import NotFound, Storage, open_storage
-from abet.storage.local import locked
+from abet.storage import NotFound, Storage, locked, open_storage
 
 COPIES = "checkpoints"
 """Below the site's scratch: one folder per checkpoint that was fetched, named by what its manifest says."""

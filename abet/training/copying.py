@@ -3,13 +3,16 @@
     copier.submit(step)  # returns at once
     copier.wait()        # raises what went wrong
 
-The order is that of a commit on a disk: the files of a step under a name that no other trainer writes to; the manifest
-that vouches for them; ``latest.json`` and ``best.json``; the run's other files; then older steps go. Small files are
-replaced only where they are still what this trainer last saw, so a trainer that lost the run can overwrite nothing.
+The order is that of a commit on a disk: the files of a step under a name that no other trainer writes to; metrics and
+all else that is told of it; the manifest, with which it counts; ``latest.json`` and ``best.json``; then older steps go.
+Small files are replaced only where they are still what this trainer last saw, so a trainer that lost the run can
+overwrite nothing.
 """
 
 import json
+import shutil
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -138,31 +141,38 @@ class Copier:
     def _copy(self, step: int, small: Mapping[str, bytes]) -> None:
         self.ownership.check()
         if step not in self._there:
-            self._there[step] = self._copy_step(step)
-        for name in POINTERS:
-            if _step_in(small.get(name)) in self._there:
-                self._replace(name, small[name])
+            self._copy_files(step)
+        # What is told of a step comes before the step counts, so that whoever goes on from it misses nothing
         for name in DESCRIPTIONS:
             if name in small:
                 self._replace(name, small[name])
         self._copy_growing()
+        if step not in self._there:
+            self._there[step] = self._copy_manifest(step)
+        for name in POINTERS:
+            if _step_in(small.get(name)) in self._there:
+                self._replace(name, small[name])
         self._prune(step, _step_in(small.get(BEST_NAME)))
         record_progress(step)
 
-    def _copy_step(self, step: int) -> str:
-        """The folder's name in S3; it counts from the moment that its manifest is there."""
+    def _copy_files(self, step: int) -> None:
         source = step_folder(self._run, step)
-        folder = f"{CHECKPOINTS}/{step_name(step, self.ownership.owner.generation)}"
         for entry in read_manifest(source).files:
-            self._storage.upload(source / entry.name, f"{folder}/{entry.name}")
+            self._storage.upload(source / entry.name, f"{self._folder(step)}/{entry.name}")
+
+    def _copy_manifest(self, step: int) -> str:
+        """The folder's name in S3; it counts from this moment on."""
         self.ownership.check()
-        name, content = f"{folder}/{MANIFEST}", (source / MANIFEST).read_bytes()
+        name, content = f"{self._folder(step)}/{MANIFEST}", (step_folder(self._run, step) / MANIFEST).read_bytes()
         try:
             self._storage.write(name, content, expect=ABSENT)
         except Conflict:  # an earlier try got through, and only its answer was lost
             if self._storage.read(name)[0] != content:
                 raise
-        return folder
+        return self._folder(step)
+
+    def _folder(self, step: int) -> str:
+        return f"{CHECKPOINTS}/{step_name(step, self.ownership.owner.generation)}"
 
     def _replace(self, name: str, content: bytes) -> None:
         while content != self._contents.get(name):
@@ -182,13 +192,17 @@ class Copier:
             return ABSENT
 
     def _copy_growing(self) -> None:
-        """Whole files as they are now; what is appended meanwhile comes with the next copy."""
+        """Whole files as they are now; what is appended meanwhile comes with the next copy.
+
+        Each as a copy that grows no more: S3 is told a checksum before it gets the bytes.
+        """
         for folder in GROWING:
             for path in sorted((self._run / folder).rglob("*")):
                 name, stat = path.relative_to(self._run).as_posix(), path.stat()
                 seen = (stat.st_size, stat.st_mtime_ns)
                 if path.is_file() and not path.name.startswith(".") and self._seen.get(name) != seen:
-                    self._storage.upload(path, name)
+                    with tempfile.TemporaryDirectory(dir=self._run, prefix=".copying-") as still:
+                        self._storage.upload(Path(shutil.copyfile(path, Path(still) / path.name)), name)
                     self._seen[name] = seen
 
     def _prune(self, step: int, best: int | None) -> None:

@@ -13,6 +13,7 @@ from abet.distributed import Topology
 from abet.errors import UsageError, unknown_name
 from abet.places import Place, S3Uri
 from abet.site import SiteConfig
+from abet.staging import stage
 from abet.training.copying import Copier
 from abet.training.identity import Identity
 from abet.training.precision import Arithmetic, choose_arithmetic
@@ -84,7 +85,7 @@ def plan_job(
     arithmetic = choose_arithmetic(recipe.training.precision, topology.device)
     if recipe.data.dataset not in TRAINING_SETS:
         raise unknown_name(kind="training set (data.dataset)", name=recipe.data.dataset, choices=TRAINING_SETS)
-    root = data_root if isinstance(data_root, Path) else _staged(data_root, site, recipe.data.dataset)
+    root = stage(data_root, site, what=recipe.data.dataset)
     train = open_dataset(recipe.data.dataset, root, recipe.data.train_split)
     validation = open_dataset(recipe.data.dataset, root, recipe.data.validation_split)
     _require_classes(recipe, train)
@@ -115,9 +116,3 @@ def _require_classes(recipe: Recipe, data: Dataset) -> None:
             f"model.num_classes {recipe.model.num_classes}: {data.name} has {len(data.classes)} classes; "
             f"--set model.num_classes={len(data.classes)}"
         )
-
-
-def _staged(data_root: S3Uri, site: SiteConfig, dataset: str) -> Path:
-    from abet.staging import stage
-
-    return stage(data_root, site, what=dataset)

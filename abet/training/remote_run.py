@@ -23,8 +23,7 @@ from abet.places import S3Uri
 from abet.progress import note
 from abet.remote import LOOKS, fetch_files, read_remote_manifest, remote_steps
 from abet.run import CHECKPOINTS, CONFIG, OURS, OWNER
-from abet.storage import ABSENT, NotFound, Storage, open_storage
-from abet.storage.local import locked
+from abet.storage import ABSENT, NotFound, Storage, locked, open_storage
 from abet.training.commit import fault_of
 from abet.training.copying import DESCRIPTIONS, POINTERS, Copier
 from abet.training.identity import require_resumable

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from abet.places import S3Uri
 from abet.remote import remote_steps
+from abet.storage import open_storage
 from tests.conftest import Cli
 from tests.training.conftest import final_state, refused
 from tests.training.remote import Remote
@@ -97,6 +99,17 @@ def test_start_weights_come_from_a_run_in_s3(remote: Remote) -> None:
     assert "start weights: " in result["log"]
     config = yaml.safe_load(remote.storage("next").read("config.yaml")[0])
     assert config["snapshot"] == str(remote.uri("run"))
+
+
+def test_data_and_run_may_both_be_in_s3(remote: Remote, finished: Path) -> None:
+    data = S3Uri(remote.bucket, "data/cityscapes")
+    storage = open_storage(data, remote.server.settings)
+    for path in sorted(path for path in remote.tiny.data.rglob("*") if path.is_file()):
+        storage.upload(path, path.relative_to(remote.tiny.data).as_posix())
+    result = remote.train("run", "--data-root", data)
+    assert result["codes"] == [0], result["log"]
+    assert remote.final_state("run") == final_state(finished)
+    assert yaml.safe_load(remote.storage("run").read("config.yaml")[0])["data_root"] == str(data)
 
 
 def test_without_output_the_run_is_kept_among_the_artifacts(remote: Remote) -> None:

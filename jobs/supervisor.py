@@ -9,6 +9,7 @@ node 0, which alone asks the scheduler to start the job again.
 """
 
 import argparse
+import ctypes
 import os
 import secrets
 import shlex
@@ -44,6 +45,9 @@ from jobs.copying import start_copying
 POLL_SECONDS: Final = 0.1
 WAIT_FOR_NODES_SECONDS: Final = 90.0
 """How long node 0 waits for the others' words: a launcher ends within a minute once a rank anywhere has died."""
+WAIT_FOR_OTHERS_SECONDS: Final = 20.0
+"""The same after an orderly end here: node 0 commits and uploads, so the others are through before it."""
+PR_SET_PDEATHSIG: Final = 1
 SIGNALS: Final = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 Cause = Literal["done", "timeout", "preempted", "stopped", "failed", "refused"]
 """Why an attempt ended: as asked; near its time limit; asked to make room; by a signal that nobody goes on from; by a
@@ -132,7 +136,10 @@ def _run(task: Task, cluster: Cluster, received: list[int], copy_to: Path | None
     }
     try:
         pipe = None if copy_to is None else subprocess.PIPE
-        child = subprocess.Popen(command_line(task, cluster), env=environment, stdout=pipe, stderr=pipe)
+        words = command_line(task, cluster)
+        orphaned = stop_with_parent()
+        # No thread runs in this process, so that the call between fork and exec is safe
+        child = subprocess.Popen(words, env=environment, stdout=pipe, stderr=pipe, preexec_fn=orphaned)  # noqa: PLW1509
     except OSError as error:
         return FAILED, f"{shlex.join(task.runner)}: {error.strerror}; check `python:` or the container of the profile"
     copying = [] if copy_to is None else start_copying(child, copy_to)
@@ -201,10 +208,22 @@ def _listening() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+def stop_with_parent() -> Callable[[], None] | None:
+    """Asks the kernel to stop a child politely when this process dies, however that happens; None where it cannot.
+
+    Ranks whose supervisor is gone would train on, and nobody would hear how they end.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)  # before the fork: a child may not load anything
+    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _words_of_all(record: Path, attempt: int, own: attempts.Word, nodes: int) -> list[attempts.Word]:
     """What every node said; one that stays silent counts as lost."""
     said = {own.node: own}
-    deadline = time.monotonic() + WAIT_FOR_NODES_SECONDS
+    patience = WAIT_FOR_OTHERS_SECONDS if own.code in (DONE, STOPPED) else WAIT_FOR_NODES_SECONDS
+    deadline = time.monotonic() + patience
     while len(said) < nodes and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
         said |= {word.node: word for word in attempts.words(record, attempt)}

@@ -241,7 +241,7 @@ class Supervisors:
     def start(
         self, *todo: str, retries: int = 3, patience: float = 90, **environment: object
     ) -> "subprocess.Popen[str]":
-        shortened = f"supervisor.WAIT_FOR_NODES_SECONDS = {patience}"
+        shortened = f"supervisor.WAIT_FOR_NODES_SECONDS = supervisor.WAIT_FOR_OTHERS_SECONDS = {patience}"
         code = f"import sys; from jobs import supervisor; {shortened}; sys.exit(supervisor.main(sys.argv[1:]))"
         words = ["--name", "job", "--record", str(self.folder / "record"), "--retries", str(retries)]
         words += ["--grace-seconds", "60", "--runner", f"{sys.executable} {self.child}", "--", *todo]
@@ -451,3 +451,11 @@ def test_the_runner_is_one_line_of_shell(
     assert main([*words, "--", "evaluate", HOSTILE, "--", "--name", "x"]) == 0
     assert json.loads(capfd.readouterr().out) == ["evaluate", HOSTILE, "--", "--name", "x"]
     assert (tmp_path / HOSTILE / ATTEMPTS).exists()
+
+
+def test_a_child_is_stopped_when_its_supervisor_is_killed(supervisors: Supervisors) -> None:
+    ready = supervisors.folder / "ready"
+    process = supervisors.start(f"ready:{ready}", "wait:1", f"ready:{supervisors.folder / 'stopped'}", "exit:143")
+    wait_until(ready.exists)
+    process.kill()
+    wait_until((supervisors.folder / "stopped").exists)

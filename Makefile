@@ -52,9 +52,17 @@ types: $(READY)  ## Check types with mypy
 # --- jobs: on SLURM where sbatch is on PATH, else here (ON=local); DRY_RUN=1 prints what would be submitted
 
 # Submitting needs no torch: a light environment will do, unless the full one is there or the job runs here
-JOBS_ENV := $(if $(or $(wildcard $(READY)),$(if $(or $(DRY_RUN),$(shell command -v sbatch)),,full)),$(VENV),$(LIGHT))
-flag = $(if $($(1)),$(2) '$(subst ','\'',$($(1)))')
-switch = $(if $($(1)),$(2))
+SUBMIT_ENV := $(if $(wildcard $(READY)),$(VENV),$(LIGHT))
+HERE := $(if $(filter-out local,$(ON)),,$(if $(filter local,$(ON)),here,$(if $(shell command -v sbatch),,here)))
+JOBS_ENV := $(if $(DRY_RUN),$(SUBMIT_ENV),$(if $(HERE),$(VENV),$(SUBMIT_ENV)))
+# Values reach the command as they were given: make expands nothing in them, and the shell sees one quoted word
+define LINE_BREAK
+
+
+endef
+quoted = $(if $(findstring $(LINE_BREAK),$(1)),$(error a value with a line break cannot be passed on),'$(subst ','\'',$(1))')
+flag = $(if $(value $(1)),$(2) $(call quoted,$(value $(1))))
+switch = $(if $(value $(1)),$(2))
 SUBMIT = $(JOBS_ENV)/bin/python -m jobs submit
 JOB_FLAGS = $(call flag,ON,--on) $(call flag,PROFILE,--profile) $(call flag,NODES,--nodes) $(call flag,GPUS,--gpus) \
   $(call flag,PROCESSES,--processes) $(call flag,TIME_LIMIT_MINUTES,--time-limit-minutes) $(call flag,RUN,--run) \
@@ -75,19 +83,19 @@ finetune: $(JOBS_ENV)/.ready  ## Fine-tune on Cityscapes, from SNAPSHOT= or the 
 	@$(SUBMIT) cityscapes_finetune $(call flag,SNAPSHOT,--snapshot) $(JOB_FLAGS)
 
 eval: $(JOBS_ENV)/.ready  ## Evaluate a checkpoint: DATASET=road_anomaly [CHECKPOINT= SHARDS=8 DATA_ROOT= OUTPUT= EVAL_ARGS=]
-	@test -n "$(DATASET)" || { echo "make eval: say which data set, for example DATASET=road_anomaly" >&2; exit 2; }
-	@$(SUBMIT) evaluate --dataset "$(DATASET)" $(call flag,CHECKPOINT,--checkpoint) $(call flag,SHARDS,--shards) \
-	  $(JOB_FLAGS) $(foreach word,$(EVAL_ARGS),--option='$(word)')
+	@$(if $(value DATASET),,echo "make eval: say which data set, for example DATASET=road_anomaly" >&2; exit 2)
+	@$(SUBMIT) evaluate $(call flag,DATASET,--dataset) $(call flag,CHECKPOINT,--checkpoint) $(call flag,SHARDS,--shards) \
+	  $(JOB_FLAGS) $(foreach word,$(value EVAL_ARGS),--option=$(call quoted,$(word)))
 
 pipeline: $(JOBS_ENV)/.ready  ## Pre-train, fine-tune, evaluate both OOD sets, report [PRETRAIN= FINETUNE= recipes, SNAPSHOT= SHARDS=]
 	@$(SUBMIT) pipeline $(call flag,PRETRAIN,--pretrain) $(call flag,FINETUNE,--finetune) \
 	  $(call flag,SNAPSHOT,--snapshot) $(call flag,SHARDS,--shards) $(JOB_FLAGS)
 
-status: $(JOBS_ENV)/.ready  ## Say how the jobs stand
-	@$(JOBS_ENV)/bin/python -m jobs status
+status: $(SUBMIT_ENV)/.ready  ## Say how the jobs stand
+	@$(SUBMIT_ENV)/bin/python -m jobs status
 
-manifests: $(JOBS_ENV)/.ready  ## Render slurm/*.sbatch for the example site
-	@ABET_SITE=abet.site.example.yaml $(JOBS_ENV)/bin/python -m jobs render --profile default
+manifests: $(SUBMIT_ENV)/.ready  ## Render slurm/*.sbatch for the example site
+	@ABET_SITE=abet.site.example.yaml $(SUBMIT_ENV)/bin/python -m jobs render --profile default
 
 benchmark: $(READY)  ## Measure the head and the metrics against their baselines
 	@$(BIN)/python benchmarks/head.py && $(BIN)/python benchmarks/metrics.py

@@ -1,0 +1,161 @@
+"""``make train-mapillary`` and the like: the right command, and values that arrive as they were given."""
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from abet.site import SiteConfig
+from tests.conftest import unavailable
+from tests.jobs.conftest import HOSTILE, NOTING, ROOT, program
+
+# What make, or the shell that it starts, could read otherwise
+AWKWARD = ("a b", "it's", 'say "x"', "a#b", "$(touch hacked) $HOME", "`touch hacked`", "a;b,c", "\\", "%", HOSTILE)
+
+
+@dataclass(frozen=True)
+class Make:
+    """Runs targets with environments in which Python notes its arguments."""
+
+    folder: Path
+
+    def __call__(self, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["make", "-C", str(ROOT), f"VENV={self.folder / 'full'}", f"LIGHT={self.folder / 'light'}", *words],
+            # not what a make around these tests was told
+            env=os.environ | {"MAKEFLAGS": "", "NOTED": str(self.folder / "noted")} | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def noted(self, *words: str, **environment: str) -> list[str]:
+        """The arguments of the one command that it ran, without ``python -m jobs``."""
+        (self.folder / "noted").unlink(missing_ok=True)
+        done = self(*words, **environment)
+        assert done.returncode == 0, done.stderr
+        (line,) = (self.folder / "noted").read_text().splitlines()
+        return list(json.loads(line))
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    if not shutil.which("make"):
+        unavailable("no make")
+    for name in ("full", "light"):
+        program(tmp_path / name / "bin" / "python", NOTING)
+        (tmp_path / name / ".ready").touch()
+    return Make(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (("train-mapillary",), ["submit", "mapillary_pretrain"]),
+        (
+            (
+                *("train-mapillary", "NODES=2", "GPUS=4", "ON=slurm", "PROFILE=lab", "RUN=a", "TIME_LIMIT_MINUTES=30"),
+                "DRY_RUN=1",
+            ),
+            [
+                *("submit", "mapillary_pretrain", "--on", "slurm", "--profile", "lab", "--nodes", "2", "--gpus", "4"),
+                *("--time-limit-minutes", "30", "--run", "a", "--dry-run"),
+            ],
+        ),
+        (
+            ("finetune", "SNAPSHOT=s3://models/pre", "ALLOW_BELOW_TARGET=1"),
+            ["submit", "cityscapes_finetune", "--snapshot", "s3://models/pre", "--allow-below-target"],
+        ),
+        (
+            ("eval", "DATASET=road_anomaly", "CHECKPOINT=/x", "SHARDS=4", "EVAL_ARGS=--workers 2"),
+            [
+                *("submit", "evaluate", "--dataset", "road_anomaly", "--checkpoint", "/x", "--shards", "4"),
+                *("--option=--workers", "--option=2"),
+            ],
+        ),
+        (
+            ("pipeline", "PRETRAIN=demo_pretrain", "FINETUNE=demo_finetune", "PROCESSES=2"),
+            ["submit", "pipeline", "--pretrain", "demo_pretrain", "--finetune", "demo_finetune", "--processes", "2"],
+        ),
+        (
+            ("eval", "DATASET=x", "JOB_ARGS=--retries 0 --cpus 3"),
+            ["submit", "evaluate", "--dataset", "x", "--retries", "0", "--cpus", "3"],
+        ),
+        (("status",), ["status"]),
+        (("manifests",), ["render", "--profile", "default"]),
+    ],
+)
+def test_each_target_is_one_command(make: Make, words: tuple[str, ...], command: list[str]) -> None:
+    assert make.noted(*words) == ["python", "-m", "jobs", *command]
+
+
+def test_values_arrive_as_they_were_given(make: Make) -> None:
+    for value in AWKWARD:
+        words = make.noted("train-mapillary", f"SNAPSHOT={value}", f"RUN={value}")
+        assert words[5:] == ["--snapshot", value, "--run", value]
+        words = make.noted("eval", f"DATASET={value}", f"CHECKPOINT={value}")
+        assert words[5:] == ["--dataset", value, "--checkpoint", value]
+    assert make.noted("finetune", SNAPSHOT=HOSTILE)[5:] == ["--snapshot", HOSTILE]  # of the environment
+    assert not (ROOT / "hacked").exists()
+
+
+def test_a_line_break_is_refused(make: Make) -> None:
+    done = make("train-mapillary", "RUN=a\ntouch hacked")
+    assert done.returncode == 2
+    assert "a value with a line break" in done.stderr
+    assert not (ROOT / "hacked").exists()
+
+
+def test_an_evaluation_must_say_of_what(make: Make) -> None:
+    done = make("eval")
+    assert done.returncode == 2
+    assert "DATASET=road_anomaly" in done.stderr
+    assert not (make.folder / "noted").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sbatch", "environment"),
+    [
+        (("train-mapillary",), True, "light"),
+        (("train-mapillary",), False, "full"),
+        (("train-mapillary", "ON=local"), True, "full"),
+        (("train-mapillary", "ON=local", "DRY_RUN=1"), True, "light"),
+        (("train-mapillary", "ON=slurm"), False, "light"),
+        (("train-mapillary", "DRY_RUN=1"), False, "light"),
+        (("status",), False, "light"),
+    ],
+)
+def test_what_computes_is_built_only_for_jobs_that_run_here(
+    make: Make, tmp_path: Path, words: tuple[str, ...], sbatch: bool, environment: str
+) -> None:
+    # The full environment is not there yet: make would build it
+    (tmp_path / "full" / ".ready").unlink()
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "bash", "env", "python3"):
+        (tools / name).symlink_to(shutil.which(name) or pytest.fail(name))
+    if sbatch:
+        program(tools / "sbatch", NOTING)
+    command = [shutil.which("make") or "make", "-n", "-C", str(ROOT), f"LIGHT={tmp_path / 'light'}"]
+    command += [f"VENV={tmp_path / 'full'}", *words]
+    done = subprocess.run(command, env={"PATH": str(tools)}, capture_output=True, text=True, check=True)
+    assert f"{tmp_path / environment}/bin/python -m jobs" in done.stdout
+    assert ("-m venv" in done.stdout) is (environment == "full")
+
+
+def test_a_dry_run_from_make_to_the_last_word(make: Make, site: SiteConfig) -> None:
+    python = ROOT / ".venv" / "bin" / "python"
+    if not python.exists():
+        unavailable("no .venv: `make setup` builds it")
+    (make.folder / "full" / "bin" / "python").write_text(f'#!/bin/sh\nexec "{python}" "$@"\n')
+    done = make("train-mapillary", "ON=local", f"SNAPSHOT=/{HOSTILE}", "GPUS=0", "DRY_RUN=1")
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout[done.stdout.index("# ---") :].splitlines()[1]
+    words = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {shown}"], capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    assert words[-3:] == ["--snapshot", f"/{HOSTILE}", ""]

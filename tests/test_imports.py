@@ -62,6 +62,57 @@ def test_imports_go_one_way(room: str) -> None:
     assert wrong == {}
 
 
+# --- jobs, which stand beside the package
+
+JOBS = sorted((ROOT / "jobs").rglob("*.py"))
+FOR_JOBS = {"batching", "config", "errors", "exits", "files", "names", "places", "promote", "run", "settings"} | {
+    *("shard_set", "site", "storage", "text"),
+}
+# What runs on the bare Python of a node: the standard library, and of abet what needs no more
+BARE = ("supervisor", "cluster", "attempts", "copying")
+FOR_BARE = {"errors", "exits", "files"}
+
+
+def imported_modules(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            # `from jobs import attempts` names a module by what is imported
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "jobs" else {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
+def test_jobs_know_little_of_the_package(path: Path) -> None:
+    assert imported_rooms(path) - FOR_JOBS == set()
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_what_runs_on_a_bare_node_needs_nothing_installed(name: str) -> None:
+    path = ROOT / "jobs" / f"{name}.py"
+    assert imported_rooms(path) - FOR_BARE == set()
+    others = {module for module in imported_modules(path) if module.partition(".")[0] not in sys.stdlib_module_names}
+    assert {module for module in others if not module.startswith("abet.")} <= {f"jobs.{name}" for name in BARE}
+    # -I -S: neither installed packages nor the environment's paths
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import jobs.{name}"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
+
+
+def test_nothing_in_the_package_knows_jobs() -> None:
+    knowing = [path for path in PACKAGE.rglob("*.py") if any(m.split(".")[0] == "jobs" for m in imported_modules(path))]
+    assert knowing == []
+
+
+def test_jobs_import_nothing_that_computes_or_waits() -> None:
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in JOBS if path.stem != "__main__"]
+    heavy = ("torch", "numpy", "boto3", "botocore", "PIL", "scipy", "matplotlib", "safetensors")
+    code = f"import sys, {', '.join(modules)}; print([m for m in {heavy} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout == "[]\n"
+
+
 LIGHT = """abet abet.cli abet.config abet.site abet.places abet.storage abet.sync abet.labels abet.scores abet.exits
 abet.launch abet.data.index abet.data.sampling abet.data.transforms"""
 

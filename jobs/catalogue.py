@@ -15,10 +15,8 @@ from abet.errors import UsageError, unknown_name
 from abet.names import OOD_NAMES
 from abet.places import Place, S3Uri
 from abet.promote import PRETRAINING_CLASSES, newest_promoted
-from abet.run import CHECKPOINTS
 from abet.settings import parse
 from abet.site import SiteConfig, data_root
-from abet.storage import open_storage
 from jobs.spec import SHARD, JobSpec
 
 CPUS_PER_GPU: Final = 8
@@ -156,17 +154,6 @@ def evaluation(
 def default_checkpoint(site: SiteConfig) -> Place:
     """What is evaluated when nothing is named: the site's, else the newest promoted detector."""
     return site.checkpoint or newest_promoted(site).checkpoint
-
-
-def run_of(checkpoint: Place, site: SiteConfig) -> Place:
-    """Where evaluations of a checkpoint go: the run that it belongs to, else a run of its name below the artifacts."""
-    if checkpoint.name.startswith("step-") and checkpoint.parent.name == CHECKPOINTS:
-        return checkpoint.parent.parent
-    if isinstance(checkpoint, S3Uri):
-        is_run = bool(open_storage(checkpoint, site.s3).list(f"{CHECKPOINTS}/"))
-    else:
-        is_run = (checkpoint / CHECKPOINTS).is_dir()
-    return checkpoint if is_run else site.artifacts / checkpoint.name.removesuffix(".pth")
 
 
 def report(runs: Sequence[Place], request: Request) -> JobSpec:

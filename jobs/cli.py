@@ -11,6 +11,7 @@ import typer
 
 from abet.config import recipe_names
 from abet.errors import AbetError, UsageError, unknown_name
+from abet.mirror import default_run
 from abet.names import OOD_NAMES
 from abet.places import Place, parse_place
 from abet.site import SiteConfig, load_site
@@ -193,7 +194,7 @@ def _run(request: Request, site: SiteConfig) -> Place:
     """What an evaluation or a report belongs to."""
     if request.run:
         return catalogue.run_named(request.run, site)
-    return catalogue.run_of(request.checkpoint or catalogue.default_checkpoint(site), site)
+    return default_run(request.checkpoint or catalogue.default_checkpoint(site), site)
 
 
 def _evaluation(dataset: str | None, request: Request, site: SiteConfig, *, ask: bool) -> list[JobSpec]:

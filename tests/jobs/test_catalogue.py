@@ -173,14 +173,6 @@ def test_what_is_evaluated_by_default(site: SiteConfig) -> None:
     assert catalogue.default_checkpoint(site.model_copy(update={"checkpoint": Path("/mine")})) == Path("/mine")
 
 
-def test_where_evaluations_of_a_checkpoint_go(site: SiteConfig, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    (run / "checkpoints" / "step-00000010").mkdir(parents=True)
-    assert catalogue.run_of(run, site) == run
-    assert catalogue.run_of(run / "checkpoints" / "step-00000010", site) == run
-    assert catalogue.run_of(Path("/weights/abet.pth"), site) == site.artifacts / "abet"
-
-
 # --- the pipeline
 
 

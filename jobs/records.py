@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import re
 import secrets
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ class Submitted(Strict):
     spec: JobSpec
     number: str | None = Field(default=None, description="what the scheduler calls it; empty: not handed over yet")
     pid: int | None = Field(default=None, description="of a local job")
+    pid_started: int | None = Field(default=None, description="its start, by `process_start`: pids are used again")
     host: str | None = None
     submitted: str
 
@@ -86,6 +88,23 @@ def records(jobs: Path) -> list[Record]:
         except (ValueError, ValidationError, OSError):
             continue
     return sorted(found, key=lambda record: (record.job.submitted, record.job.id))
+
+
+def process_start(pid: int) -> int | None:
+    """When a process of this machine was started, in clock ticks since the boot; None when there is none.
+
+    Where /proc is not to be had, 0 for one that lives.
+    """
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        if Path("/proc/self").exists():
+            return None
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return None
+    return 0
 
 
 def find(jobs: Path, name: str) -> Record:

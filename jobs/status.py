@@ -10,7 +10,7 @@ from pathlib import Path
 from abet.exits import FAILED
 from jobs import attempts
 from jobs.executors.states import TaskState, UnansweredError, query
-from jobs.records import Record
+from jobs.records import Record, process_start
 
 ENDED = ("done", "below target", "refused", "failed", "stopped", "cancelled", "lost")
 WAITING = {"PENDING", "REQUEUED", "CONFIGURING", "REQUEUE_HOLD", "SPECIAL_EXIT", "REQUEUE_FED"}
@@ -104,7 +104,8 @@ def _word(last: attempts.Attempt) -> str:
 def _local(record: Record, last: attempts.Attempt | None) -> tuple[str, str]:
     if record.job.host != socket.gethostname():
         return "lost" if last is None else "running", f"on {record.job.host}"
-    if record.job.pid is not None and Path(f"/proc/{record.job.pid}").exists() and record.job.pid != os.getpid():
+    started = None if record.job.pid in (None, os.getpid()) else process_start(record.job.pid)
+    if started is not None and started == record.job.pid_started:
         return "running", f"process {record.job.pid}"
     return "lost", "its process is gone and it never told how it ended"
 

@@ -13,7 +13,7 @@ from abet.exits import DONE
 from abet.site import SiteConfig
 from jobs.cluster import Cluster
 from jobs.executors.parameters import task_of
-from jobs.records import Record, new_record, write
+from jobs.records import Record, new_record, process_start
 from jobs.runtime import bare_runner
 from jobs.spec import JobSpec
 from jobs.supervisor import Outcome, Task, command_line, say, supervise
@@ -51,10 +51,8 @@ class LocalExecutor:
             require_room(spec)
         for spec in specs:
             record = new_record(self.site.jobs, spec, "local")
-            record = Record(
-                record.folder, record.job.model_copy(update={"pid": os.getpid(), "host": socket.gethostname()})
-            )
-            write(record)
+            pid = os.getpid()
+            record = record.update(pid=pid, pid_started=process_start(pid), host=socket.gethostname())
             print(f"abet job {record.job.id}: records and logs in {record.folder}", file=sys.stderr, flush=True)
             for task in self._tasks(record):
                 outcome = _to_the_end(task, record)

@@ -10,7 +10,7 @@ import pytest
 from jobs import attempts
 from jobs.cluster import Cluster
 from jobs.executors.states import TaskState
-from jobs.records import Record, new_record, write
+from jobs.records import Record, new_record, process_start, write
 from jobs.spec import JobSpec
 from jobs.status import ENDED, Status, exit_code, status, statuses
 
@@ -148,8 +148,12 @@ def test_a_local_job_lives_as_long_as_its_process(tmp_path: Path) -> None:
         attempt(job.folder, end=(1, "", "failed", True))  # about to start again
         return status(job, {})
 
-    assert local(pid=os.getppid(), host=socket.gethostname()).state == "running"
-    assert local(pid=2**22 + 1, host=socket.gethostname()).state == "lost"
+    here, alive = socket.gethostname(), os.getppid()
+    started = process_start(alive)
+    assert local(pid=alive, pid_started=started, host=here).state == "running"
+    assert local(pid=2**22 + 1, pid_started=started, host=here).state == "lost"
+    # Another process got its number
+    assert local(pid=alive, pid_started=(started or 0) + 1, host=here).state == "lost"
     assert local(pid=1, host="elsewhere") == Status("running", "on elsewhere", None, 1)
 
 

@@ -90,7 +90,9 @@ class Storage(Protocol):
 
         ``target`` appears whole or not at all, and its folders are made.
 
-        Raises NotFound.
+        Raises:
+            NotFound: there is none.
+            Conflict: it was replaced while it was read.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""A prefix of an S3 bucket as a storage: boto3 for what decides, s3transfer for bytes.
+"""A prefix of an S3 bucket as a storage: boto3 for what decides, s3transfer for large files on their way up.
 
 Every call goes on trying for `S3Settings.patience_seconds` while the server does not answer or fails, so that a server
 which restarts is a pause and no failure. Objects of many parts that a killed process left unfinished stay invisible;
@@ -7,9 +7,10 @@ a rule of the bucket (AbortIncompleteMultipartUpload) clears them away.
 
 import os
 import random
-import shutil
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,12 +24,18 @@ from abet.storage.s3_errors import Action, Attempt, explain, failures
 PART_BYTES = 8 * 2**20
 """Larger objects travel in parts of this size, several at once."""
 PARTS_AT_ONCE = 10
+CHUNK_BYTES = 2**18
+"""How much of a part is in memory at a time."""
 CONNECTIONS = 32
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 8.0
 BUSY_TRIES = 8
 
 _T = TypeVar("_T")
+
+
+class BrokenAnswer(ConnectionError):  # noqa: N818
+    """An answer that cannot be whole; as good as none."""
 
 
 class S3Storage:
@@ -44,6 +51,7 @@ class S3Storage:
         except unusable as error:  # no such profile, no URL, a damaged ~/.aws/config
             raise explain(error, self._attempt("list", "")) from None
         self._transfers = _transfers(self._client)
+        self._parts = ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="abet-s3")
         self._bucket_seen = False
 
     @property
@@ -78,7 +86,7 @@ class S3Storage:
 
         def get() -> tuple[bytes, str]:
             answer = self._client.get_object(Bucket=self._place.bucket, Key=key)
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:
                 return body.read(), _version(answer)
 
         return self._patiently("read", name, get)
@@ -126,7 +134,7 @@ class S3Storage:
         try:
             self._client.list_objects_v2(Bucket=self._place.bucket, Prefix=self._root, MaxKeys=1)
         except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 403:  # keys that may not list, but may write
+            if _status(error) != 403:  # keys that may not list, but may write
                 raise
         self._bucket_seen = True
 
@@ -139,7 +147,7 @@ class S3Storage:
             try:
                 return _version(self._client.put_object(**target, Body=content, **_condition(expect)))
             except ClientError as error:
-                status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+                status = _status(error)
                 retried = retried or error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
                 failed = status == 412 or (status == 404 and expect and _code(error) != "NoSuchBucket")
                 if not failed and status != 409:
@@ -165,22 +173,61 @@ class S3Storage:
         with source.open("rb") as file:
             if os.fstat(file.fileno()).st_size <= PART_BYTES:
                 return _version(self._client.put_object(**target, Body=file))
-        self._transfers.upload(str(source), *target.values()).result()
+        try:
+            self._transfers.upload(str(source), *target.values()).result()
+        except KeyError:  # s3transfer's way to meet an answer without an ETag
+            raise BrokenAnswer from None
         return _version(self._client.head_object(**target))
 
     def _fetch(self, key: str, path: Path) -> str:
         """The first answer says how long the object is: a short one is read from it, a long one in parts."""
-        target = {"Bucket": self._place.bucket, "Key": key}
-        answer = self._client.get_object(**target)
-        size = answer["ContentLength"]
-        with path.open("wb") as file, answer["Body"] as body:
-            if size <= PART_BYTES:
-                shutil.copyfileobj(body, file, 2**18)
-            else:
-                body.close()
-                known = _Known(size, answer["ETag"])
-                self._transfers.download(*target.values(), file, subscribers=[known]).result()
-        return _version(answer)
+        answer = self._client.get_object(Bucket=self._place.bucket, Key=key)
+        size, version = answer["ContentLength"], _version(answer)
+        with path.open("wb") as file, closing(answer["Body"]) as body:
+            file.write(body.read() if size <= PART_BYTES else body.read(PART_BYTES))
+            if size > PART_BYTES:
+                file.truncate(size)
+                self._fetch_parts(key, answer["ETag"], file.fileno(), size)
+        if path.stat().st_size != size:
+            raise BrokenAnswer
+        return version
+
+    def _fetch_parts(self, key: str, etag: str, descriptor: int, size: int) -> None:
+        """All parts but the first, in parallel, each tried again by itself."""
+        name = key.removeprefix(self._root)
+
+        def fetch(start: int) -> None:
+            part = partial(self._fetch_part, key, etag, descriptor, start, min(start + PART_BYTES, size))
+            self._patiently("read", name, part)
+
+        parts = [self._parts.submit(fetch, start) for start in range(PART_BYTES, size, PART_BYTES)]
+        try:
+            for part in parts:
+                part.result()
+        finally:
+            for part in parts:
+                part.cancel()
+            wait(parts)  # none may write to a descriptor that is closed
+
+    def _fetch_part(self, key: str, etag: str, descriptor: int, start: int, end: int) -> None:
+        """Checked by ourselves: s3transfer takes an empty answer, or one of another range, for what it asked."""
+        from botocore.exceptions import ClientError
+
+        wanted = {"Bucket": self._place.bucket, "Key": key, "IfMatch": etag, "Range": f"bytes={start}-{end - 1}"}
+        try:
+            answer = self._client.get_object(**wanted)
+        except ClientError as error:
+            if _status(error) == 412:
+                raise Conflict(f"s3://{self._place.bucket}/{key}: replaced while it was read; read it again") from None
+            raise
+        if not answer.get("ContentRange", "").startswith(f"bytes {start}-{end - 1}/"):
+            answer["Body"].close()
+            raise BrokenAnswer
+        with closing(answer["Body"]) as body:
+            for chunk in body.iter_chunks(CHUNK_BYTES):
+                start += os.pwrite(descriptor, chunk, start)
+        if start != end:
+            raise BrokenAnswer
 
     def _patiently(self, action: Action, name: str, request: Callable[[], _T]) -> _T:
         """The request's result; from its first failure on it is made again until the patience is spent."""
@@ -203,18 +250,6 @@ class S3Storage:
 
     def _key(self, name: str) -> str:
         return self._root + require_name(name, self.place)
-
-
-class _Known:
-    """Tells s3transfer an object's size, so that it need not ask, and its ETag, so that all parts are of one object."""
-
-    def __init__(self, size: int, etag: str) -> None:
-        self._size, self._etag = size, etag
-
-    def on_queued(self, future: Any, **_: Any) -> None:
-        """Called before the transfer begins."""
-        future.meta.provide_transfer_size(self._size)
-        future.meta.provide_object_etag(self._etag)
 
 
 def _client(settings: S3Settings) -> Any:
@@ -252,7 +287,14 @@ def _condition(expect: str | None) -> dict[str, str]:
 
 
 def _version(answer: Any) -> str:
+    """SeaweedFS under load has answered 200 without content and without an ETag: what to believe must have one."""
+    if "ETag" not in answer:
+        raise BrokenAnswer
     return str(answer["ETag"]).strip('"')
+
+
+def _status(error: Any) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
 
 
 def _code(error: Any) -> str:

@@ -1,11 +1,13 @@
 """How S3 fails, and what a user is told: on a real server, and on one that answers what is hard to provoke."""
 
 import os
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from abet.storage import (
     open_storage,
     require_writable,
 )
+from abet.storage.s3 import PART_BYTES
 from tests.s3_server import S3Server
 
 SECRET = "planted-secret-value"
@@ -174,6 +177,7 @@ class Scripted(ThreadingHTTPServer):
         self.puts: list[tuple[int, str]] = []
         self.stored: bytes | None = None
         self.keep_when_failing = False
+        self.broken_answers: list[str] = []
         self.headers_seen: list[dict[str, str]] = []
 
 
@@ -190,12 +194,54 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(status, code)
 
     def do_GET(self) -> None:
-        if "list-type" in self.path:
+        if self.server.broken_answers and "list-type" not in self.path:
+            self.break_off(self.server.broken_answers.pop(0))
+        elif "list-type" in self.path:
             self.answer(200, "", b"<ListBucketResult/>")
         elif self.server.stored is None:
             self.answer(404, "NoSuchKey")
         else:
-            self.answer(200, "", self.server.stored)
+            self.send_stored()
+
+    def break_off(self, how: str) -> None:
+        """An answer that is not what it seems."""
+        if how == "sound":
+            self.send_stored()
+            return
+        if how == "replaced":
+            self.answer(412, "PreconditionFailed")
+            return
+        assert self.server.stored is not None
+        first, last = self.asked_range()
+        content = self.server.stored[:8] if how == "other range" else self.server.stored[first:last]
+        self.send_response(200 if last is None else 206)
+        self.send_header("Content-Length", "0" if how == "empty" else str(len(content)))
+        if how != "empty":
+            self.send_header("ETag", '"1"')
+        if last is not None and how != "empty":
+            self.send_header("Content-Range", f"bytes {0 if how == 'other range' else first}-{last - 1}/100000000")
+        if how == "wrong checksum":
+            self.send_header("x-amz-checksum-crc32", "AAAAAA==")
+        self.end_headers()
+        self.wfile.write({"empty": b"", "cut off": content[: len(content) // 2]}.get(how, content))
+        self.close_connection = True
+
+    def asked_range(self) -> tuple[int, int | None]:
+        match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        return (int(match[1]), int(match[2]) + 1) if match else (0, None)
+
+    def send_stored(self) -> None:
+        assert self.server.stored is not None
+        first, last = self.asked_range()
+        part = self.server.stored[first:last]
+        self.send_response(200 if last is None else 206)
+        self.send_header("Content-Length", str(len(part)))
+        self.send_header("ETag", '"1"')
+        if last is not None:
+            self.send_header("Content-Range", f"bytes {first}-{last - 1}/{len(self.server.stored)}")
+        self.end_headers()
+        with suppress(ConnectionError):
+            self.wfile.write(part)
 
     def answer(self, status: int, code: str, body: bytes = b"") -> None:
         body = body or (f"<Error><Code>{code}</Code><Message>{SECRET}</Message></Error>".encode() if code else b"")
@@ -267,6 +313,44 @@ def test_a_server_that_goes_on_failing_is_unavailable(scripted: Scripted):
     scripted.puts = [FAILED] * 100
     with pytest.raises(StorageUnavailable, match=r"S3 answered InternalError \(500\)"):
         storage_at(scripted, patience_seconds=1).write("a", b"1", expect=None)
+
+
+# an empty 200 without an ETag is what SeaweedFS gives under load
+@pytest.mark.parametrize("how", ["empty", "cut off", "wrong checksum"])
+def test_a_broken_answer_is_asked_for_again(scripted: Scripted, tmp_path: Path, how: str):
+    scripted.stored = b"content"
+    storage = storage_at(scripted)
+    scripted.broken_answers = [how] * 2
+    assert storage.read("a")[0] == b"content"
+    scripted.broken_answers = [how] * 2
+    storage.download("a", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"content"
+    assert scripted.broken_answers == []
+
+
+@pytest.mark.parametrize("how", ["empty", "cut off", "other range"])
+def test_a_broken_answer_for_a_part_leaves_no_hole(scripted: Scripted, tmp_path: Path, how: str):
+    scripted.stored = os.urandom(3 * PART_BYTES + 5)
+    storage = storage_at(scripted)
+    scripted.broken_answers = ["sound", how, how]
+    storage.download("a", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == scripted.stored
+    assert scripted.broken_answers == []
+
+
+def test_an_object_replaced_while_it_is_read_is_a_conflict(scripted: Scripted, tmp_path: Path):
+    scripted.stored = os.urandom(2 * PART_BYTES)
+    scripted.broken_answers = ["sound", "replaced"]
+    with pytest.raises(Conflict, match="replaced while it was read"):
+        storage_at(scripted).download("a", tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_never_sends_all_of_it_is_unavailable(scripted: Scripted, tmp_path: Path):
+    scripted.stored, scripted.broken_answers = b"content", ["cut off"] * 100
+    with pytest.raises(StorageUnavailable, match="no answer from"):
+        storage_at(scripted, patience_seconds=1).download("a", tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

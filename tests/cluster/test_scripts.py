@@ -76,6 +76,19 @@ def test_a_script_goes_on_after_the_signal_as_submitit_does(job_site: JobSite, s
     assert job_site.final("script")["step"] == STEPS
 
 
+def test_a_preemption_that_says_sigterm_alone_is_no_end(job_site: JobSite, script: Path) -> None:
+    kept = [line for line in script.read_text().splitlines() if not line.startswith("#SBATCH --signal")]
+    script.write_text("\n".join([*kept, ""]))
+    number = sbatch_it(job_site, script, *WORDS, "--output", f"{job_site.artifacts}/script")
+    record = job_site.folder / "jobs" / f"mapillary-pretrain-{number}"
+    until(lambda: (attempts.read_step(record) or 0) >= EVERY, "a checkpoint is kept", seconds=150)
+    job_site.slurm.run(
+        "sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap", "sleep 1"
+    )
+    assert job_site.slurm.wait(number, seconds=200) == {number: "COMPLETED"}
+    assert [(start.code, start.cause) for start in diary(job_site, number)] == [(143, "preempted"), (0, "done")]
+
+
 def test_a_script_starts_again_after_a_killed_rank_and_ends_with_the_code_of_a_refusal(
     job_site: JobSite, script: Path
 ) -> None:

@@ -4,6 +4,7 @@ And whatever goes on ends bit for bit in what an undisturbed run of the same top
 processes each, the run in S3. ``ABET_FAULT_TABLE=FILE`` writes what was observed.
 """
 
+import json
 import os
 import signal
 import time
@@ -33,7 +34,7 @@ CPU = ("--option=--device", "--option=cpu", "--option=--threads", "--option=1")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A recipe whose steps are short, and its data."""
     folder = tmp_path_factory.mktemp("inputs")
-    training = {"steps": STEPS, "validate_every_steps": 15, "checkpoint_every_steps": EVERY, "log_every_steps": 5}
+    training = {"steps": STEPS, "validate_every_steps": 15, "checkpoint_every_steps": EVERY, "log_every_steps": 1}
     return tiny_recipe(folder / "tiny.yaml", {"training": training}), tiny_data(folder / "data")
 
 
@@ -82,15 +83,27 @@ def seconds_until_again(site: JobSite, record: Record, since: float) -> float:
     return time.monotonic() - since
 
 
+def reached(site: JobSite) -> int:
+    """The last step that any start has done, by what it wrote on its node."""
+    lines = [line for path in site.folder.glob("scratch/**/metrics.jsonl") for line in path.read_text().splitlines()]
+    return max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
+
+
 def note(
-    table: list[str], site: JobSite, record: Record, fault: str, seconds: float | None, *, at: int, final: str
+    table: list[str],
+    site: JobSite,
+    record: Record,
+    fault: str,
+    bits: str,
+    *,
+    seconds: float | None = None,
+    repeated: int | None = None,
 ) -> None:
     starts = site.attempts(record)
     codes = ", ".join(f"{start.code} ({start.cause})" if start.code is not None else "silent" for start in starts)
-    kept = starts[1].first_step if len(starts) > 1 else None
-    repeated = "-" if kept is None else f"at most {max(0, at - kept)}"
+    steps = "-" if repeated is None else str(repeated)
     again = "-" if seconds is None else f"{seconds:.0f}"
-    table.append(f"| {fault} | {site.status(record).state} | {codes} | {repeated} | {again} | {final} |")
+    table.append(f"| {fault} | {site.status(record).state} | {codes} | {steps} | {again} | {bits} |")
 
 
 def preempt(site: JobSite, record: Record) -> None:
@@ -137,21 +150,15 @@ def test_the_job_goes_on_by_itself_and_ends_in_the_same_bits(
     happen, causes = GOES_ON[fault]
     record = start(site, inputs)
     site.wait_step(record, EVERY)
-    at = latest_step(site)
     before = time.monotonic()
     happen(site, record)
-    seconds = seconds_until_again(site, record, before)
+    seconds, done = seconds_until_again(site, record, before), reached(site)
     assert site.wait_end(record).state == "done", site.log(record)
     starts = site.attempts(record)
     assert starts[0].cause in causes
     assert starts[-1].code == 0
     assert site.final("run") == undisturbed
-    note(table, site, record, fault, seconds, at=at, final="identical")
-
-
-def latest_step(site: JobSite) -> int:
-    """The step of the newest line of the metrics that are in S3."""
-    return max(site.final("run")["step"], 0)
+    note(table, site, record, fault, "identical", seconds=seconds, repeated=done - (starts[1].first_step or 0))
 
 
 def cancel_politely(site: JobSite, record: Record) -> None:
@@ -196,7 +203,7 @@ def test_the_job_ends_and_submitted_again_it_goes_on_to_the_same_bits(
     assert site.wait_end(again).state == "done", site.log(again)
     assert site.attempts(again)[0].first_step in (None, *range(EVERY, STEPS))
     assert site.final("run") == undisturbed
-    note(table, site, record, fault, None, at=0, final="submitted again: identical")
+    note(table, site, record, fault, "submitted again: identical")
 
 
 def test_an_s3_server_that_dies_during_an_upload_and_comes_back_costs_nothing(
@@ -210,7 +217,7 @@ def test_an_s3_server_that_dies_during_an_upload_and_comes_back_costs_nothing(
     assert site.wait_end(record).state == "done", site.log(record)
     assert len(site.attempts(record)) == 1
     assert site.final("run") == undisturbed
-    note(table, site, record, "the S3 server is killed, and back after 6 s", None, at=0, final="identical")
+    note(table, site, record, "the S3 server is killed, and back after 6 s", "identical")
 
 
 def test_of_two_jobs_on_one_run_the_newer_wins_and_the_older_names_it(
@@ -218,11 +225,17 @@ def test_of_two_jobs_on_one_run_the_newer_wins_and_the_older_names_it(
 ) -> None:
     old = start(site, inputs, "--name", "old")
     site.wait_step(old, EVERY)
+    held = ranks(str(old.job.number)).values()
+    for pid in held:
+        os.kill(pid, signal.SIGSTOP)  # as if its nodes hung
     new = start(site, inputs, "--name", "new")
+    site.wait_step(new, 2 * EVERY)
+    for pid in held:
+        os.kill(pid, signal.SIGCONT)
     ending = site.wait_end(old)
-    assert ending.state == "refused"
+    assert ending.state == "refused", site.log(old)
     assert site.attempts(old)[0].code == 3
     assert "generation 2" in ending.detail
     assert site.wait_end(new).state == "done", site.log(new)
     assert site.final("run") == undisturbed
-    note(table, site, old, "a second job on the same run", None, at=0, final="of the second: identical")
+    note(table, site, old, "hung, while a second job takes over the run", "of the second: identical")

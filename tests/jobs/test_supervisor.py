@@ -41,8 +41,11 @@ for todo in sys.argv[1:]:
     elif word == "ready":
         Path(value).touch()
     elif word == "wait":
+        started = time.monotonic()
         while len(said) < int(value):
             time.sleep(0.01)
+            if time.monotonic() > started + 15:
+                sys.exit(f"after 15 s: {said}")
         print(*said, flush=True)
     elif word == "keep":
         record_progress(int(value))

@@ -15,7 +15,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -78,6 +78,10 @@ class Copier:
     def failed(self) -> bool:
         """Whether the last copy failed for good; `wait` says why."""
         return self._error is not None
+
+    def describe(self) -> None:
+        """Copy, now, what says of this start that it began. Raises LostOwnership, StorageUnavailable."""
+        self._replace_all((PROVENANCE, CONFIG), self._read_small())
 
     def submit(self, step: int) -> None:
         """Begin to copy the committed ``step`` and all that is new. The last copy must have been waited for."""
@@ -143,9 +147,7 @@ class Copier:
         if step not in self._there:
             self._copy_files(step)
         # What is told of a step comes before the step counts, so that whoever goes on from it misses nothing
-        for name in DESCRIPTIONS:
-            if name in small:
-                self._replace(name, small[name])
+        self._replace_all(DESCRIPTIONS, small)
         self._copy_growing()
         if step not in self._there:
             self._there[step] = self._copy_manifest(step)
@@ -173,6 +175,11 @@ class Copier:
 
     def _folder(self, step: int) -> str:
         return f"{CHECKPOINTS}/{step_name(step, self.ownership.owner.generation)}"
+
+    def _replace_all(self, names: Sequence[str], small: Mapping[str, bytes]) -> None:
+        for name in names:
+            if name in small:
+                self._replace(name, small[name])
 
     def _replace(self, name: str, content: bytes) -> None:
         while content != self._contents.get(name):

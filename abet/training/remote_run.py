@@ -62,7 +62,7 @@ def opened_run(job: TrainJob) -> Iterator[TrainJob]:
         raise
     barrier(job.topology)
     if leader:
-        shutil.rmtree(opened.run)
+        shutil.rmtree(opened.run, ignore_errors=True)  # all of it is in S3, so this fails no run
 
 
 def _open(job: TrainJob, uri: S3Uri) -> TrainJob:
@@ -71,8 +71,11 @@ def _open(job: TrainJob, uri: S3Uri) -> TrainJob:
     shared = from_rank_0(job.topology, begun[0].shared if begun else None)
     owner = Owner.model_validate(shared["owner"])
     first_rank = job.topology.rank - job.topology.local_rank
-    run = work_folder(work_root(uri, job.site), owner, first_rank)
+    root = work_root(uri, job.site)
+    run = work_folder(root, owner, first_rank)
     run.mkdir(parents=True, exist_ok=True)
+    if job.topology.local_rank == 0:
+        remove_older(root, owner)
     if first_rank and shared["step"] is not None:
         _fetch_to_this_node(open_storage(uri, job.site.s3), run, shared["step"], shared["folder"])
     return replace(job, run=run, copier=begun[0].copier if begun else None)
@@ -114,7 +117,6 @@ def _begin(job: TrainJob, uri: S3Uri) -> _Begun:
         note(f"step {found} was committed on this machine by the start before, and not copied yet: it is copied now")
         copier.copy(found)
         step = found
-    remove_older(root, ownership.owner)
     return _Begun(copier=copier, step=step, folder=None if step is None else copier.folder_of(step))
 
 

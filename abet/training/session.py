@@ -121,6 +121,8 @@ def open_session(job: TrainJob) -> Session:
         notes += [f"removed what a killed trainer left: {name}" for name in discard_partial(session.ownership)]
         owner = session.ownership.owner if job.copier is None else job.copier.ownership.owner
         describe_start(job, generation=owner.generation, step=session.step, resumed=state is not None, notes=notes)
+        if job.copier is not None:
+            job.copier.describe()
         for text in notes:
             note(text)
         record_progress(session.step)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from abet.checkpoint import step_folders
 from abet.places import S3Uri
 from abet.run import CHECKPOINTS, CONFIG, FAILED_BATCHES, METRICS, PICTURES, PROVENANCE, TENSORBOARD, step_name
 from abet.site import SiteConfig
@@ -75,8 +76,6 @@ def leftovers(root: Path, predecessor: Owner | None) -> dict[int, Path]:
     run = None if predecessor is None else work_folder(root, predecessor, 0)
     if run is None or not run.is_dir():
         return {}
-    from abet.checkpoint import step_folders
-
     Ownership.take(run)
     return {step: folder for step, folder in step_folders(run).items() if fault_of(folder) is None}
 

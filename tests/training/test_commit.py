@@ -11,6 +11,7 @@ import pytest
 from abet.checkpoint import Best, read_best, step_folder, step_folders
 from abet.errors import AbetError, CheckpointError
 from abet.files import sha256_of
+from abet.run import step_name
 from abet.training.commit import commit, discard_partial, newest, require_newest, resumed_best, take_over
 from abet.training.ownership import LostOwnership, Ownership
 from abet.training.state import read_state
@@ -267,3 +268,38 @@ def test_only_what_a_trainer_left_half_written_is_removed(before: Path, tmp_path
     assert not any(path.exists() for path in ours)
     assert all(path.exists() for path in theirs)
     assert newest(run) == (step_folder(run, 30), [])
+
+
+def copied_from_s3(before: Path, run: Path, **generations: int) -> Path:
+    """The run as `abet sync` brings it from S3: each step is named after the trainer that wrote it, too."""
+    shutil.copytree(before, run)
+    for step, folder in step_folders(run).items():
+        folder.rename(folder.with_name(step_name(step, generations[f"step_{step}"])))
+    return run
+
+
+def test_a_copy_of_a_run_in_s3_goes_on_under_its_next_generation(before: Path, tmp_path: Path) -> None:
+    run = copied_from_s3(before, tmp_path / "run", step_10=1, step_20=1, step_30=2)
+    assert newest(run)[0] == run / "checkpoints" / "step-00000030-g0002"
+    (run / "owner.json").write_text('{"generation": 2, "host": "x", "pid": 1, "started": "x"}')
+    folder = commit(take_over(run, OLD[30]), NEW, keep_last=2)
+    assert folder.name == "step-00000040-g0003"
+    assert sorted(path.name for path in folder.parent.glob("step-*")) == ["step-00000030-g0002", "step-00000040-g0003"]
+    assert newest(run) == (folder, [])
+
+
+def test_newer_is_what_a_later_trainer_wrote_though_it_has_the_lower_step(before: Path, tmp_path: Path) -> None:
+    run = copied_from_s3(before, tmp_path / "run", step_10=1, step_20=3, step_30=2)
+    assert newest(run)[0] == run / "checkpoints" / "step-00000020-g0003"
+    shutil.copytree(step_folder(run, 20), run / "checkpoints" / "step-00000020-g0001")
+    (step_folder(run, 20) / "state.pt").write_bytes(b"")
+    assert newest(run)[0] == run / "checkpoints" / "step-00000030-g0002"
+    shutil.rmtree(step_folder(run, 30))
+    assert newest(run)[0] == run / "checkpoints" / "step-00000020-g0001"
+    take_over(run, OLD[20]).check()
+
+
+def test_a_step_that_is_being_copied_elsewhere_is_not_removed(before: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(before, tmp_path / "run")
+    commit(Ownership.take(run), NEW, keep_last=1, in_use=20)
+    assert steps(run) == [40, 20]

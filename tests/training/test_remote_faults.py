@@ -117,8 +117,23 @@ def test_ten_random_kill_points_end_in_the_same_weights(
 # --- two trainers
 
 
-def test_a_trainer_that_lost_the_run_commits_nothing_more_and_names_the_holder(remote: Remote) -> None:
-    """The later one starts, trains to the end and ends, while the first is between two commits."""
+def test_a_trainer_that_lost_the_run_commits_nothing_more_and_names_the_holder(remote: Remote, finished: Path) -> None:
+    result = remote.train("run", mishap=("take over", 3))
+    assert result["codes"] == [3], result["log"]
+    assert f"{remote.uri('run')}: a later trainer took over (host {socket.gethostname()}, process " in result["log"]
+    assert "generation 2 after our 1" in result["log"]
+    assert [step.step for step in remote_steps(remote.storage("run")) if step.committed and step.step > 2] == []
+    later = remote.train("run")
+    assert later["codes"] == [0], later["log"]
+    assert remote.final_state("run") == final_state(finished)
+    remote.require_sound("run")
+
+
+@pytest.mark.faults
+def test_a_trainer_that_is_overtaken_between_two_commits_leaves_the_run_as_the_later_one_made_it(
+    remote: Remote, finished: Path
+) -> None:
+    """The later one starts, trains to the end and ends meanwhile."""
     result = remote.train("run", mishap=("another trainer", 3))
     assert result["codes"] == [3], result["log"]
     assert f"{remote.uri('run')}: a later trainer took over (host {socket.gethostname()}, process " in result["log"]
@@ -127,6 +142,7 @@ def test_a_trainer_that_lost_the_run_commits_nothing_more_and_names_the_holder(r
     assert remote_steps(remote.storage("run"))[0].generation == 2
     starts = json.loads(remote.storage("run").read("run.json")[0])["starts"]
     assert [start["generation"] for start in starts] == [1, 2]
+    assert remote.final_state("run") == final_state(finished)
 
 
 @pytest.fixture(scope="module")

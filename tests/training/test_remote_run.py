@@ -123,7 +123,7 @@ def test_without_output_the_run_is_kept_among_the_artifacts(remote: Remote) -> N
     assert f"s3://{remote.bucket}/mine/tiny: 1 steps done" in result["log"]
 
 
-@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("nodes", [pytest.param(1, marks=pytest.mark.faults), 2])
 def test_two_processes_train_a_run_in_s3_and_go_on_with_it(remote: Remote, nodes: int) -> None:
     """As two nodes they share no folder: the second fetches what the first decided to go on from."""
     more = ("--set", "batch.batch_per_gpu=2")

@@ -24,6 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from abet.places import Place, S3Uri, parse_place
+
 DEADLINE_SECONDS = 90
 BLOCK_BYTES = 4000
 """Requests have shorter heads, and the small files of a run are shorter, too."""
@@ -74,7 +76,7 @@ def count_events(events: list[str], kill_at: int | None) -> None:
         counted(owner, name)
 
 
-def meet(what: str, step: int, run: Path) -> None:
+def meet(what: str, step: int, run: Place) -> None:
     """Let ``what`` happen once ``step`` optimiser steps are on record: a signal's name, or one of those below."""
     from abet.training.record import Record
 
@@ -88,10 +90,12 @@ def meet(what: str, step: int, run: Path) -> None:
     Record.step = then  # type: ignore[method-assign]
 
 
-def happen(what: str, run: Path) -> None:
+def happen(what: str, run: Place) -> None:
     """In this process, now."""
     import abet.checkpoint
-    from abet.training.ownership import Ownership
+    from abet.site import load_site
+    from abet.storage import open_storage
+    from abet.training.ownership import Ownership, RemoteOwnership
 
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
@@ -99,7 +103,7 @@ def happen(what: str, run: Path) -> None:
     if what == "full disk":
         abet.checkpoint.flush = full
     elif what == "take over":
-        Ownership.take(run)
+        RemoteOwnership.take(open_storage(run, load_site().s3)) if isinstance(run, S3Uri) else Ownership.take(run)
     elif what == "another trainer":
         subprocess.run([sys.executable, "-m", "abet", *sys.argv[1:]], check=True)
     elif what == "kill S3":
@@ -150,7 +154,7 @@ def child(order: dict[str, Any], rank: int, port: int, result: Path) -> None:
     arguments = order["arguments"]
     if order.get("mishap") and order["mishap"][2] == rank:
         what, step, _ = order["mishap"]
-        meet(what, step, Path(arguments[arguments.index("--output") + 1]))
+        meet(what, step, parse_place(arguments[arguments.index("--output") + 1]))
     sys.argv = ["abet", *arguments]
     from abet.cli import main
 

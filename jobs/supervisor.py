@@ -228,7 +228,8 @@ def _words_of_all(record: Path, attempt: int, own: attempts.Word, nodes: int) ->
         time.sleep(POLL_SECONDS)
         said |= {word.node: word for word in attempts.words(record, attempt)}
     for node in range(nodes):
-        said.setdefault(node, attempts.Word(node=node, code=FAILED, reason=f"node {node} ended without a word"))
+        lost = attempts.Word(node=node, code=FAILED, reason=f"node {node} ended without a word", at=time.time())
+        said.setdefault(node, lost)  # as the last of all: a node that knows why it failed says more
     return [said[node] for node in sorted(said)]
 
 

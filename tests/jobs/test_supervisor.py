@@ -403,6 +403,23 @@ def test_a_node_that_never_speaks_counts_as_lost(supervisors: Supervisors) -> No
     assert supervisors.last().reason == "node 1 ended without a word"
 
 
+def test_of_several_failures_the_first_that_no_other_caused_is_told() -> None:
+    words = [
+        Word(node=0, code=1, reason=LOST, at=1.0),
+        Word(node=1, code=1, reason="out of memory", at=2.0),
+        Word(node=2, code=1, reason="disk full", at=3.0),
+    ]
+    now = History(attempts=(Attempt(number=0, first_step=None),), step=None)
+    job = Task(name="job", command=("x",), runner=("x",), record="x")
+    assert decide(job, replace(HERE, nodes=3), words, now).reason == "out of memory"
+
+
+def test_a_node_that_knows_why_says_more_than_a_silent_one(supervisors: Supervisors) -> None:
+    program(supervisors.folder / "bin" / "scontrol", SCONTROL_OF_TWO.replace("{", "{{").replace("}", "}}"))
+    supervisors.end(supervisors.start("say:out of memory", "exit:1", patience=0.3, retries=0, **two(0)))
+    assert supervisors.last().reason == "out of memory"
+
+
 def test_a_signal_to_any_node_counts_for_all(supervisors: Supervisors) -> None:
     words = [
         Word(node=0, code=STOPPED, reason="saved"),

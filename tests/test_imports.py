@@ -65,8 +65,8 @@ def test_imports_go_one_way(room: str) -> None:
 # --- jobs, which stand beside the package
 
 JOBS = sorted((ROOT / "jobs").rglob("*.py"))
-FOR_JOBS = {"batching", "config", "errors", "exits", "files", "names", "places", "promote", "run", "settings"} | {
-    *("shard_set", "site", "storage", "text"),
+FOR_JOBS = {"batching", "config", "errors", "exits", "files", "mirror", "names", "places", "promote", "run"} | {
+    *("settings", "shard_set", "site", "storage", "text"),
 }
 # What runs on the bare Python of a node: the standard library, and of abet what needs no more
 BARE = ("supervisor", "cluster", "attempts", "copying")

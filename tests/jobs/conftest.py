@@ -59,6 +59,49 @@ with open(os.environ["NOTED"], "a") as file:
     file.write(json.dumps([os.path.basename(sys.argv[0]), *sys.argv[1:]]) + "\\n")
 """
 
+# Stands in for abet under a supervisor: does one thing after the other
+CHILD = """
+import json, os, signal, sys, time
+from pathlib import Path
+from abet.exits import leave_verdict, record_progress
+said = []
+for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
+    signal.signal(number, lambda number, frame: said.append(signal.Signals(number).name))
+for todo in sys.argv[1:]:
+    word, _, value = todo.partition(":")
+    if word == "print":
+        print(value, flush=True)
+        print(f"err {value}", file=sys.stderr, flush=True)
+    elif word == "deaf":
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_DFL)
+    elif word == "ready":
+        Path(value).touch()
+    elif word == "wait":
+        started = time.monotonic()
+        while len(said) < int(value):
+            time.sleep(0.01)
+            if time.monotonic() > started + 15:
+                sys.exit(f"after 15 s: {said}")
+        print(*said, flush=True)
+    elif word == "keep":
+        record_progress(int(value))
+    elif word == "say":
+        leave_verdict(0, value)
+    elif word == "damage":
+        Path(os.environ["ABET_VERDICT_FILE"]).write_text("{")
+    elif word == "die":
+        os.kill(os.getpid(), int(value))
+    elif word == "fill":  # as a full disk
+        import shutil
+        shutil.rmtree(value)
+        Path(value).touch()
+    elif word == "environment":
+        print(json.dumps({name: text for name, text in os.environ.items() if name.startswith("ABET_")}), flush=True)
+    elif word == "exit":
+        sys.exit(int(value))
+"""
+
 
 def program(path: Path, text: str) -> Path:
     """An executable script of one of the texts above."""
@@ -135,3 +178,12 @@ class Jobs:
 def jobs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Jobs:
     """Runs ``python -m jobs ARGS...``."""
     return Jobs(capsys, monkeypatch)
+
+
+@pytest.fixture
+def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """What calls the stand-in."""
+    path = tmp_path / "child.py"
+    path.write_text(CHILD)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return (sys.executable, str(path))

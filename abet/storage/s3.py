@@ -170,9 +170,9 @@ class S3Storage:
     def _send(self, source: Path, key: str) -> str:
         """A short file in one request, a long one in parts."""
         target = {"Bucket": self._place.bucket, "Key": key}
-        with source.open("rb") as file:
-            if os.fstat(file.fileno()).st_size <= PART_BYTES:
-                return _version(self._client.put_object(**target, Body=file))
+        if source.stat().st_size <= PART_BYTES:
+            # bytes, and no open file: for a file botocore asks the server first whether it would take it
+            return _version(self._client.put_object(**target, Body=source.read_bytes()))
         try:
             self._transfers.upload(str(source), *target.values()).result()
         except KeyError:  # s3transfer's way to meet an answer without an ETag

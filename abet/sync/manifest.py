@@ -8,7 +8,9 @@ import hashlib
 import json
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Final, Literal
 
@@ -88,6 +90,7 @@ class Journal:
 
     def __init__(self, source: str, target: str) -> None:
         self._path = cache_file("sync", source, target)
+        self._file: FileIO | None = None
 
     def read(self) -> Records:
         """What stands there; a line that was cut off is passed over."""
@@ -99,13 +102,21 @@ class Journal:
                     found[str(name)] = Record.model_validate(record)
         return found
 
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """For the duration of `add`s; where the cache cannot be written, they do nothing."""
+        with ExitStack() as stack:
+            with suppress(OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = stack.enter_context(self._path.open("ab", buffering=0))
+            yield
+        self._file = None
+
     def add(self, name: str, record: Record) -> None:
         """One more file is complete."""
-        line = json.dumps([name, record.model_dump()]).encode() + b"\n"
-        with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab", buffering=0) as file:
-                file.write(line)
+        if self._file:
+            with suppress(OSError):
+                self._file.write(json.dumps([name, record.model_dump()]).encode() + b"\n")
 
     def clear(self) -> None:
         """The manifest knows it all now."""

@@ -17,6 +17,8 @@ from abet.sync.manifest import Hashes, Journal, Record, Records, read_manifest, 
 from abet.sync.plan import THREADS, Plan, Side, identity, listing, make_plan, refuse_collisions, stamp
 from abet.text import printable
 
+SMALL_BYTES = 2**20
+
 
 @dataclass(frozen=True, kw_only=True)
 class SyncReport:
@@ -125,7 +127,7 @@ def _copy_all(plan: Plan, source: Side, target: Side, name: str, journal: Journa
     if not plan.copy:
         return {}
     made = {}
-    with ThreadPoolExecutor(THREADS) as pool, progress("copying", len(plan.copy)) as advance:
+    with journal.open(), ThreadPoolExecutor(THREADS) as pool, progress("copying", len(plan.copy)) as advance:
         copy = _copier(source, target, name)
         # large ones first: they are not what the end waits for
         futures = {pool.submit(copy, entry): entry for entry in sorted(plan.copy, key=lambda entry: -entry.bytes)}
@@ -166,14 +168,17 @@ def _put(source: Side, target: Side, entry: Entry) -> tuple[str, str]:
     """From a folder."""
     assert source.folder is not None
     path = source.folder / entry.name
-    with ThreadPoolExecutor(1) as beside:  # hashed while it travels
-        digest = beside.submit(source.sha256, entry)
-        version = target.storage.upload(path, entry.name)
+    if entry.bytes <= SMALL_BYTES:
+        digest, version = source.sha256(entry), target.storage.upload(path, entry.name)
+    else:
+        with ThreadPoolExecutor(1) as beside:  # hashed while it travels
+            hashed = beside.submit(source.sha256, entry)
+            version = target.storage.upload(path, entry.name)
+        digest = hashed.result()
     if version_of(path) != entry.version:
         raise _changed(source, entry)
-    found = digest.result()
-    assert found is not None
-    return found, version
+    assert digest is not None
+    return digest, version
 
 
 def _get(source: Side, target: Side, entry: Entry) -> tuple[str, str]:

@@ -116,7 +116,7 @@ def test_loss_scaling_that_never_finds_a_finite_gradient_is_an_error(scale: floa
 
 
 def test_weights_that_are_not_finite_never_replace_a_checkpoint(tmp_path: Any) -> None:
-    job = SimpleNamespace(topology=CPU, run=tmp_path)
+    job = SimpleNamespace(topology=CPU, run=tmp_path, output=tmp_path)
     session = SimpleNamespace(step=7, is_finite=lambda: False)
     record = Record(job=cast(Any, job), session=cast(Any, session), tracker=None)
     with pytest.raises(

@@ -118,7 +118,7 @@ def load_site() -> SiteConfig:
     path = find_site_file()
     values = {} if path is None else read_yaml(path)
     site = parse(SiteConfig, {} if values is None else values, source=str(path or FILE_NAME))
-    base = Path.cwd() if path is None else path.resolve().parent
+    base = Path.cwd() if path is None else path.absolute().parent
     return site.model_copy(
         update={
             "data": {name: _absolute(base, root) for name, root in site.data.items()},

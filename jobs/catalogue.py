@@ -16,7 +16,7 @@ from abet.names import OOD_NAMES
 from abet.places import Place, S3Uri
 from abet.promote import PRETRAINING_CLASSES, newest_promoted
 from abet.settings import parse
-from abet.site import SiteConfig, data_root
+from abet.site import SiteConfig, data_root, find_site_file
 from jobs.spec import SHARD, JobSpec
 
 CPUS_PER_GPU: Final = 8
@@ -214,6 +214,7 @@ def _small(request: Request, *, name: str, kind: str, command: tuple[str, ...], 
 
 def _spec(request: Request, **values: Any) -> JobSpec:
     values["secrets"] = request.secrets
+    values["mounts"] = _mounts(request, values.get("recipe"))
     for key in ("retries", "grace_seconds"):
         if getattr(request, key) is not None:
             values[key] = getattr(request, key)
@@ -221,6 +222,26 @@ def _spec(request: Request, **values: Any) -> JobSpec:
 
 
 def local_folders(site: SiteConfig) -> tuple[str, ...]:
-    """The folders of this machine that jobs read and write: what a container must see."""
+    """The folders of this machine that jobs read and write, the site file's among them: what a container must see."""
     places = [*site.data.values(), site.artifacts, site.checkpoint, site.weights, site.jobs, site.scratch]
+    path = find_site_file()
+    places += [] if path is None else [path.absolute().parent]
     return tuple(dict.fromkeys(str(place) for place in places if place is not None and not isinstance(place, S3Uri)))
+
+
+def made_folders(site: SiteConfig) -> tuple[str, ...]:
+    """Those that jobs may make."""
+    places = (site.artifacts, site.jobs, site.scratch)
+    return tuple(str(place) for place in places if place is not None and not isinstance(place, S3Uri))
+
+
+def _mounts(request: Request, recipe: str | None) -> list[dict[str, str]]:
+    """The folders of what was named on the command line: it may lie outside of the site's.
+
+    A container can be shown none whose name has ``:`` or ``,``.
+    """
+    given = [request.output, request.snapshot, request.checkpoint, request.data_root]
+    given += [Path(recipe)] if recipe and recipe.endswith((".yaml", ".yml")) else []
+    folders = [place if place.is_dir() else place.parent for place in given if isinstance(place, Path)]
+    names = [folder for folder in dict.fromkeys(map(str, folders)) if folder != "/" and not re.search("[:,]", folder)]
+    return [{"source": folder, "target": folder} for folder in names]

@@ -65,8 +65,11 @@ class Record:
 
 def new_record(jobs: Path, spec: JobSpec, on: Where) -> Record:
     """A record that is not written yet. Raises UsageError for a folder whose path a scheduler would not take."""
-    if re.search(r"[%\n\r\0]", str(jobs)):
-        raise UsageError(f"{str(jobs)!r}: schedulers expand % in paths and break at line ends; choose another `jobs:`")
+    if re.search(r"[%\\\n\r\0]", str(jobs)):
+        raise UsageError(
+            f"{str(jobs)!r}: schedulers expand % in paths, drop backslashes and end at line breaks; choose another "
+            "`jobs:`"
+        )
     now = datetime.now(UTC)
     job_id = f"{spec.name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     submitted = Submitted(id=job_id, on=on, spec=spec, submitted=now.isoformat(timespec="microseconds"))

@@ -31,7 +31,9 @@ def bare_runner(python: str, setup: Sequence[str] = ()) -> Runner:
     return Runner(prefix=_shell(setup), abet=(str(path if path.is_absolute() else ROOT / path), "-m", "abet"))
 
 
-def runner_of(profile: SlurmProfile, spec: JobSpec, *, image: str | None, folders: Sequence[str]) -> Runner:
+def runner_of(
+    profile: SlurmProfile, spec: JobSpec, *, image: str | None, folders: Sequence[str], made: Sequence[str] = ()
+) -> Runner:
     """How a job of this profile calls `abet`.
 
     Args:
@@ -39,6 +41,7 @@ def runner_of(profile: SlurmProfile, spec: JobSpec, *, image: str | None, folder
         spec: its mounts and GPUs count.
         image: the site's, for profiles that name none.
         folders: folders of the site (data, artifacts, scratch, records) that a container must see under their names.
+        made: those among them that a node makes where they are absent: what is not there cannot be mounted.
 
     Raises:
         UsageError: the profile wants a container and nobody names an image.
@@ -52,17 +55,18 @@ def runner_of(profile: SlurmProfile, spec: JobSpec, *, image: str | None, folder
             f"the profile wants a container ({container.runtime}) and no image is named: `image:` in the site file"
         )
     mounts = _mounts(profile, spec, folders)
+    setup = _shell([*profile.setup, *([f"mkdir -p {shlex.join(made)}"] if made else [])])
     if container.runtime == "apptainer":
         words = ["apptainer", "exec", *(["--nv"] if spec.gpus_per_node else []), "--pwd", str(ROOT)]
         for mount in mounts:
             words += ["--bind", f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}"]
-        return Runner(prefix=(*_shell(profile.setup), *words, *container.arguments, chosen), abet=("abet",))
+        return Runner(prefix=(*setup, *words, *container.arguments, chosen), abet=("abet",))
     # A step within the step: it takes over neither the variables that the supervisor sets nor the number of CPUs
     words = ["srun", "--overlap", "--nodes=1", "--ntasks=1", "--nodelist={node}", *srun_options(spec)]
     words += [f"--container-image={chosen}", f"--container-workdir={ROOT}", "--no-container-mount-home"]
     listed = (f"{mount.source}:{mount.target}{':ro' if mount.read_only else ''}" for mount in mounts)
     words += [f"--container-mounts={','.join(listed)}"] if mounts else []
-    return Runner(prefix=(*_shell(profile.setup), *words, *container.arguments), abet=("abet",))
+    return Runner(prefix=(*setup, *words, *container.arguments), abet=("abet",))
 
 
 def srun_options(spec: JobSpec) -> list[str]:

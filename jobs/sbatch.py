@@ -131,8 +131,8 @@ def _runner(spec: JobSpec, site: SiteConfig, profile: SlurmProfile) -> str:
         runner = runner_of(profile, spec, image=None, folders=())
         words = (*runner.prefix, str(Path(profile.python).expanduser()), *runner.abet[1:])
         return shlex.quote(shlex.join(words))
-    folders = catalogue.local_folders(site)
-    return shlex.quote(runner_of(profile, spec, image=site.image, folders=folders).text())
+    folders, made = catalogue.local_folders(site), catalogue.made_folders(site)
+    return shlex.quote(runner_of(profile, spec, image=site.image, folders=folders, made=made).text())
 
 
 def write_all(folder: Path, site: SiteConfig, profile: SlurmProfile) -> list[Path]:

@@ -103,7 +103,7 @@ def _word(last: attempts.Attempt) -> str:
 
 def _local(record: Record, last: attempts.Attempt | None) -> tuple[str, str]:
     if record.job.host != socket.gethostname():
-        return "lost" if last is None else "running", f"on {record.job.host}"
+        return "unknown", f"it runs on {record.job.host}, or did: ask there"
     started = None if record.job.pid in (None, os.getpid()) else process_start(record.job.pid)
     if started is not None and started == record.job.pid_started:
         return "running", f"process {record.job.pid}"

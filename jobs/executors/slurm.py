@@ -17,7 +17,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from abet.errors import AbetError, UsageError
 from abet.site import SiteConfig
-from jobs.catalogue import local_folders
+from jobs.catalogue import local_folders, made_folders
 from jobs.cluster import slurm_cluster
 from jobs.executors.parameters import exported_names, submitit_parameters, task_of
 from jobs.profile import ROOT, SlurmProfile
@@ -136,7 +136,9 @@ class SlurmExecutor:
 
     def _tasks(self, record: Record) -> list[Task]:
         spec = record.job.spec
-        runner = runner_of(self.profile, spec, image=self.site.image, folders=local_folders(self.site))
+        site = self.site
+        folders, made = local_folders(site), made_folders(site)
+        runner = runner_of(self.profile, spec, image=site.image, folders=folders, made=made)
         words = (*runner.prefix, *runner.abet)
         if not spec.shards:
             return [task_of(spec, runner=words, record=str(record.folder), command=spec.command)]

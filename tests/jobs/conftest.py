@@ -18,7 +18,10 @@ from tests.conftest import Finished
 ROOT = Path(__file__).parents[2]
 
 # Everything that a shell could trip over, and that a path may hold
-HOSTILE = """it's "a" path; $(touch hacked) `touch hacked` #1 & {x} \\ *"""
+FOLDER = """it's "a" path; $(touch hacked) `touch hacked` #1 & {x} *"""
+"""A folder that SLURM can write logs to."""
+HOSTILE = FOLDER + " \\"
+"""What reaches a command unchanged; as a folder of logs it is refused."""
 
 # Notes its arguments and ends as it is told; with `-m jobs.supervisor` or submitit it is the real Python
 PYTHON = """#!{python}

@@ -8,7 +8,7 @@ import pytest
 from abet.errors import UsageError
 from abet.places import S3Uri
 from abet.promote import Candidate, promote
-from abet.site import SiteConfig
+from abet.site import SiteConfig, find_site_file
 from jobs import catalogue
 from jobs.catalogue import NONE, Request
 from tests.jobs.conftest import HOSTILE
@@ -228,4 +228,19 @@ def test_folders_of_the_site_that_are_on_this_machine(site: SiteConfig) -> None:
     mixed = site.model_copy(
         update={"artifacts": S3Uri("bucket"), "data": {"mapillary": Path("/m"), "cityscapes": S3Uri("data", "city")}}
     )
-    assert catalogue.local_folders(mixed) == ("/m", str(site.weights), str(site.jobs))
+    here = find_site_file()
+    assert here is not None
+    assert catalogue.local_folders(mixed) == ("/m", str(site.weights), str(site.jobs), str(here.parent))
+    assert catalogue.made_folders(mixed) == (str(site.jobs),)
+
+
+def test_folders_that_the_command_line_names(site: SiteConfig, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    request = Request(
+        data_root=tmp_path / "data",
+        snapshot=Path("/w/trunk.pth"),
+        output=Path("/nowhere/run"),
+        checkpoint=S3Uri("bucket"),
+    )
+    mounts = catalogue.training("mapillary_pretrain", request, site).mounts
+    assert [mount.source for mount in mounts] == ["/nowhere", "/w", str(tmp_path / "data")]

@@ -8,9 +8,9 @@ import pytest
 from abet.errors import UsageError
 from jobs.records import find, new_record, records, write
 from jobs.spec import JobSpec
-from tests.jobs.conftest import HOSTILE
+from tests.jobs.conftest import FOLDER
 
-SPEC = JobSpec(name="job", kind="merge", command=("merge", HOSTILE), secrets=("WANDB_API_KEY",))
+SPEC = JobSpec(name="job", kind="merge", command=("merge", FOLDER), secrets=("WANDB_API_KEY",))
 
 
 def submitted(jobs: Path, name: str = "job", **values: Any) -> Any:
@@ -19,10 +19,10 @@ def submitted(jobs: Path, name: str = "job", **values: Any) -> Any:
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    record = submitted(tmp_path / HOSTILE.replace("%", ""), number="41")
+    record = submitted(tmp_path / FOLDER, number="41")
     (found,) = records(record.folder.parent)
     assert found == record
-    assert found.job.spec.command == ("merge", HOSTILE)
+    assert found.job.spec.command == ("merge", FOLDER)
     assert found.logs == record.folder / "logs"
 
 
@@ -37,7 +37,7 @@ def test_ids_differ_and_begin_with_the_name(tmp_path: Path) -> None:
     assert all(name.startswith("job-") for name in ids)
 
 
-@pytest.mark.parametrize("folder", ["100%", "a\nb", "a\rb"])
+@pytest.mark.parametrize("folder", ["100%", "a\nb", "a\rb", "a\\b"])
 def test_a_folder_that_schedulers_would_read_otherwise_is_refused(tmp_path: Path, folder: str) -> None:
     with pytest.raises(UsageError, match="choose another `jobs:`") as error:
         new_record(tmp_path / folder, SPEC, "slurm")

@@ -18,7 +18,7 @@ from jobs.catalogue import Request
 from jobs.executors.slurm import SlurmExecutor
 from jobs.profile import ENVIRONMENT, Container, SlurmProfile, load_profile
 from tests.conftest import unavailable
-from tests.jobs.conftest import HOSTILE, NOTING, PYTHON, ROOT, SRUN, Jobs, program, write_site
+from tests.jobs.conftest import FOLDER, HOSTILE, NOTING, PYTHON, ROOT, SRUN, Jobs, program, write_site
 
 GOLDENS = Path(__file__).parent / "goldens"
 SHELLCHECK = Path(sys.executable).with_name("shellcheck")
@@ -92,7 +92,7 @@ def test_the_dry_run_prints_the_same(site: SiteConfig, jobs: Jobs) -> None:
 
 @pytest.fixture
 def hostile_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SiteConfig:
-    monkeypatch.setenv("ABET_SITE", str(write_site(tmp_path / HOSTILE / "abet.site.yaml")))
+    monkeypatch.setenv("ABET_SITE", str(write_site(tmp_path / FOLDER / "abet.site.yaml")))
     return load_site()
 
 
@@ -148,7 +148,7 @@ def test_scripts_for_every_site_pass_shellcheck(site: SiteConfig, tmp_path: Path
     profile = SlurmProfile(
         python="~/it's my/python", setup=("module load 'cuda 12'", 'export X="$HOME"'), constraint="a100|h100"
     )
-    hostile = site.model_copy(update={"image": "/images/it's.sif", "jobs": Path("/") / HOSTILE.replace(":", "")})
+    hostile = site.model_copy(update={"image": "/images/it's.sif", "jobs": Path("/") / FOLDER})
     inside = SlurmProfile(container=Container(runtime="apptainer"))
     for name in sbatch.scripts(site):
         assert shellcheck(sbatch.render(name, site, profile), tmp_path, AS_MEANT) == ""
@@ -158,7 +158,7 @@ def test_scripts_for_every_site_pass_shellcheck(site: SiteConfig, tmp_path: Path
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout at a hostile path, with programs that stand in for SLURM and abet."""
-    folder = tmp_path / HOSTILE
+    folder = tmp_path / FOLDER
     folder.mkdir()
     for name in ("jobs", "abet"):
         (folder / name).symlink_to(ROOT / name)

@@ -154,7 +154,7 @@ def test_a_local_job_lives_as_long_as_its_process(tmp_path: Path) -> None:
     assert local(pid=2**22 + 1, pid_started=started, host=here).state == "lost"
     # Another process got its number
     assert local(pid=alive, pid_started=(started or 0) + 1, host=here).state == "lost"
-    assert local(pid=1, host="elsewhere") == Status("running", "on elsewhere", None, 1)
+    assert local(pid=1, host="elsewhere") == Status("unknown", "it runs on elsewhere, or did: ask there", None, 1)
 
 
 def test_every_ending_is_one_of_the_list() -> None:

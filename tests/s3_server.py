@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from abet.site import S3Settings
 
@@ -98,7 +99,10 @@ class S3Server:
             for line in (self.state / "credentials").read_text().splitlines()
             if not line.startswith("[")
         )
-        boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1", **keys).create_bucket(Bucket=name)
+        session: Any = boto3.session.Session(
+            aws_access_key_id=keys["aws_access_key_id"], aws_secret_access_key=keys["aws_secret_access_key"]
+        )
+        session.client("s3", endpoint_url=self.endpoint, region_name="us-east-1").create_bucket(Bucket=name)
         return name
 
     def _listens(self) -> bool:

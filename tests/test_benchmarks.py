@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,7 @@ def run(script: str, *options: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("script", ["head.py", "metrics.py"])
+@pytest.mark.parametrize("script", ["head.py", "metrics.py", "storage.py"])
 def test_measuring_nothing_is_refused(script):
     result = run(script, "--repeats", 0)
     assert result.returncode == 2
@@ -67,3 +68,16 @@ def test_the_report_compares_with_the_same_pixels_and_tells_how_memory_grows(met
     assert "- ap: bracket 2.0e-01 wide, scikit-learn's figure OUTSIDE." in text
     columns = {line.count("|") for line in text.splitlines() if line.startswith("|")}
     assert columns == {8}
+
+
+def test_the_report_on_storage_names_a_tool_that_could_not_be_had(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    storage = importlib.import_module("storage")
+    times = {"upload": {"abet sync": [2.0, 1.0, 9.0], "aws s3": [3.0, 4.0, 5.0]}}
+    tools = [SimpleNamespace(name=name, version="1", remark="its remark") for name in ("abet sync", "aws s3")]
+    text = storage.report(times, tools, ["s5cmd could not be installed"], "a machine", 3)
+    assert "| upload | 2.00 | 4.00 | 2.00 |" in text
+    assert "- aws s3 1: its remark." in text
+    assert "- s5cmd could not be installed" in text
+    for name in ("storage", "common"):
+        del sys.modules[name]

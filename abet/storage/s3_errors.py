@@ -122,6 +122,11 @@ def _unanswered(error: BaseException, attempt: Attempt) -> AbetError:
         return StorageRefused(f"{attempt}: no credentials found; {CREDENTIALS}")
     if isinstance(error, boto.ProfileNotFound):
         return StorageRefused(f"{attempt}: AWS_PROFILE names a profile that ~/.aws/config does not have; {CREDENTIALS}")
+    if isinstance(error, boto.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return StorageRefused(
+            f"{attempt}: the certificate of {attempt.endpoint} is not trusted here; set AWS_CA_BUNDLE to the file that "
+            "holds your site's certificates"
+        )
     if isinstance(error, _lost_kinds()):
         return StorageUnavailable(
             f"{attempt}: no answer from {attempt.endpoint} within {attempt.settings.patience_seconds} s ({kind}): "

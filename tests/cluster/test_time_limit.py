@@ -1,6 +1,5 @@
 """A run that is longer than its time limit goes on after it, as often as it takes, to the same bits."""
 
-
 import pytest
 
 from tests.cluster.job_site import JobSite

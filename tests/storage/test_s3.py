@@ -2,7 +2,10 @@
 
 import os
 import re
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -271,6 +274,19 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
 def storage_at(server: Scripted, **settings: object) -> Storage:
     endpoint = f"http://127.0.0.1:{server.server_address[1]}"
     return open_storage(S3Uri("bucket", "run"), S3Settings(endpoint=endpoint, **settings))
+
+
+def test_a_certificate_that_is_not_trusted_is_refused(scripted: Scripted, tmp_path: Path):
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -keyout key -out certificate"
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    scripted.socket = context.wrap_socket(scripted.socket, server_side=True)
+    endpoint = f"https://127.0.0.1:{scripted.server_address[1]}"
+    message = refusal(lambda: open_storage(S3Uri("bucket"), S3Settings(endpoint=endpoint)).list())
+    assert f"the certificate of {endpoint} is not trusted here; set AWS_CA_BUNDLE" in message
 
 
 BUSY = (409, "ConditionalRequestConflict")

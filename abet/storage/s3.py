@@ -184,23 +184,24 @@ class S3Storage:
         answer = self._client.get_object(Bucket=self._place.bucket, Key=key)
         size, version = answer["ContentLength"], _version(answer)
         with path.open("wb") as file, closing(answer["Body"]) as body:
-            file.write(body.read() if size <= PART_BYTES else body.read(PART_BYTES))
-            if size > PART_BYTES:
-                file.truncate(size)
+            if size <= PART_BYTES:
+                file.write(body.read())
+            else:
+                body.close()
                 self._fetch_parts(key, answer["ETag"], file.fileno(), size)
         if path.stat().st_size != size:
             raise BrokenAnswer
         return version
 
     def _fetch_parts(self, key: str, etag: str, descriptor: int, size: int) -> None:
-        """All parts but the first, in parallel, each tried again by itself."""
+        """All parts in parallel, each tried again by itself."""
         name = key.removeprefix(self._root)
 
         def fetch(start: int) -> None:
             part = partial(self._fetch_part, key, etag, descriptor, start, min(start + PART_BYTES, size))
             self._patiently("read", name, part)
 
-        parts = [self._parts.submit(fetch, start) for start in range(PART_BYTES, size, PART_BYTES)]
+        parts = [self._parts.submit(fetch, start) for start in range(0, size, PART_BYTES)]
         try:
             for part in parts:
                 part.result()

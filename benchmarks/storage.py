@@ -57,8 +57,8 @@ def ours() -> Tool:
         get_file=lambda uri, file: [*command, uri, str(file.parent)],
         put_folder=lambda folder, uri: [*command, str(folder), uri],
         get_folder=lambda uri, folder: [*command, uri, str(folder)],
-        remark="SHA-256 of every file, read back after its download, which is flushed to the disk; a manifest. Start of "
-        "Python and boto3 are most of a no-op, botocore's processor time most of the small files",
+        remark="SHA-256 of every file, read back after its download, which is flushed to the disk; a manifest. The "
+        "start of Python and boto3 is most of a no-op, botocore's processor time most of the small files",
     )
 
 

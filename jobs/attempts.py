@@ -7,6 +7,7 @@ A job's folder holds ``attempts.jsonl`` (one line when an attempt begins and one
 import json
 import os
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from jobs.cluster import Cluster
 ATTEMPTS: Final = "attempts.jsonl"
 PROGRESS: Final = "progress.json"
 WORDS: Final = "words"
+CANCELLED: Final = "cancelled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +131,25 @@ def leave_word(record: Path, number: int, word: Word) -> None:
     write_json(record / WORDS / f"{number}-{word.node}.json", asdict(word))
 
 
-def words(record: Path, number: int) -> list[Word]:
-    """What the nodes have said of an attempt so far."""
-    found = (read_json(path) for path in sorted((record / WORDS).glob(f"{number}-*.json")))
-    return [Word(**{**values, "signals": tuple(values["signals"])}) for values in found]
+def words(record: Path, number: int, nodes: Iterable[int]) -> list[Word]:
+    """What these nodes have said of an attempt so far; a word that cannot be read is not said yet."""
+    found = []
+    for node in nodes:  # opened by name: a network file system lists a new file later than it opens it
+        with suppress(DataError, OSError, TypeError, KeyError):
+            values = read_json(record / WORDS / f"{number}-{node}.json")
+            found.append(Word(**{**values, "signals": tuple(values["signals"])}))
+    return found
+
+
+def cancel(record: Path) -> None:
+    """Leave word that this job is to end for good: whatever signal stops it, it is not started again."""
+    record.mkdir(parents=True, exist_ok=True)
+    (record / CANCELLED).touch()
+
+
+def is_cancelled(record: Path) -> bool:
+    """Whether somebody has said so."""
+    return (record / CANCELLED).exists()
 
 
 def read_step(record: Path) -> int | None:

@@ -63,6 +63,8 @@ def _one(record: Record, diary: Path, task: TaskState | None) -> Status:
     last = history.attempts[-1] if history.attempts else None
     if task is not None and task.live:
         state, detail = _alive(task, history, last)
+    elif task is not None and task.state == UNKNOWN and (last is None or last.cause in ("", "stopped")):
+        state, detail = "unknown", task.reason  # stopped may mean that somebody else requeued it
     elif last is not None and last.code is not None and not last.again:
         state, detail = _word(last), last.reason
     elif record.job.on == "local":

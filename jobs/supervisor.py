@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,9 +44,8 @@ from jobs.copying import start_copying
 
 POLL_SECONDS: Final = 0.1
 WAIT_FOR_NODES_SECONDS: Final = 90.0
-"""How long node 0 waits for the others' words: a launcher ends within a minute once a rank anywhere has died."""
-WAIT_FOR_OTHERS_SECONDS: Final = 20.0
-"""The same after an orderly end here: node 0 commits and uploads, so the others are through before it."""
+"""How long node 0 waits for the others' words: a launcher ends within a minute once a rank anywhere has died, and a
+network file system may show a new file half a minute late."""
 PR_SET_PDEATHSIG: Final = 1
 SIGNALS: Final = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 Cause = Literal["done", "timeout", "preempted", "stopped", "failed", "refused"]
@@ -70,6 +69,9 @@ class Task:
     """Whether the processes train together, under ``abet launch``; else the command runs alone."""
     retries: int = 3
     grace_seconds: int = 120
+    term_kills: bool = False
+    """Whether the runner answers SIGTERM by killing what it runs, as srun does: SIGUSR2, which means the same to
+    training, is sent in its place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +85,10 @@ class Outcome:
     cause: Cause
 
 
-def supervise(task: Task, cluster: Cluster, *, copy_to: Path | None = None) -> Outcome:
-    """Run one attempt of ``task`` to its end. Call it from the main thread.
+def supervise(task: Task, cluster: Cluster, received: list[int], *, copy_to: Path | None = None) -> Outcome:
+    """Run one attempt of ``task`` to its end.
 
+    ``received`` is the growing list of stop signals of `listening`, which the caller has entered before anything else.
     With ``copy_to``, a folder, what the command prints goes there too (stdout and stderr apart); a scheduler's job
     needs none, its logs are the scheduler's.
 
@@ -99,18 +102,20 @@ def supervise(task: Task, cluster: Cluster, *, copy_to: Path | None = None) -> O
             f"{record}: the job's record cannot be written on {cluster.node} ({error.strerror or error}), so nothing "
             "was started; every node must be able to write below `jobs:` of the site file"
         ) from None
-    with _listening() as received:
-        code, reason = _run(task, cluster, received, copy_to)
-        own = attempts.Word(node=cluster.node_rank, code=code, reason=reason, signals=tuple(received), at=time.time())
-        with _said_aloud():
-            attempts.leave_word(record, attempt, own)
-        if cluster.node_rank:
-            return Outcome(code=code, reason=reason, cause="done" if code == DONE else "failed")
-        said = _words_of_all(record, attempt, own, cluster.nodes)
-        now = asked(cluster) if any(word.signals for word in said) else cluster
-        outcome = decide(task, now, said, attempts.read(record))
-        with _said_aloud():
-            attempts.end(record, attempt, outcome.code, outcome.reason, cause=outcome.cause, again=outcome.again)
+    code, reason = _run(task, cluster, received, copy_to)
+    own = attempts.Word(node=cluster.node_rank, code=code, reason=reason, signals=tuple(received), at=time.time())
+    with _said_aloud():
+        attempts.leave_word(record, attempt, own)
+    if cluster.node_rank:
+        # Node 0 speaks for all: of several exit codes srun would take the highest
+        return Outcome(code=DONE, reason=reason, cause="done" if code == DONE else "failed")
+    said = _words_of_all(record, attempt, own, cluster.nodes)
+    now = asked(cluster) if any(word.signals for word in said) else cluster
+    if attempts.is_cancelled(record):
+        now = replace(now, cancelled=True)
+    outcome = decide(task, now, said, attempts.read(record))
+    with _said_aloud():
+        attempts.end(record, attempt, outcome.code, outcome.reason, cause=outcome.cause, again=outcome.again)
     return outcome
 
 
@@ -129,7 +134,6 @@ def _run(task: Task, cluster: Cluster, received: list[int], copy_to: Path | None
     verdict = record / f".verdict-{cluster.node_rank}-{secrets.token_hex(8)}.json"
     environment = {
         **os.environ,
-        **cluster.environment,
         JOB_ID: cluster.job_id,
         PROGRESS_FILE: str(record / attempts.PROGRESS),
         VERDICT_FILE: str(verdict),
@@ -137,7 +141,7 @@ def _run(task: Task, cluster: Cluster, received: list[int], copy_to: Path | None
     try:
         pipe = None if copy_to is None else subprocess.PIPE
         words = command_line(task, cluster)
-        orphaned = stop_with_parent()
+        orphaned = stop_with_parent(_polite(task, signal.SIGTERM))
         # No thread runs in this process, so that the call between fork and exec is safe
         child = subprocess.Popen(words, env=environment, stdout=pipe, stderr=pipe, preexec_fn=orphaned)  # noqa: PLW1509
     except OSError as error:
@@ -146,13 +150,18 @@ def _run(task: Task, cluster: Cluster, received: list[int], copy_to: Path | None
     forwarded = 0
     while child.poll() is None:
         for number in received[forwarded:]:
-            child.send_signal(number)
+            child.send_signal(_polite(task, number))
             forwarded += 1
         time.sleep(POLL_SECONDS)
     for thread in copying:
         thread.join()
     code = _code_of(child.returncode, received)
     return code, _reason_in(verdict) or _unspoken(child.returncode)
+
+
+def _polite(task: Task, number: int) -> int:
+    """What a child gets for a stop signal, so that it saves."""
+    return signal.SIGUSR2 if task.term_kills and number == signal.SIGTERM else number
 
 
 def _reason_in(verdict: Path) -> str:
@@ -188,12 +197,13 @@ def command_line(task: Task, cluster: Cluster) -> list[str]:
     words = [*runner, "launch", "--processes", str(task.processes)]
     if cluster.nodes > 1:
         words += ["--nodes", str(cluster.nodes), "--node-rank", str(cluster.node_rank)]
-        words += ["--rendezvous", cluster.rendezvous, "--run-id", cluster.job_id]
+        # Of this start alone: what is left of an earlier one must not join
+        words += ["--rendezvous", cluster.rendezvous, "--run-id", f"{cluster.job_id}-{cluster.restarts}"]
     return [*words, "--", *task.command]
 
 
 @contextmanager
-def _listening() -> Iterator[list[int]]:
+def listening() -> Iterator[list[int]]:
     """While inside, stop signals are only noted; the handlers from before (submitit's, say) return at the end."""
     received: list[int] = []
 
@@ -208,7 +218,7 @@ def _listening() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def stop_with_parent() -> Callable[[], None] | None:
+def stop_with_parent(number: int) -> Callable[[], None] | None:
     """Asks the kernel to stop a child politely when this process dies, however that happens; None where it cannot.
 
     Ranks whose supervisor is gone would train on, and nobody would hear how they end.
@@ -216,17 +226,16 @@ def stop_with_parent() -> Callable[[], None] | None:
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None)  # before the fork: a child may not load anything
-    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    return lambda: libc.prctl(PR_SET_PDEATHSIG, number)
 
 
 def _words_of_all(record: Path, attempt: int, own: attempts.Word, nodes: int) -> list[attempts.Word]:
     """What every node said; one that stays silent counts as lost."""
     said = {own.node: own}
-    patience = WAIT_FOR_OTHERS_SECONDS if own.code in (DONE, STOPPED) else WAIT_FOR_NODES_SECONDS
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + WAIT_FOR_NODES_SECONDS
     while len(said) < nodes and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-        said |= {word.node: word for word in attempts.words(record, attempt)}
+        said |= {word.node: word for word in attempts.words(record, attempt, set(range(nodes)) - set(said))}
     for node in range(nodes):
         lost = attempts.Word(node=node, code=FAILED, reason=f"node {node} ended without a word", at=time.time())
         said.setdefault(node, lost)  # as the last of all: a node that knows why it failed says more
@@ -240,25 +249,29 @@ def decide(task: Task, cluster: Cluster, words: Sequence[attempts.Word], history
     ]
     code, reason = reduce_exits(endings, range(cluster.nodes))
     signals = {number for word in words for number in word.signals}
-    if code == DONE:
-        return Outcome(code=DONE, reason=reason, cause="done")
-    if code in PERMANENT:
-        return Outcome(code=code, reason=reason, cause="refused")
+    if code in (DONE, *PERMANENT):
+        return Outcome(code=code, reason=reason, cause="done" if code == DONE else "refused")
     tried = history.fruitless_attempts() + 1
-    enough = task.retries == 0 or tried > task.retries
+    enough = tried > task.retries
     given_up = f"; given up after {tried} attempts in a row without a new checkpoint" if tried > 1 else ""
+    cause = _why(task, cluster, code, signals)
+    if cause == "timeout" and enough:  # saving at each limit is progress; a limit too short for a single step is not
+        given_up += ": raise the time limit"
+    again = cause == "preempted" or (cause in ("timeout", "failed") and not enough)
+    tail = given_up if cause in ("timeout", "failed") and enough else ""
+    return Outcome(code=code if cause != "failed" else FAILED, reason=reason + tail, again=again, cause=cause)
+
+
+def _why(task: Task, cluster: Cluster, code: int, signals: Collection[int]) -> Cause:
+    """Why an attempt ended that neither is done nor was refused."""
+    if cluster.cancelled:
+        return "stopped"
     if code == STOPPED and cluster.requeues and (signal.SIGUSR2 in signals or cluster.preempted):
         # A job that ends within the grace of its preemption is over for SLURM unless we ask
-        if cluster.preempted or not cluster.at_time_limit(task.grace_seconds):
-            return Outcome(code=STOPPED, reason=reason, again=True, cause="preempted")
-        # Saving at each time limit is progress; a limit too short for a single step is not
-        tail = f"{given_up}: raise the time limit" if enough else ""
-        return Outcome(code=STOPPED, reason=reason + tail, again=not enough, cause="timeout")
+        return "timeout" if not cluster.preempted and cluster.at_time_limit(task.grace_seconds) else "preempted"
     # SIGTERM alone: cancelled, or requeued by somebody. A failure after SIGUSR2, while saving, is one like others
-    final = signals - {signal.SIGUSR2} if cluster.requeues else signals
-    if code in (STOPPED, INTERRUPTED) or final:
-        return Outcome(code=code, reason=reason, cause="stopped")
-    return Outcome(code=FAILED, reason=reason + (given_up if enough else ""), again=not enough, cause="failed")
+    final = set(signals) - {signal.SIGUSR2} if cluster.requeues else signals
+    return "stopped" if code in (STOPPED, INTERRUPTED) or final else "failed"
 
 
 def main(arguments: Sequence[str] | None = None, *, requeue: Callable[[Cluster], None] = requeue_by_scontrol) -> int:
@@ -271,6 +284,7 @@ def main(arguments: Sequence[str] | None = None, *, requeue: Callable[[Cluster],
     parser.add_argument("--retries", type=int, default=3)
     parser.add_argument("--grace-seconds", type=int, default=120)
     parser.add_argument("command", nargs="+", help="an abet command and its options")
+    parser.add_argument("--term-kills", action="store_true", help="the runner kills at SIGTERM, as srun does")
     given = parser.parse_args(arguments)
     task = Task(
         name=given.name,
@@ -281,20 +295,23 @@ def main(arguments: Sequence[str] | None = None, *, requeue: Callable[[Cluster],
         launch=given.processes > 0,
         retries=given.retries,
         grace_seconds=given.grace_seconds,
+        term_kills=given.term_kills,
     )
-    cluster = slurm_cluster()
-    task = task if cluster.requeues else replace(task, retries=0)  # by hand, nobody would start it again
-    try:
-        outcome = supervise(task, cluster)
-    except AbetError as error:
-        print(f"abet: error: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
-    say(outcome, cluster)
-    if outcome.again:
+    with listening() as received:  # first of all, and until the job is requeued: no stop signal is lost
         try:
-            requeue(cluster)
-        except (OSError, subprocess.SubprocessError) as error:
-            print(f"abet: error: could not be started again: {error}; submit it again", file=sys.stderr, flush=True)
+            cluster = slurm_cluster()
+            outcome = supervise(task, cluster, received)
+        except AbetError as error:
+            print(f"abet: error: {error}", file=sys.stderr, flush=True)
+            return error.exit_code
+        if not cluster.requeues:  # by hand, nobody would start it again
+            outcome = replace(outcome, again=False)
+        say(outcome, cluster)
+        if outcome.again:
+            try:
+                requeue(cluster)
+            except (OSError, subprocess.SubprocessError) as error:
+                print(f"abet: error: could not be started again: {error}; submit it again", file=sys.stderr, flush=True)
     return outcome.code
 
 

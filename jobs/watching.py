@@ -15,6 +15,7 @@ from rich.text import Text
 
 from abet.errors import UsageError
 from abet.text import printable
+from jobs import attempts
 from jobs.records import Record
 from jobs.status import Status, statuses
 
@@ -85,6 +86,8 @@ def cancel(record: Record, *, now: bool) -> str:
     if status.ended:
         raise UsageError(f"{record.job.id} has ended already ({status.state})")
     grace = record.job.spec.grace_seconds
+    for diary in record.diaries():
+        attempts.cancel(diary)  # a job that is saving for another reason must not start again either
     if record.job.on == "local":
         _cancel_local(record, now=now)
     else:

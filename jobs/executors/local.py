@@ -16,7 +16,7 @@ from jobs.executors.parameters import task_of
 from jobs.records import Record, new_record, process_start
 from jobs.runtime import bare_runner
 from jobs.spec import JobSpec
-from jobs.supervisor import Outcome, Task, command_line, say, supervise
+from jobs.supervisor import Outcome, Task, command_line, listening, say, supervise
 
 GPU_NODES = "nvidia[0-9]*"
 
@@ -72,12 +72,13 @@ class LocalExecutor:
 
 def _to_the_end(task: Task, record: Record) -> Outcome:
     machine = _machine(record)
-    while True:
-        outcome = supervise(task, machine, copy_to=record.logs)
-        say(outcome, machine)
-        if not outcome.again:
-            return outcome
-        machine = replace(machine, restarts=machine.restarts + 1)
+    with listening() as received:
+        while True:
+            outcome = supervise(task, machine, received, copy_to=record.logs)
+            say(outcome, machine)
+            if not outcome.again:
+                return outcome
+            machine = replace(machine, restarts=machine.restarts + 1)
 
 
 def _machine(record: Record) -> Cluster:

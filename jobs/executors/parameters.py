@@ -88,4 +88,5 @@ def task_of(spec: JobSpec, *, runner: tuple[str, ...], record: str, command: tup
         launch=spec.kind == "train",
         retries=spec.retries,
         grace_seconds=spec.grace_seconds,
+        term_kills="srun" in runner,  # pyxis
     )

@@ -24,7 +24,7 @@ from jobs.profile import ROOT, SlurmProfile
 from jobs.records import Record, new_record, write
 from jobs.runtime import runner_of
 from jobs.spec import JobSpec
-from jobs.supervisor import Task, say, supervise
+from jobs.supervisor import Task, listening, say, supervise
 
 TIMEOUTS: Final = 10_000
 """submitit's own cap is out of the way: the supervisor tells timeouts from preemptions and knows when to give up."""
@@ -38,12 +38,13 @@ class Supervised(submitit.helpers.Checkpointable):
 
     def __call__(self) -> None:
         """Supervise one attempt; ends the process with the job's exit code, or by submitit's way of starting again."""
-        cluster = slurm_cluster()
-        try:
-            outcome = supervise(self.task, cluster)
-        except AbetError as error:
-            raise SystemExit(f"abet: error: {error}") from None  # prints it; exit code 1
-        say(outcome, cluster)
+        with listening() as received:  # first of all: until now signals are submitit's
+            try:
+                cluster = slurm_cluster()
+                outcome = supervise(self.task, cluster, received)
+            except AbetError as error:
+                raise SystemExit(f"abet: error: {error}") from None  # prints it; exit code 1
+            say(outcome, cluster)
         if outcome.again:
             # submitit requeues from its signal handler alone, which is back in place by now
             os.kill(os.getpid(), signal.SIGUSR2)
@@ -157,7 +158,17 @@ class SlurmExecutor:
 
 
 def cancel_number(number: str, *, now: bool) -> None:
-    """End a job: at once, or politely (what runs saves first; what still waits is removed)."""
+    """End a job: at once, or politely (what runs saves first; what still waits is removed).
+
+    Raises:
+        AbetError: SLURM does not do it.
+    """
     polite = [["scancel", "--state=PENDING", number], ["scancel", "--signal=TERM", number]]
     for order in [["scancel", number]] if now else polite:
-        subprocess.run(order, check=False, capture_output=True, timeout=60)
+        try:
+            done = subprocess.run(order, check=False, capture_output=True, text=True, timeout=60)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise AbetError(f"{order[0]} {number}: {error}; try again where SLURM answers") from None
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise AbetError(f"{' '.join(order)}: {said[-1]}; look at it by `python -m jobs status`, then try again")

@@ -79,9 +79,18 @@ def test_words_of_the_nodes(tmp_path: Path) -> None:
     there = Word(node=1, code=1, reason='says "no"', signals=(12, 15), at=3.5)
     attempts.leave_word(tmp_path, 0, there)
     attempts.leave_word(tmp_path, 1, Word(node=1, code=0, reason="of the next attempt"))
-    assert attempts.words(tmp_path, 0) == [there]
+    assert attempts.words(tmp_path, 0, {0, 1}) == [there]
     attempts.begin(tmp_path, node(1), name="job")  # started by hand again, in the same folder
-    assert attempts.words(tmp_path, 0) == []
+    assert attempts.words(tmp_path, 0, {0, 1}) == []
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"node": 0}', '{"node": 0, "signals": [], "of": "another version"}']
+)
+def test_a_word_that_cannot_be_read_is_not_said_yet(tmp_path: Path, content: str) -> None:
+    attempts.begin(tmp_path, node(), name="job")
+    (tmp_path / "words" / "0-0.json").write_text(content)
+    assert attempts.words(tmp_path, 0, {0}) == []
 
 
 def test_a_damaged_progress_file_is_none(tmp_path: Path) -> None:

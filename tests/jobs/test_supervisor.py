@@ -15,10 +15,16 @@ from abet.errors import AbetError
 from jobs import attempts
 from jobs.attempts import ATTEMPTS, WORDS
 from jobs.cluster import Cluster
-from jobs.supervisor import Outcome, Task, command_line, supervise
+from jobs.supervisor import Outcome, Task, command_line, listening, supervise
 from tests.jobs.conftest import HOSTILE, ROOT
 
 HERE = Cluster(job_id="7", node="n1", requeues=True)
+
+
+def supervised(task: Task, cluster: Cluster, **more: Any) -> Outcome:
+    """One attempt, listened to as its callers do."""
+    with listening() as received:
+        return supervise(task, cluster, received, **more)
 
 
 @pytest.fixture
@@ -37,7 +43,7 @@ def task(tmp_path: Path, runner: tuple[str, ...]) -> Callable[..., Task]:
     [(0, "done", False), (1, "failed", True), (2, "refused", False), (3, "refused", False), (143, "stopped", False)],
 )
 def test_exit_codes_come_through(task: Callable[..., Task], tmp_path: Path, code: int, cause: str, again: bool) -> None:
-    outcome = supervise(task("say:because", f"exit:{code}"), HERE)
+    outcome = supervised(task("say:because", f"exit:{code}"), HERE)
     assert outcome == Outcome(code=code, reason="because", cause=cause, again=again)  # type: ignore[arg-type]
     (attempt,) = attempts.read(tmp_path / "record").attempts
     assert (attempt.code, attempt.reason, attempt.cause, attempt.again) == (code, "because", cause, again)
@@ -54,12 +60,12 @@ def test_exit_codes_come_through(task: Callable[..., Task], tmp_path: Path, code
     ],
 )
 def test_an_end_without_a_word_is_a_failure(task: Callable[..., Task], todo: tuple[str, ...], reason: str) -> None:
-    outcome = supervise(task(*todo), HERE)
+    outcome = supervised(task(*todo), HERE)
     assert (outcome.code, outcome.reason, outcome.cause) == (1, reason, "failed")
 
 
 def test_a_runner_that_is_not_there(task: Callable[..., Task]) -> None:
-    outcome = supervise(replace(task("exit:0"), runner=("/no/such/python", "-m", "abet"), retries=0), HERE)
+    outcome = supervised(replace(task("exit:0"), runner=("/no/such/python", "-m", "abet"), retries=0), HERE)
     assert outcome.code == 1
     assert outcome.reason == (
         "/no/such/python -m abet: No such file or directory; check `python:` or the container of the profile"
@@ -70,7 +76,7 @@ def test_a_record_folder_that_cannot_be_written_starts_nothing(task: Callable[..
     (tmp_path / "record").touch()
     marker = tmp_path / "started"
     with pytest.raises(AbetError) as error:
-        supervise(task(f"ready:{marker}"), HERE)
+        supervised(task(f"ready:{marker}"), HERE)
     assert str(tmp_path / "record") in str(error.value)
     assert "`jobs:` of the site file" in str(error.value)
     assert not marker.exists()
@@ -79,17 +85,15 @@ def test_a_record_folder_that_cannot_be_written_starts_nothing(task: Callable[..
 def test_a_record_that_vanishes_costs_the_diary_and_not_the_outcome(
     task: Callable[..., Task], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = supervise(task("say:lost", f"fill:{tmp_path / 'record'}", "exit:3"), HERE)
+    outcome = supervised(task("say:lost", f"fill:{tmp_path / 'record'}", "exit:3"), HERE)
     assert (outcome.code, outcome.cause) == (3, "refused")
     assert "record is incomplete" in capsys.readouterr().err
 
 
 def test_what_the_child_gets_to_know(task: Callable[..., Task], tmp_path: Path) -> None:
-    cluster = replace(HERE, environment={"ABET_EXTRA": "yes"})
-    assert supervise(task("environment"), cluster, copy_to=tmp_path / "logs").code == 0
+    assert supervised(task("environment"), HERE, copy_to=tmp_path / "logs").code == 0
     told = json.loads((tmp_path / "logs" / "out.log").read_text())
     assert told["ABET_JOB_ID"] == "7"
-    assert told["ABET_EXTRA"] == "yes"
     assert told["ABET_PROGRESS_FILE"] == str(tmp_path / "record" / "progress.json")
 
 
@@ -97,7 +101,7 @@ def test_output_is_shown_and_kept_with_what_was_there(
     task: Callable[..., Task], tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     for word in ("first", "second"):
-        supervise(task(f"print:{word}"), HERE, copy_to=tmp_path / "logs")
+        supervised(task(f"print:{word}"), HERE, copy_to=tmp_path / "logs")
     assert (tmp_path / "logs" / "out.log").read_text() == "first\nsecond\n"
     assert (tmp_path / "logs" / "err.log").read_text() == "err first\nerr second\n"
     assert capfdbinary.readouterr().out == b"first\nsecond\n"
@@ -108,10 +112,11 @@ def test_a_reader_that_leaves_stops_no_job(task: Callable[..., Task], tmp_path: 
 import sys
 from pathlib import Path
 from jobs.cluster import Cluster
-from jobs.supervisor import Task, supervise
+from jobs.supervisor import Task, listening, supervise
 record, logs, *runner = sys.argv[1:5]
 task = Task(name="job", command=tuple(sys.argv[5:]), runner=tuple(runner), record=record, launch=False)
-code = supervise(task, Cluster(job_id="7", node="n1"), copy_to=Path(logs)).code
+with listening() as received:
+    code = supervise(task, Cluster(job_id="7", node="n1"), received, copy_to=Path(logs)).code
 sys.stdout = None
 sys.exit(code)
 """
@@ -130,7 +135,7 @@ def test_handlers_from_before_are_back_afterwards(task: Callable[..., Task]) -> 
     before = signal.signal(signal.SIGUSR2, mine)
     try:
         others = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-        supervise(task("exit:0"), HERE)
+        supervised(task("exit:0"), HERE)
         assert signal.getsignal(signal.SIGUSR2) is mine
         assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == others
     finally:
@@ -139,7 +144,7 @@ def test_handlers_from_before_are_back_afterwards(task: Callable[..., Task]) -> 
 
 def test_paths_survive_to_the_child_unchanged(task: Callable[..., Task], tmp_path: Path) -> None:
     words = ("-c", "import json, sys; print(json.dumps(sys.argv[1:]))", HOSTILE, "", "--")
-    supervise(replace(task(*words), runner=(sys.executable,)), HERE, copy_to=tmp_path / HOSTILE / "logs")
+    supervised(replace(task(*words), runner=(sys.executable,)), HERE, copy_to=tmp_path / HOSTILE / "logs")
     assert json.loads((tmp_path / HOSTILE / "logs" / "out.log").read_text()) == [HOSTILE, "", "--"]
 
 
@@ -148,7 +153,7 @@ def test_what_a_node_starts(task: Callable[..., Task]) -> None:
     training = replace(task("train", "x"), launch=True, processes=8, runner=("srun", "--nodelist={node}", "abet"))
     assert command_line(training, two) == [
         *("srun", "--nodelist=n2", "abet", "launch", "--processes", "8", "--nodes", "2", "--node-rank", "1"),
-        *("--rendezvous", "10.0.0.7:20008", "--run-id", "7_1", "--", "train", "x"),
+        *("--rendezvous", "10.0.0.7:20008", "--run-id", "7_1-0", "--", "train", "x"),
     ]
     assert command_line(training, HERE)[3:] == ["launch", "--processes", "8", "--", "train", "x"]
     assert command_line(replace(training, launch=False), two)[3:] == ["train", "x"]
@@ -156,7 +161,7 @@ def test_what_a_node_starts(task: Callable[..., Task]) -> None:
 
 def test_a_failure_starts_again_until_it_was_fruitless_too_often(task: Callable[..., Task]) -> None:
     def attempt(restarts: int, *todo: str) -> Outcome:
-        return supervise(task(*todo, "say:no", "exit:1", retries=2), replace(HERE, restarts=restarts))
+        return supervised(task(*todo, "say:no", "exit:1", retries=2), replace(HERE, restarts=restarts))
 
     assert [attempt(0).again, attempt(1).again] == [True, True]
     assert attempt(2, "keep:10").again  # a new step sets the count back
@@ -167,5 +172,5 @@ def test_a_failure_starts_again_until_it_was_fruitless_too_often(task: Callable[
 
 
 def test_without_retries_nothing_starts_again(task: Callable[..., Task]) -> None:
-    outcome = supervise(task("say:no", "exit:1", retries=0), HERE)
+    outcome = supervised(task("say:no", "exit:1", retries=0), HERE)
     assert (outcome.again, outcome.reason) == (False, "no")

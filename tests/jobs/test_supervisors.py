@@ -33,12 +33,17 @@ class Supervisors:
     running: "list[subprocess.Popen[str]]"
 
     def start(
-        self, *todo: str, retries: int = 3, patience: float = 90, **environment: object
+        self,
+        *todo: str,
+        retries: int = 3,
+        patience: float = 90,
+        options: tuple[str, ...] = (),
+        **environment: object,
     ) -> "subprocess.Popen[str]":
-        shortened = f"supervisor.WAIT_FOR_NODES_SECONDS = supervisor.WAIT_FOR_OTHERS_SECONDS = {patience}"
+        shortened = f"supervisor.WAIT_FOR_NODES_SECONDS = {patience}"
         code = f"import sys; from jobs import supervisor; {shortened}; sys.exit(supervisor.main(sys.argv[1:]))"
         words = ["--name", "job", "--record", str(self.folder / "record"), "--retries", str(retries)]
-        words += ["--grace-seconds", "60", "--runner", f"{sys.executable} {self.child}", "--", *todo]
+        words += ["--grace-seconds", "60", "--runner", f"{sys.executable} {self.child}", *options, "--", *todo]
         told = {"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1"}
         told |= {name: str(value) for name, value in environment.items()}
         process = subprocess.Popen(
@@ -96,6 +101,17 @@ def test_a_polite_end_that_was_a_preemption_goes_on_and_a_cancelled_one_does_not
     assert (wanted.again, wanted.cause) == (True, "preempted")
     left = decide(job, HERE, words, history)
     assert (left.again, left.cause) == (False, "stopped")
+
+
+def test_a_job_that_is_to_end_for_good_does_not_go_on_whatever_else_stopped_it(supervisors: Supervisors) -> None:
+    attempts.cancel(supervisors.folder / "record")
+    assert supervisors.signalled(signal.SIGUSR2, signal.SIGTERM) == (143, "SIGUSR2 SIGTERM")
+    assert (supervisors.last().cause, supervisors.requeued()) == ("stopped", False)
+
+
+def test_a_runner_that_kills_at_sigterm_gets_sigusr2(supervisors: Supervisors) -> None:
+    assert supervisors.signalled(signal.SIGTERM, options=("--term-kills",)) == (143, "SIGUSR2")
+    assert (supervisors.last().cause, supervisors.requeued()) == ("stopped", False)
 
 
 def test_both_stop_signals_are_forwarded(supervisors: Supervisors) -> None:
@@ -183,7 +199,7 @@ def test_the_word_of_a_node_that_knows_why_counts_for_all(supervisors: Superviso
     first = supervisors.start(LOST, "exit:1", **two(0))
     second = supervisors.start("say:checkpoint of another run", "exit:3", **two(1))
     assert supervisors.end(first)[0] == 3
-    assert supervisors.end(second)[0] == 3
+    assert supervisors.end(second)[0] == 0  # node 0 speaks for all: srun would take the highest code
     last = supervisors.last()
     assert (last.code, last.cause, last.reason) == (3, "refused", "checkpoint of another run")
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from abet.errors import DataError
+from abet.errors import DataError, UsageError
 from abet.files import write_json
 from abet.metrics.curves import curves
 from abet.metrics.pixel import PixelState
@@ -26,15 +26,22 @@ from abet.site import SiteConfig
 UNDEFINED = {"auroc": None, "ap": None, "fpr95": None, "non_finite": None, "reference_protocol": None}
 
 
-def merge(run: Path, dataset: str) -> dict[str, Any]:
+def merge(run: Path, dataset: str, *, sha256: str | None = None) -> dict[str, Any]:
     """Merge all shards of ``dataset`` below ``run``, write the figures, and return ``metrics.json``'s content.
 
-    One shard is in memory at a time.
+    One shard is in memory at a time. ``sha256`` is that of the weights that the evaluation should be of.
 
     Raises:
+        UsageError: it is of other weights.
         DataError: shards are missing, damaged or of different evaluations; names each.
     """
     config = read_config(run)
+    found = config["checkpoint"]
+    if sha256 not in (None, found["sha256"]):
+        raise UsageError(
+            f"{run}: what is evaluated here is {found['uri']} (sha256 {found['sha256'][:12]}), and not the checkpoint "
+            f"that was asked for (sha256 {sha256}): evaluate that into another --output"
+        )
     folder = evaluation_dir(run, dataset)
     total: ShardResult | None = None
     there = [path.name for path in folder.glob("shard-*.npz")]
@@ -56,7 +63,7 @@ def merge(run: Path, dataset: str) -> dict[str, Any]:
     return metrics
 
 
-def merge_in(run: Place, dataset: str, site: SiteConfig) -> dict[str, Any]:
+def merge_in(run: Place, dataset: str, site: SiteConfig, *, sha256: str | None = None) -> dict[str, Any]:
     """The same for a run that may lie in S3: its figures are published there, ``metrics.json`` last."""
     with mirrored(run, site) as mirror:
         below = f"{evaluation_dir(Path(), dataset).as_posix()}/"
@@ -66,7 +73,7 @@ def merge_in(run: Place, dataset: str, site: SiteConfig) -> dict[str, Any]:
             if evaluation_config(mirror.folder).exists():  # else `merge` says that nothing is evaluated here
                 wanted = {below + name for name in complete_set(run, dataset, there)}
                 mirror.pull(wanted.__contains__)
-        metrics = merge(mirror.folder, dataset)
+        metrics = merge(mirror.folder, dataset, sha256=sha256)
         folder = evaluation_dir(mirror.folder, dataset)
         mirror.push(folder / "curves.json", folder / "metrics.json")
     return metrics

@@ -183,6 +183,16 @@ def test_an_output_of_another_checkpoint_is_refused(
         evaluate(plain, mixed_sizes, tmp_path / "run")
 
 
+def test_a_merge_of_another_checkpoint_than_was_asked_for_is_refused(
+    learned: Detector, plain: Detector, mixed_sizes: Dataset, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    metrics = evaluate(learned, mixed_sizes, run)
+    assert merge(run, "road_anomaly", sha256=learned.sha256) == metrics
+    with pytest.raises(UsageError, match=rf"sha256 {plain.sha256}.*another --output"):
+        merge(run, "road_anomaly", sha256=plain.sha256)
+
+
 def test_an_output_of_another_selection_is_refused(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
     evaluate(learned, mixed_sizes, tmp_path / "run")
     with pytest.raises(UsageError, match=r"another evaluation of road_anomaly \(different: images 5 there, 2 here"):

@@ -184,6 +184,9 @@ def verified_pixels(data: "Dataset") -> int:
 def merge(
     run: Annotated[str, typer.Argument(help="Run that the shards were evaluated into: a folder, or s3://.")],
     dataset: DatasetOption,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="What the evaluation should be of; shards of another checkpoint are refused.")
+    ] = None,
 ) -> None:
     """Add up the shards of an evaluation into metrics.json."""
     from abet.site import load_site
@@ -192,15 +195,21 @@ def merge(
     place = parse_place(run)
     site = load_site()
     require_output(place, kind="folder", s3=site.s3)
-    _merge_and_print(place, dataset, site)
+    sha256 = None
+    if checkpoint is not None:
+        from abet.listing import describe
+        from abet.remote import local_checkpoint
+
+        sha256 = describe(local_checkpoint(parse_place(checkpoint), site)).sha256
+    _merge_and_print(place, dataset, site, sha256=sha256)
 
 
-def _merge_and_print(run: Place, dataset: str, site: "SiteConfig") -> None:
+def _merge_and_print(run: Place, dataset: str, site: "SiteConfig", *, sha256: str | None = None) -> None:
     from abet.cli.tables import print_metrics
     from abet.merge import merge_in
     from abet.run import evaluation_dir
 
-    metrics = merge_in(run, dataset, site)
+    metrics = merge_in(run, dataset, site, sha256=sha256)
     print_metrics(metrics)
     say(
         f"wrote {evaluation_dir(run, dataset) / 'metrics.json'}",

@@ -1,5 +1,6 @@
 """One cluster for all tests of this folder, apart from one that a user may have up."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -51,3 +52,13 @@ def slurm(running_slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Slurm
 def job_site(slurm: SlurmCluster, s3: S3Server, tmp_path: Path) -> JobSite:
     """A site of a test's own: a bucket, a folder for records, no data yet."""
     return JobSite(slurm, tmp_path, s3.bucket(), s3.settings)
+
+
+@pytest.fixture(scope="session")
+def table() -> Iterator[list[str]]:
+    """Rows of what was observed; written at the end where somebody wants the file."""
+    rows: list[str] = []
+    yield rows
+    if (path := os.environ.get("ABET_FAULT_TABLE")) and rows:
+        head = ["fault", "ending", "exit codes of the starts", "steps repeated", "seconds until it ran again", "bits"]
+        Path(path).write_text("\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows, ""]))

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from abet.places import parse_place
+from abet.remote import remote_steps
 from abet.site import S3Settings
 from abet.storage import NotFound, Storage, open_storage
 from jobs import attempts
@@ -111,15 +112,18 @@ class JobSite:
     def final(self, run: str) -> dict[str, Any]:
         """What a training run ended in: the newest step, SHA-256 of its files, and every validation."""
         storage = self.storage(run)
-        manifests = [entry.name for entry in storage.list("checkpoints/") if entry.name.endswith("manifest.json")]
-        newest = max(manifests, key=lambda name: json.loads(storage.read(name)[0])["step"])
-        manifest = json.loads(storage.read(newest)[0])
+        newest = remote_steps(storage)[0]
+        manifest = json.loads(storage.read(f"{newest.folder}/manifest.json")[0])
         files = {
             entry["name"]: entry["sha256"] for entry in manifest["files"] if entry["name"].endswith(".safetensors")
         }
         rows = [json.loads(line) for line in storage.read("metrics.jsonl")[0].splitlines()]
         miou = {row["step"]: row["miou"] for row in rows if row["kind"] == "validation"}
         return {"step": manifest["step"], "files": files, "validations": miou}
+
+    def resumed_at(self, run: str) -> list[int]:
+        """The step that each start of a run went on from, by the run's own account."""
+        return [start["first_step"] for start in json.loads(self.storage(run).read("run.json")[0])["starts"]]
 
     def read(self, name: str) -> bytes | None:
         """An object below the artifacts."""
@@ -166,3 +170,21 @@ def supervisors(number: str) -> dict[int, int]:
 
 
 _PYTHONS = ("python", "python3", "python3.11", "python3.12", "python3.13")
+
+
+def note(
+    table: list[str],
+    site: JobSite,
+    record: Record,
+    fault: str,
+    bits: str,
+    *,
+    seconds: float | None = None,
+    repeated: int | None = None,
+) -> None:
+    """Add a row to the table of faults."""
+    starts = site.attempts(record)
+    codes = ", ".join(f"{start.code} ({start.cause})" if start.code is not None else "silent" for start in starts)
+    steps = "-" if repeated is None else str(repeated)
+    again = "-" if seconds is None else f"{seconds:.0f}"
+    table.append(f"| {fault} | {site.status(record).state} | {codes} | {steps} | {again} | {bits} |")

@@ -1,6 +1,8 @@
 """From submission to merged metrics: the pipeline on SLURM, all of it in S3, against one process on this machine."""
 
 import json
+import os
+import signal
 
 import pytest
 
@@ -114,9 +116,6 @@ def test_a_killed_shard_is_evaluated_again_and_missing_ones_alone(job_site: JobS
         return bool(victim)
 
     until(evaluating, "shard 3 is evaluated", seconds=120)
-    import os
-    import signal
-
     os.kill(victim["pid"], signal.SIGKILL)
     assert site.wait_end(array).state == "done", site.log(array)
     assert [start.cause for start in site.attempts(array, shard=3)] == ["failed", "done"]

@@ -1,6 +1,8 @@
 """The committed batch scripts do what a submission by submitit does, without our Python on the login node."""
 
+import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -76,6 +78,16 @@ def test_a_script_goes_on_after_the_signal_as_submitit_does(job_site: JobSite, s
     assert job_site.final("script")["step"] == STEPS
 
 
+def test_a_cancelled_script_has_saved_and_does_not_start_again(job_site: JobSite, script: Path) -> None:
+    number = sbatch_it(job_site, script, *WORDS, "--output", f"{job_site.artifacts}/script")
+    record = job_site.folder / "jobs" / f"mapillary-pretrain-{number}"
+    until(lambda: (attempts.read_step(record) or 0) >= EVERY, "a checkpoint is kept", seconds=150)
+    job_site.slurm.run("scancel", number)
+    assert job_site.slurm.wait(number, seconds=100)[number].startswith("CANCELLED")
+    (only,) = diary(job_site, number)
+    assert (only.code, only.cause, only.again) == (143, "stopped", False)
+
+
 def test_a_preemption_that_says_sigterm_alone_is_no_end(job_site: JobSite, script: Path) -> None:
     kept = [line for line in script.read_text().splitlines() if not line.startswith("#SBATCH --signal")]
     script.write_text("\n".join([*kept, ""]))
@@ -95,9 +107,6 @@ def test_a_script_starts_again_after_a_killed_rank_and_ends_with_the_code_of_a_r
     number = sbatch_it(job_site, script, *WORDS, "--output", f"{job_site.artifacts}/script")
     record = job_site.folder / "jobs" / f"mapillary-pretrain-{number}"
     until(lambda: (attempts.read_step(record) or 0) >= EVERY, "a checkpoint is kept", seconds=150)
-    import os
-    import signal
-
     os.kill(ranks(number)[1], signal.SIGKILL)
     assert job_site.slurm.wait(number, seconds=200) == {number: "COMPLETED"}
     assert [start.cause for start in diary(job_site, number)] == ["failed", "done"]

@@ -8,15 +8,16 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from abet.exits import STOPPED
+from abet.remote import remote_steps
 from jobs.records import Record
-from tests.cluster.job_site import JobSite, ranks, supervisors
+from tests.cluster.job_site import JobSite, note, ranks, supervisors
 from tests.s3_server import S3Server
 from tests.slurm_cluster import SlurmCluster, until
 from tests.training.tiny import tiny_data, tiny_recipe
@@ -66,20 +67,10 @@ def undisturbed(
         return site.final("run")
 
 
-@pytest.fixture(scope="session")
-def table() -> Iterator[list[str]]:
-    """Rows of what was observed; written at the end where somebody wants the file."""
-    rows: list[str] = []
-    yield rows
-    if (path := os.environ.get("ABET_FAULT_TABLE")) and rows:
-        head = ["fault", "ending", "exit codes of the starts", "steps repeated", "seconds until it ran again", "bits"]
-        Path(path).write_text("\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows, ""]))
-
-
 def seconds_until_again(site: JobSite, record: Record, since: float) -> float:
     """How long after ``since`` the next attempt has begun."""
     before = len(site.attempts(record))
-    until(lambda: len(site.attempts(record)) > before, f"{record.job.id} starts again", seconds=90)
+    until(lambda: len(site.attempts(record)) > before, f"{record.job.id} starts again", seconds=200)
     return time.monotonic() - since
 
 
@@ -87,23 +78,6 @@ def reached(site: JobSite) -> int:
     """The last step that any start has done, by what it wrote on its node."""
     lines = [line for path in site.folder.glob("scratch/**/metrics.jsonl") for line in path.read_text().splitlines()]
     return max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
-
-
-def note(
-    table: list[str],
-    site: JobSite,
-    record: Record,
-    fault: str,
-    bits: str,
-    *,
-    seconds: float | None = None,
-    repeated: int | None = None,
-) -> None:
-    starts = site.attempts(record)
-    codes = ", ".join(f"{start.code} ({start.cause})" if start.code is not None else "silent" for start in starts)
-    steps = "-" if repeated is None else str(repeated)
-    again = "-" if seconds is None else f"{seconds:.0f}"
-    table.append(f"| {fault} | {site.status(record).state} | {codes} | {steps} | {again} | {bits} |")
 
 
 def preempt(site: JobSite, record: Record) -> None:
@@ -158,7 +132,9 @@ def test_the_job_goes_on_by_itself_and_ends_in_the_same_bits(
     assert starts[0].cause in causes
     assert starts[-1].code == 0
     assert site.final("run") == undisturbed
-    note(table, site, record, fault, "identical", seconds=seconds, repeated=done - (starts[1].first_step or 0))
+    resumed = site.resumed_at("run")[-1]
+    assert resumed >= EVERY, "it went on, and did not begin anew"
+    note(table, site, record, fault, "identical", seconds=seconds, repeated=done - resumed)
 
 
 def cancel_politely(site: JobSite, record: Record) -> None:
@@ -197,13 +173,15 @@ def test_the_job_ends_and_submitted_again_it_goes_on_to_the_same_bits(
     assert len(site.attempts(record)) == 1
     if states == ("stopped",):
         assert site.attempts(record)[0].code == STOPPED
+    done = reached(site)
     time.sleep(8)  # longer than SLURM lets a requeued job wait
     assert site.status(record).state == status.state
     again = start(site, inputs)
     assert site.wait_end(again).state == "done", site.log(again)
-    assert site.attempts(again)[0].first_step in (None, *range(EVERY, STEPS))
+    resumed = site.resumed_at("run")[-1]
+    assert resumed >= EVERY, "it went on, and did not begin anew"
     assert site.final("run") == undisturbed
-    note(table, site, record, fault, "submitted again: identical")
+    note(table, site, record, fault, "submitted again: identical", repeated=done - resumed)
 
 
 def test_an_s3_server_that_dies_during_an_upload_and_comes_back_costs_nothing(
@@ -237,5 +215,6 @@ def test_of_two_jobs_on_one_run_the_newer_wins_and_the_older_names_it(
     assert site.attempts(old)[0].code == 3
     assert "generation 2" in ending.detail
     assert site.wait_end(new).state == "done", site.log(new)
+    assert remote_steps(site.storage("run"))[0].generation == 2
     assert site.final("run") == undisturbed
     note(table, site, old, "hung, while a second job takes over the run", "of the second: identical")

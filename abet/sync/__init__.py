@@ -5,6 +5,6 @@
 A file is copied when it is not known to be there already, by size and SHA-256; nothing is deleted unless asked.
 """
 
-from abet.sync.run import SyncReport, sync
+from abet.sync.run import SourceChanged, SyncReport, sync
 
-__all__ = ["SyncReport", "sync"]
+__all__ = ["SourceChanged", "SyncReport", "sync"]

@@ -119,7 +119,7 @@ class Journal:
                 self._file.write(json.dumps([name, record.model_dump()]).encode() + b"\n")
 
     def clear(self) -> None:
-        """The manifest knows it all now."""
+        """The manifest knows it all now, or the target is gone."""
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
 
@@ -155,6 +155,11 @@ class Hashes:
             lines = (json.dumps([name, *known]) for name, known in sorted(self._known.items()))
             with suppress(OSError):
                 write_bytes(self._path, "\n".join(lines).encode())
+
+    def forget(self) -> None:
+        """The folder is gone."""
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     def _load(self) -> dict[str, tuple[str, str]]:
         found = {}

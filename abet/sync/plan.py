@@ -16,8 +16,8 @@ from abet.sync.manifest import MANIFEST, Hashes, Record, Records
 from abet.text import printable
 
 THREADS = 8
-NAME_BYTES = 220
-"""Longest part of a name on disk: 255 bytes in most file systems, less what a temporary name adds."""
+NAME_BYTES = 229
+"""Longest part of a name on disk: 255 bytes in most file systems, less what `abet.files.temporary_beside` adds."""
 
 
 @dataclass(frozen=True, kw_only=True)

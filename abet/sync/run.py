@@ -2,22 +2,26 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from abet.errors import DataError, UsageError
+from abet.errors import AbetError, DataError, UsageError
 from abet.files import sha256_of, temporary_beside
 from abet.places import S3Uri
 from abet.progress import progress
-from abet.storage import Entry, Storage, version_of
+from abet.storage import Conflict, Entry, NotFound, Storage, version_of
 from abet.sync.manifest import Hashes, Journal, Record, Records, read_manifest, write_manifest
 from abet.sync.plan import THREADS, Plan, Side, identity, listing, make_plan, refuse_collisions, stamp
 from abet.text import printable
 
 SMALL_BYTES = 2**20
+
+
+class SourceChanged(AbetError):  # noqa: N818
+    """Somebody writes to what is being copied. Another try sees what is there then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,7 @@ def sync(
     dry_run: bool = False,
     checksum: bool = False,
     remedy: str = "free some space, or choose another target",
+    entries: Mapping[str, Entry] | None = None,
 ) -> SyncReport:
     """Make ``target`` hold every file of ``source``.
 
@@ -47,17 +52,18 @@ def sync(
         dry_run: change neither place.
         checksum: hash all local files again, instead of trusting their sizes and times.
         remedy: what the error says when the disk is too small.
+        entries: what the source holds, by name, where the caller has listed it: these versions are copied, or none.
 
     Raises:
         UsageError: one place lies in the other, or the source holds nothing.
-        DataError: a name that leaves its root, or that cannot be a file; a file that changed on the way or arrived
-            damaged.
+        DataError: a name that leaves its root, or that cannot be a file; a file that arrived damaged.
+        SourceChanged: a file of the source was changed or removed before it was copied.
         AbetError: of the storages.
     """
     _refuse_overlap(source, target)
     name = identity(source)
     journal = Journal(name, identity(target))
-    one = _side(source, read_manifest(source)[0], anew=checksum)
+    one = _side(source, read_manifest(source)[0], anew=checksum, entries=entries)
     if not one.entries:
         raise UsageError(f"{source.place} holds no file: nothing to copy from there; is the place right?")
     records, version = read_manifest(target)
@@ -85,8 +91,8 @@ def sync(
     )
 
 
-def _side(storage: Storage, records: Records, *, anew: bool) -> Side:
-    entries = listing(storage)
+def _side(storage: Storage, records: Records, *, anew: bool, entries: Mapping[str, Entry] | None = None) -> Side:
+    entries = listing(storage) if entries is None else entries
     hashes = Hashes(storage.place, anew=anew) if isinstance(storage.place, Path) else None
     return Side(storage=storage, entries=entries, records=records, hashes=hashes)
 
@@ -168,15 +174,26 @@ def _put(source: Side, target: Side, entry: Entry) -> tuple[str, str]:
     """From a folder."""
     assert source.folder is not None
     path = source.folder / entry.name
+    try:
+        digest, version = _hashed_on_the_way(source, target, entry, path)
+    except FileNotFoundError:
+        if version_of(path) == entry.version:  # so it is the target's trouble
+            raise
+        raise _changed(source, entry) from None
+    if version_of(path) != entry.version:
+        raise _changed(source, entry)
+    return digest, version
+
+
+def _hashed_on_the_way(source: Side, target: Side, entry: Entry, path: Path) -> tuple[str, str]:
+    """SHA-256 of a file, and the version that the target gives it."""
     if entry.bytes <= SMALL_BYTES:
         digest, version = source.sha256(entry), target.storage.upload(path, entry.name)
     else:
-        with ThreadPoolExecutor(1) as beside:  # hashed while it travels
+        with ThreadPoolExecutor(1) as beside:
             hashed = beside.submit(source.sha256, entry)
             version = target.storage.upload(path, entry.name)
         digest = hashed.result()
-    if version_of(path) != entry.version:
-        raise _changed(source, entry)
     assert digest is not None
     return digest, version
 
@@ -186,7 +203,7 @@ def _get(source: Side, target: Side, entry: Entry) -> tuple[str, str]:
     assert target.folder is not None
     assert target.hashes is not None
     path = target.folder / entry.name
-    temporary = temporary_beside(path)
+    temporary = temporary_beside(path.with_name("sync"))  # short: the download adds to it what it adds to any name
     try:
         digest = _fetch(source, entry, temporary)
         version = version_of(temporary)
@@ -207,7 +224,11 @@ def _relay(source: Side, target: Side, entry: Entry) -> tuple[str, str]:
 
 def _fetch(source: Side, entry: Entry, path: Path) -> str:
     """Download a file, check it, and return its SHA-256."""
-    if source.storage.download(entry.name, path) != entry.version:
+    try:
+        version = source.storage.download(entry.name, path)
+    except (NotFound, Conflict):
+        raise _changed(source, entry) from None
+    if version != entry.version:
         raise _changed(source, entry)
     digest, expected = sha256_of(path), source.sha256(entry)
     if expected not in (None, digest):
@@ -218,5 +239,8 @@ def _fetch(source: Side, entry: Entry, path: Path) -> str:
     return digest
 
 
-def _changed(side: Side, entry: Entry) -> DataError:
-    return DataError(f"{side.storage.place}: '{printable(entry.name)}' changed while it was copied; sync again")
+def _changed(side: Side, entry: Entry) -> SourceChanged:
+    return SourceChanged(
+        f"{side.storage.place}: '{printable(entry.name)}' changed while it was copied; run the same command again when "
+        "nobody writes there"
+    )

@@ -282,17 +282,14 @@ def load_tensors(path: Path) -> "dict[str, torch.Tensor]":
     return dict(tensors)
 
 
-def step_folder(run: Path, step: int, *, generation: int = 0) -> Path:
-    """Where a run directory keeps the checkpoint of ``step``, or would keep it.
+def step_folder(run: Path, step: int) -> Path:
+    """Where a run directory keeps the checkpoint of ``step`` (of several the newest), or would keep it."""
+    return step_folders(run).get(step, run / CHECKPOINTS / step_name(step))
 
-    A run that was copied from S3 has a generation in the names of its steps. What is added there needs one too, that
-    of its trainer: it tells newer from older.
-    """
-    paths = step_paths(run)
-    names = [parse_step_name(path.name) for path in paths]
-    there = next((path for path, name in zip(paths, names, strict=True) if name and name[1] == step), None)
-    newest = max((name[0] for name in names if name), default=0)
-    return there or run / CHECKPOINTS / step_name(step, max(newest, generation) if newest else 0)
+
+def newest_generation(run: Path) -> int:
+    """The highest one in the names of a run's steps; 0 where they have none, as in a run that began on a disk."""
+    return max((name[0] for path in step_paths(run) if (name := parse_step_name(path.name))), default=0)
 
 
 def step_paths(run: Path) -> list[Path]:

@@ -21,6 +21,7 @@ from abet.checkpoint import (
     Best,
     flush_folder,
     naming,
+    newest_generation,
     read_best,
     staged,
     step_folder,
@@ -50,9 +51,9 @@ class Latest(Strict):
 def commit(ownership: Ownership, state: TrainState, *, keep_last: int, in_use: int | None = None) -> Path:
     """Save ``state`` as a checkpoint of the run; returns its folder.
 
-    A step that is there and verifies is kept as it is. ``best.json`` follows ``state.best`` once that step is
-    committed. Kept of the steps up to this one: the newest ``keep_last``, the best, and ``in_use``, which is being
-    copied elsewhere.
+    A step that is there and verifies is kept as it is, unless an earlier trainer wrote it on a way that was left since
+    (see `_target`). ``best.json`` follows ``state.best`` once that step is committed. Kept of the steps up to this one:
+    the newest ``keep_last``, the best, and ``in_use``, which is being copied elsewhere.
 
     Raises:
         LostOwnership: a later trainer owns the run; nothing is changed.
@@ -60,11 +61,12 @@ def commit(ownership: Ownership, state: TrainState, *, keep_last: int, in_use: i
     """
     assert keep_last >= 1, keep_last
     run = ownership.run
-    folder = step_folder(run, state.step, generation=ownership.owner.generation)
     with ownership.exclusive():
+        folder = _target(run, state.step, ownership.owner.generation)
         if not folder.parent.is_dir():
             folder.parent.mkdir()
             flush_folder(run)
+        _drop_foreign_best(run, folder)
         if fault_of(folder) is not None:
             with staged(folder) as staging:
                 write_into(staging, files_of(state), lambda files: manifest_of(state, files))
@@ -72,10 +74,36 @@ def commit(ownership: Ownership, state: TrainState, *, keep_last: int, in_use: i
                 ownership.check()
                 if folder.exists():  # and damaged: no checkpoint, so nothing is lost
                     _discard(folder)
-        _advance_latest(run, state.step)
+        for other in step_paths(run):
+            if _step_of(other) == state.step and other != folder:
+                _discard(other)
+        _advance_latest(run, folder)
         _advance_best(run, state.best)
         _prune(run, state, keep_last, in_use)
     return folder
+
+
+def _target(run: Path, step: int, generation: int) -> Path:
+    """The folder that a commit of ``step`` leaves behind.
+
+    A run that was copied from S3 has generations in the names of its steps, which tell newer from older. There a step
+    is this run's own only if it is sound and of the newest generation; else it is written anew under the trainer's own.
+    """
+    newest = newest_generation(run)
+    there = run / CHECKPOINTS / step_name(step, newest)
+    if newest == 0 or (there.is_dir() and fault_of(there) is None):
+        return there
+    return run / CHECKPOINTS / step_name(step, max(newest, generation))
+
+
+def _drop_foreign_best(run: Path, folder: Path) -> None:
+    """Let ``best.json`` name no step that an earlier trainer reached beyond the one from which this run went on."""
+    best = read_best(run)
+    named = None if best is None else parse_step_name(step_folder(run, best.step).name)
+    generation, step = parse_step_name(folder.name) or (0, 0)
+    if named is not None and named[0] < generation and named[1] >= step:
+        (run / CHECKPOINTS / BEST).unlink()
+        flush_folder(run / CHECKPOINTS)
 
 
 def fault_of(folder: Path) -> str | None:
@@ -139,14 +167,19 @@ def _read_latest(run: Path) -> Latest | None:
         return None
 
 
-def _advance_latest(run: Path, step: int) -> None:
-    """Point ``latest.json`` to ``step``, unless it names a newer checkpoint that is one."""
+def _advance_latest(run: Path, folder: Path) -> None:
+    """Point ``latest.json`` to the step in ``folder``, unless it names a newer checkpoint that is one."""
     current = _read_latest(run)
-    if current is not None and current.step > step and fault_of(step_folder(run, current.step)) is None:
+    if current is not None and _is_newer(there := step_folder(run, current.step), folder) and fault_of(there) is None:
         return
-    wanted = Latest(step=step, manifest_sha256=sha256_of(step_folder(run, step) / MANIFEST))
+    wanted = Latest(step=_step_of(folder), manifest_sha256=sha256_of(folder / MANIFEST))
     if wanted != current:
         _write(run / CHECKPOINTS / LATEST, wanted)
+
+
+def _is_newer(first: Path, second: Path) -> bool:
+    """Of two step folders: by generation, then by step."""
+    return (parse_step_name(first.name) or (0, 0)) > (parse_step_name(second.name) or (0, 0))
 
 
 def _advance_best(run: Path, best: Best | None) -> None:

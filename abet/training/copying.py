@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final
 
 from abet.checkpoint import BEST, MANIFEST, read_manifest, step_folder
@@ -27,7 +28,13 @@ from abet.remote import RemoteStep, remote_steps
 from abet.run import CHECKPOINTS, CONFIG, FAILED_BATCHES, METRICS, PICTURES, PROVENANCE, TENSORBOARD, step_name
 from abet.storage import ABSENT, Conflict, NotFound, StorageUnavailable
 from abet.training.commit import LATEST
-from abet.training.ownership import LostOwnership, RemoteOwnership
+from abet.training.ownership import (
+    WRITES,
+    LostOwnership,
+    RemoteOwnership,
+    pause_before_next_try,
+    refuses_conditions,
+)
 
 BEST_NAME: Final = f"{CHECKPOINTS}/{BEST}"
 POINTERS: Final = (f"{CHECKPOINTS}/{LATEST}", BEST_NAME)
@@ -182,15 +189,20 @@ class Copier:
                 self._replace(name, small[name])
 
     def _replace(self, name: str, content: bytes) -> None:
-        while content != self._contents.get(name):
+        if content == self._contents.get(name):
+            return
+        for _ in range(WRITES):
             try:
                 self._versions[name] = self._storage.write(name, content, expect=self._versions.get(name, ABSENT))
             except Conflict:
                 # Written by a predecessor on its way out, unless the run is another's by now
                 self.ownership.check()
+                pause_before_next_try()
                 self._versions[name] = self._version_of(name)
                 continue
             self._contents[name] = content
+            return
+        raise refuses_conditions(self._storage, name)
 
     def _version_of(self, name: str) -> str:
         try:
@@ -205,12 +217,22 @@ class Copier:
         """
         for folder in GROWING:
             for path in sorted((self._run / folder).rglob("*")):
-                name, stat = path.relative_to(self._run).as_posix(), path.stat()
+                if not path.name.startswith("."):  # else not complete yet
+                    self._copy_growing_file(path)
+
+    def _copy_growing_file(self, path: Path) -> None:
+        name = path.relative_to(self._run).as_posix()
+        with tempfile.TemporaryDirectory(dir=self._run, prefix=".copying-") as folder:
+            try:
+                stat = path.stat()
                 seen = (stat.st_size, stat.st_mtime_ns)
-                if path.is_file() and not path.name.startswith(".") and self._seen.get(name) != seen:
-                    with tempfile.TemporaryDirectory(dir=self._run, prefix=".copying-") as still:
-                        self._storage.upload(Path(shutil.copyfile(path, Path(still) / path.name)), name)
-                    self._seen[name] = seen
+                if not S_ISREG(stat.st_mode) or self._seen.get(name) == seen:
+                    return
+                still = Path(shutil.copyfile(path, Path(folder) / path.name))
+            except FileNotFoundError:  # removed since it was listed
+                return
+            self._storage.upload(still, name)
+        self._seen[name] = seen
 
     def _prune(self, step: int, best: int | None) -> None:
         """Remove steps that are neither among the newest nor the best, and what dead trainers left half-copied."""

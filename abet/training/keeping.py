@@ -1,5 +1,6 @@
 """Keeping a step: committed in the run directory and, of a run in S3, copied there behind training."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from abet.distributed import barrier, rank_0_alone
@@ -7,7 +8,7 @@ from abet.errors import AbetError
 from abet.exits import record_progress
 from abet.places import S3Uri
 from abet.progress import note
-from abet.storage import open_storage
+from abet.storage import StorageRefused, StorageUnavailable, open_storage
 from abet.training.job import TrainJob
 from abet.training.ownership import LostOwnership
 from abet.training.session import Session
@@ -37,7 +38,8 @@ def _commit(job: TrainJob, session: Session) -> None:
         session.commit(job)
     except LostOwnership:
         if job.copier is not None:
-            job.copier.ownership.check()  # says it of the run in S3, not of its folder here
+            with suppress(StorageUnavailable, StorageRefused):
+                job.copier.ownership.check()  # says it of the run in S3, not of its folder here
         raise
 
 

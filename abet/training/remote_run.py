@@ -9,8 +9,8 @@ folder passes through here as it is.
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -30,7 +30,17 @@ from abet.training.identity import require_resumable
 from abet.training.job import TrainJob
 from abet.training.ownership import Owner, RemoteOwnership
 from abet.training.state import REST, check_state, read_rest
-from abet.training.work_folder import adopt, alive, leftovers, link, remove_older, step_in, work_folder, work_root
+from abet.training.work_folder import (
+    adopt,
+    alive,
+    later_than,
+    leftovers,
+    link,
+    remove_older,
+    step_in,
+    work_folder,
+    work_root,
+)
 
 LINGER_SECONDS: Final = 20.0
 """So long a start that failed goes on copying: torchrun kills its ranks 30 seconds after the first failure."""
@@ -47,38 +57,39 @@ def opened_run(job: TrainJob) -> Iterator[TrainJob]:
     if not isinstance(job.output, S3Uri):
         yield job
         return
-    opened = _open(job, job.output)
-    leader = job.topology.local_rank == 0
-    try:
-        if leader:
-            with alive(opened.run):
-                yield opened
-        else:
+    with ExitStack() as stack:
+        opened, owner = _open(job, job.output, stack)
+        try:
             yield opened
-    except Exception:
-        if opened.copier is not None:
-            with suppress(AbetError):  # what is on its way up says more
-                opened.copier.wait(LINGER_SECONDS)
-        raise
-    barrier(job.topology)
-    if leader:
-        shutil.rmtree(opened.run, ignore_errors=True)  # all of it is in S3, so this fails no run
+        except Exception:
+            if opened.copier is not None:
+                with suppress(AbetError):  # what is on its way up says more
+                    opened.copier.wait(LINGER_SECONDS)
+            raise
+        barrier(job.topology)
+    if job.topology.local_rank == 0:  # all of it is in S3, so this fails no run
+        shutil.rmtree(opened.run, ignore_errors=True)
+        with suppress(OSError):
+            remove_older(opened.run.parent, owner, job.recipe.training.steps)
 
 
-def _open(job: TrainJob, uri: S3Uri) -> TrainJob:
+def _open(job: TrainJob, uri: S3Uri, stack: ExitStack) -> tuple[TrainJob, Owner]:
+    """``stack`` gets what shows, until it is closed, that the folder is worked in."""
     begun: list[_Begun] = []
-    rank_0_alone(job.topology, lambda: begun.append(_begin(job, uri)))
+    rank_0_alone(job.topology, lambda: begun.append(_begin(job, uri, stack)))
     shared = from_rank_0(job.topology, begun[0].shared if begun else None)
     owner = Owner.model_validate(shared["owner"])
     first_rank = job.topology.rank - job.topology.local_rank
     root = work_root(uri, job.site)
     run = work_folder(root, owner, first_rank)
+    if first_rank and job.topology.local_rank == 0:
+        stack.enter_context(alive(run))
     run.mkdir(parents=True, exist_ok=True)
     if job.topology.local_rank == 0:
-        remove_older(root, owner)
+        remove_older(root, owner, shared["step"])
     if first_rank and shared["step"] is not None:
         _fetch_to_this_node(open_storage(uri, job.site.s3), run, shared["step"], shared["folder"])
-    return replace(job, run=run, copier=begun[0].copier if begun else None)
+    return replace(job, run=run, copier=begun[0].copier if begun else None), owner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,24 +108,33 @@ class _Begun:
         return {"owner": self.copier.ownership.owner.model_dump(), "step": self.step, "folder": self.folder}
 
 
-def _begin(job: TrainJob, uri: S3Uri) -> _Begun:
+def _begin(job: TrainJob, uri: S3Uri, stack: ExitStack) -> _Begun:
     storage = open_storage(uri, job.site.s3)
     _refuse(job, storage)
     ownership = RemoteOwnership.take(storage)
-    root = work_root(uri, job.site)
-    run = work_folder(root, ownership.owner, 0)
-    (run / CHECKPOINTS).mkdir(parents=True)
-    local = leftovers(root, ownership.predecessor)
-    step, there = _fetch_newest(storage, run, local)
+    run = work_folder(work_root(uri, job.site), ownership.owner, 0)
+    try:
+        stack.enter_context(alive(run))
+        return _fill(job, ownership, run)
+    except OSError:
+        ownership.check()  # a later start may have removed the folder; that the run is lost says more
+        raise
+
+
+def _fill(job: TrainJob, ownership: RemoteOwnership, run: Path) -> _Begun:
+    """Bring what this start goes on from to ``run``, and to S3 what is newer here."""
+    storage = ownership.storage
+    generation = max((step.generation for step in remote_steps(storage) if step.committed), default=0)
+    left = leftovers(run.parent, ownership.owner, generation)
+    step, there, ahead = _fetch_newest(storage, run, left)
     versions = _pull(storage, run)
-    ahead = sorted(found for found in local if found > (-1 if step is None else step))
     for found in ahead:
-        adopt(local[found], run)
+        adopt(ahead[found], run)
     _mend_best(run, max(ahead, default=step), there)
     keep_last = job.recipe.training.keep_last
     copier = Copier(ownership=ownership, run=run, keep_last=keep_last, versions=versions, there=there)
     for found in ahead:
-        note(f"step {found} was committed on this machine by the start before, and not copied yet: it is copied now")
+        note(f"step {found} was committed on this machine by an earlier start, and not copied yet: it is copied now")
         copier.copy(found)
         step = found
     return _Begun(copier=copier, step=step, folder=None if step is None else copier.folder_of(step))
@@ -149,19 +169,24 @@ def _require_ours(storage: Storage) -> None:
         )
 
 
-def _fetch_newest(storage: Storage, run: Path, local: dict[int, Path]) -> tuple[int | None, dict[int, str]]:
-    """Bring the newest sound checkpoint to ``run``, unless a newer one is in ``local``.
+def _fetch_newest(
+    storage: Storage, run: Path, left: Sequence[dict[int, Path]]
+) -> tuple[int | None, dict[int, str], dict[int, Path]]:
+    """Bring the newest sound checkpoint to ``run``, unless a newer one is among ``left``.
 
-    Returns its step, and step -> folder of it and all older ones in S3.
+    Returns its step, step -> folder of it and all older ones in S3, and step -> folder of those of ``left`` to go on
+    with instead, in their order.
     """
     for look in range(1, LOOKS + 1):
         steps, skipped = [step for step in remote_steps(storage) if step.committed], list[str]()
         for place, found in enumerate(steps):
-            there = {step.step: step.folder for step in reversed(steps[place:])}
-            newer_here = max(local, default=-1) > found.step
+            # A higher step of an earlier trainer is another way that was left: this run's own is still to be made
+            past = [step for step in steps[place:] if step.step <= found.step]
+            there = {step.step: step.folder for step in reversed(past)}
+            ahead = later_than(found.step, left)
             try:
-                at_hand = local.get(found.step)
-                fault = None if newer_here else _fetch(storage, run, found.step, found.folder, at_hand)
+                at_hand = [steps[found.step] for steps in left if found.step in steps]
+                fault = None if ahead else _fetch(storage, run, found.step, found.folder, at_hand)
             except NotFound as error:
                 if look < LOOKS:
                     break  # a predecessor on its way out may have removed it for a newer one
@@ -169,25 +194,26 @@ def _fetch_newest(storage: Storage, run: Path, local: dict[int, Path]) -> tuple[
             if fault is None:
                 for text in skipped:
                     note(f"passed over {text}")
-                return None if newer_here else found.step, there
+                return None if ahead else found.step, there, ahead
             skipped.append(f"{found.folder}: {fault}")
         else:
             break
-    if skipped and not local:
+    ahead = later_than(None, left)
+    if skipped and not ahead:
         raise CheckpointError(
             f"{storage.place}: none of its checkpoints can be resumed ({'; '.join(skipped)}); bring one back from a "
             "copy, or start anew in another --output"
         )
-    return None, {}
+    return None, {}, ahead
 
 
-def _fetch(storage: Storage, run: Path, step: int, folder: str, at_hand: Path | None = None) -> str | None:
+def _fetch(storage: Storage, run: Path, step: int, folder: str, at_hand: Sequence[Path] = ()) -> str | None:
     """Bring a checkpoint to ``run``; returns what is wrong with it. Raises NotFound when a file of it is gone."""
     target = step_in(run, step)
     try:
         content, manifest = read_remote_manifest(storage, folder)
-        if at_hand is not None and (at_hand / MANIFEST).read_bytes() == content:
-            link(at_hand, target)
+        for same in [path for path in at_hand if (path / MANIFEST).read_bytes() == content][:1]:
+            link(same, target)
         fetch_files(storage, folder, manifest.files, target)
         write_bytes(target / MANIFEST, content)
         fault = fault_of(target)

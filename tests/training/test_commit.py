@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from abet.checkpoint import Best, read_best, step_folder, step_folders
+from abet.checkpoint import Best, read_best, resolve, step_folder, step_folders
 from abet.errors import AbetError, CheckpointError
 from abet.files import sha256_of
 from abet.run import step_name
@@ -303,3 +303,40 @@ def test_a_step_that_is_being_copied_elsewhere_is_not_removed(before: Path, tmp_
     run = shutil.copytree(before, tmp_path / "run")
     commit(Ownership.take(run), NEW, keep_last=1, in_use=20)
     assert steps(run) == [40, 20]
+
+
+def test_a_step_of_a_way_that_was_left_is_written_anew(before: Path, tmp_path: Path) -> None:
+    """An earlier trainer came further than the one after it, from which the run goes on."""
+    run = copied_from_s3(before, tmp_path / "run", step_10=1, step_20=2, step_30=1)
+    (run / "checkpoints" / "best.json").unlink()
+    folder = commit(take_over(run, OLD[20]), OLD[30], keep_last=2)
+    assert folder.name == "step-00000030-g0004"
+    assert sorted(path.name for path in folder.parent.glob("step-*-g*")) == [
+        "step-00000010-g0001",
+        "step-00000020-g0002",
+        "step-00000030-g0004",
+    ]
+    assert newest(run) == (folder, [])
+    assert resolve(run) == step_folder(run, 10)  # the best
+    (run / "checkpoints" / "best.json").unlink()
+    assert resolve(run) == folder
+
+
+def test_latest_and_best_follow_the_run_and_not_the_way_that_was_left(before: Path, tmp_path: Path) -> None:
+    run = copied_from_s3(before, tmp_path / "run", step_10=1, step_20=2, step_30=1)
+    (run / "checkpoints" / "best.json").write_text('{"step": 30, "miou": 0.99}')
+    folder = commit(take_over(run, OLD[20]), state_at(25, best=None), keep_last=2)
+    latest = json.loads((run / "checkpoints" / "latest.json").read_text())
+    assert latest == {"step": 25, "manifest_sha256": sha256_of(folder / "manifest.json")}
+    assert read_best(run) is None
+    assert resolve(run) == folder
+
+
+def test_a_damaged_step_of_a_copy_from_s3_is_replaced_under_the_trainer_s_own_generation(
+    before: Path, tmp_path: Path
+) -> None:
+    run = copied_from_s3(before, tmp_path / "run", step_10=1, step_20=2, step_30=2)
+    (step_folder(run, 30) / "state.pt").write_bytes(b"")
+    folder = commit(take_over(run, OLD[20]), OLD[30], keep_last=2)
+    assert [path.name for path in folder.parent.glob("step-00000030*")] == ["step-00000030-g0004"]
+    assert newest(run) == (folder, [])

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from abet.errors import CheckpointError
-from abet.training.ownership import LOCK, LostOwnership, Ownership
+from abet.places import S3Uri
+from abet.storage import ABSENT, StorageRefused, open_storage
+from abet.training.copying import Copier
+from abet.training.ownership import LOCK, LostOwnership, Owner, Ownership, RemoteOwnership
+from tests.s3_server import S3Server
+from tests.storage.test_s3 import UNMET, Scripted, scripted, storage_at
+
+__all__ = ["scripted"]  # a fixture
 
 
 def test_each_start_raises_the_generation_and_the_newest_wins(tmp_path: Path) -> None:
@@ -29,8 +36,8 @@ def test_each_start_raises_the_generation_and_the_newest_wins(tmp_path: Path) ->
 
 def test_the_owner_stands_in_a_file_of_the_run(tmp_path: Path) -> None:
     ownership = Ownership.take(tmp_path)
-    assert json.loads((tmp_path / "owner.json").read_text()) == ownership.owner.model_dump()
-    assert list(ownership.owner.model_dump()) == ["generation", "host", "pid", "started"]
+    assert json.loads((tmp_path / "owner.json").read_text()) == ownership.owner.model_dump(mode="json")
+    assert list(ownership.owner.model_dump()) == ["generation", "host", "pid", "started", "uncopied"]
 
 
 def test_a_loser_enters_no_exclusive_block(tmp_path: Path) -> None:
@@ -103,3 +110,43 @@ def test_the_generations_of_many_starts_at_once_differ(tmp_path: Path) -> None:
         else:
             with pytest.raises(CheckpointError):
                 ownership.check()
+
+
+# --- generations that an old copy of the file does not know of
+
+
+def test_a_generation_is_never_given_twice_though_the_file_is_an_old_copy(tmp_path: Path) -> None:
+    Ownership.take(tmp_path)
+    (tmp_path / "checkpoints" / "step-00000010-g0005").mkdir(parents=True)
+    assert Ownership.take(tmp_path).owner.generation == 6
+
+
+def test_the_same_holds_of_a_run_in_s3(s3: S3Server) -> None:
+    storage = open_storage(S3Uri(s3.bucket(), "run"), s3.settings)
+    RemoteOwnership.take(storage)
+    storage.write("checkpoints/step-00000010-g0005/manifest.json", b"", expect=ABSENT)
+    owner = RemoteOwnership.take(storage).owner
+    assert (owner.generation, owner.uncopied) == (6, ())
+
+
+def test_the_owner_names_the_trainers_since_which_the_run_in_s3_has_gained_nothing(s3: S3Server) -> None:
+    storage = open_storage(S3Uri(s3.bucket(), "run"), s3.settings)
+    first, second = (RemoteOwnership.take(storage).owner for _ in range(2))
+    assert (first.uncopied, second.uncopied) == ((), (first.name,))
+    storage.write("checkpoints/step-00000010-g0002/model.safetensors", b"", expect=ABSENT)
+    third = RemoteOwnership.take(storage).owner
+    assert third.uncopied == (first.name, second.name)
+    storage.write("checkpoints/step-00000010-g0002/manifest.json", b"", expect=ABSENT)
+    assert RemoteOwnership.take(storage).owner.uncopied == (second.name, third.name)
+
+
+def test_a_server_that_refuses_every_condition_is_said_to_do_so(scripted: Scripted, tmp_path: Path) -> None:
+    storage, scripted.puts = storage_at(scripted), [UNMET] * 100
+    with pytest.raises(StorageRefused, match=r"owner\.json.*does not honour.*`abet doctor`"):
+        RemoteOwnership.take(storage)
+    (tmp_path / "config.yaml").write_text("a: 1")
+    copier = Copier(
+        ownership=RemoteOwnership(storage, Owner.after(0)), run=tmp_path, keep_last=1, versions={}, there={}
+    )
+    with pytest.raises(StorageRefused, match=r"config\.yaml.*does not honour.*`abet doctor`"):
+        copier.describe()

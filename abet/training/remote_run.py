@@ -69,8 +69,7 @@ def opened_run(job: TrainJob) -> Iterator[TrainJob]:
         barrier(job.topology)
     if job.topology.local_rank == 0:  # all of it is in S3, so this fails no run
         shutil.rmtree(opened.run, ignore_errors=True)
-        with suppress(OSError):
-            remove_older(opened.run.parent, owner, job.recipe.training.steps)
+        remove_older(opened.run.parent, owner, job.recipe.training.steps)
 
 
 def _open(job: TrainJob, uri: S3Uri, stack: ExitStack) -> tuple[TrainJob, Owner]:

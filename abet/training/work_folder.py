@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -67,10 +67,11 @@ def remove_older(root: Path, owner: Owner, step: int | None) -> None:
     reached = -1 if step is None else step
     for run in root.iterdir():
         match = NAME.fullmatch(run.name)
-        if match is None or int(match[1]) >= owner.generation or max(step_folders(run), default=-1) > reached:
+        if match is None or int(match[1]) >= owner.generation:
             continue
-        if not _is_alive(run):
-            shutil.rmtree(run, ignore_errors=True)
+        with suppress(OSError):  # another process of this start removes them, too
+            if max(step_folders(run), default=-1) <= reached and not _is_alive(run):
+                shutil.rmtree(run, ignore_errors=True)
 
 
 def _is_alive(run: Path) -> bool:

@@ -83,6 +83,62 @@ def test_what_an_older_start_left_on_a_machine_is_never_used(remote: Remote, fin
     assert not left.exists()
 
 
+def test_a_checkpoint_that_was_not_copied_survives_starts_that_die_before_they_go_on_from_it(
+    remote: Remote, finished: Path, events: list[str]
+) -> None:
+    """Killed right after the run became theirs, and right before they copied what was left."""
+    first = (0, number_of(events, "upload", after=2))
+    remote.train("rehearsal", kill=first)
+    rehearsed: list[str] = remote.train("rehearsal")["events"]
+    taken = [number for number, event in enumerate(rehearsed) if event == "write"][1] + 1  # after the trial of keys
+    remote.train("run", kill=first)
+    for generation, number in enumerate((taken, rehearsed.index("upload")), start=2):
+        killed = remote.train("run", kill=(0, number))
+        assert killed["codes"] == [-9], killed["log"]
+        assert json.loads(remote.storage("run").read("owner.json")[0])["generation"] == generation
+    assert [step for step in remote_steps(remote.storage("run")) if step.committed] == []
+    resumed = remote.train("run")
+    assert resumed["codes"] == [0], resumed["log"]
+    assert first_step(resumed) == 2
+    assert remote.final_state("run") == final_state(finished)
+    remote.require_sound("run")
+    assert remote.work_folders("run") == []
+
+
+def test_the_last_step_is_copied_though_an_earlier_trainer_left_one_of_its_number(
+    remote: Remote, finished: Path
+) -> None:
+    """The first came to the end, damaged; the second went on from before it and was stopped; so the third starts."""
+    remote.train("run")
+    newest = remote_steps(remote.storage("run"))[0]
+    remote.storage("run").write(f"{newest.folder}/optimizer.safetensors", b"half", expect=None)
+    there = elsewhere(remote)
+    stopped = there.train("run", mishap=("SIGTERM", 5))
+    assert stopped["codes"] == [143], stopped["log"]
+    assert [(step.generation, step.step) for step in remote_steps(remote.storage("run"))][:2] == [(2, 5), (1, 6)]
+    ended = there.train("run")
+    assert ended["codes"] == [0], ended["log"]
+    newest = remote_steps(remote.storage("run"))[0]
+    assert (newest.generation, newest.step) == (3, 6)
+    assert remote.final_state("run") == final_state(finished)
+    remote.require_sound("run")
+
+
+@pytest.mark.faults
+def test_of_two_processes_rank_0_is_killed_within_an_upload(remote: Remote) -> None:
+    more = ("--set", "batch.batch_per_gpu=2")
+    undisturbed = remote.train("undisturbed", *more, processes=2)
+    assert undisturbed["codes"] == [0, 0], undisturbed["log"]
+    number = number_of(undisturbed["events"], "upload", after=2) + 1
+    killed = remote.train("run", *more, processes=2, kill=(0, number))
+    assert killed["codes"] == [-9, 1], killed["log"]
+    resumed = remote.train("run", *more, processes=2)
+    assert resumed["codes"] == [0, 0], resumed["log"]
+    assert first_step(resumed) == 2
+    assert remote.final_state("run") == remote.final_state("undisturbed")
+    remote.require_sound("run")
+
+
 def kill_and_resume(remote: Remote, name: str, kill: int, same_node: bool) -> tuple[dict[str, Any], int, float]:
     """What the run ended in, the steps that were done twice, and how long the second start took."""
     killed = remote.train(name, kill=(0, kill))
@@ -218,6 +274,16 @@ def test_a_server_that_stays_away_ends_the_run_whose_state_is_safe_here(remote: 
     assert first_step(resumed) == steps_done(result["events"])
     assert remote.final_state("run") == final_state(finished)
     remote.require_sound("run")
+
+
+def test_a_trainer_that_lost_its_folder_says_so_though_s3_does_not_answer(remote: Remote) -> None:
+    """Code 3, which no scheduler tries again, and not 1."""
+    impatient = replace(remote, patience_seconds=0)
+    env = {"S3_PID_FILE": str(remote.server.state / "pid")}
+    result = impatient.train("run", mishap=("take over here, and kill S3", 1), env=env)
+    remote.server.start()
+    assert result["codes"] == [3], result["log"]
+    assert "a later trainer took over" in result["log"]
 
 
 def test_a_damaged_step_in_s3_is_passed_over_and_replaced(remote: Remote, finished: Path) -> None:

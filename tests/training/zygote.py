@@ -106,6 +106,10 @@ def happen(what: str, run: Place) -> None:
         RemoteOwnership.take(open_storage(run, load_site().s3)) if isinstance(run, S3Uri) else Ownership.take(run)
     elif what == "another trainer":
         subprocess.run([sys.executable, "-m", "abet", *sys.argv[1:]], check=True)
+    elif what == "take over here, and kill S3":
+        (here,) = (load_site().scratch_folder / "runs").glob("*/g*")
+        Ownership.take(here)
+        os.kill(int(Path(os.environ["S3_PID_FILE"]).read_text()), signal.SIGKILL)
     elif what == "kill S3":
         kill_within_upload(int(Path(os.environ["S3_PID_FILE"]).read_text()))
     elif what == "kill loader":

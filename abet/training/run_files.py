@@ -1,6 +1,7 @@
 """``config.yaml`` and ``run.json`` of a training run: what it is, and every start with why it began where it did."""
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,23 @@ from abet.run import CONFIG, PROVENANCE, provenance
 from abet.training.job import TrainJob
 
 
-def describe_start(job: TrainJob, *, generation: int, step: int, resumed: bool, notes: list[str]) -> None:
+def describe_start(
+    job: TrainJob, *, generation: int, step: int, resumed: bool, weights: Mapping[str, str] | None, notes: list[str]
+) -> None:
     """Write the complete configuration, and add this start to the run's history.
 
-    The snapshot stays the one that the run began with: a resume reads none.
+    The snapshot stays the one that the run began with: a resume reads none. ``weights`` are those that it meant,
+    {"uri", "sha256"}.
     """
     config = {
         "recipe": job.name,
         **job.recipe.model_dump(mode="json"),
         "data_root": _absolute(job.data_root),
-        "snapshot": _first_snapshot(job) if resumed else _absolute(job.snapshot),
+        **(
+            _first_snapshot(job)
+            if resumed
+            else {"snapshot": _absolute(job.snapshot), "snapshot_weights": None if weights is None else dict(weights)}
+        ),
     }
     write_bytes(job.run / CONFIG, yaml.safe_dump(config, sort_keys=False).encode())
     start = {
@@ -36,6 +44,7 @@ def describe_start(job: TrainJob, *, generation: int, step: int, resumed: bool, 
         "device": str(job.topology.device),
         "precision": str(job.arithmetic.dtype).removeprefix("torch."),
         "first_step": step,
+        **({"snapshot_weights": dict(weights)} if weights is not None else {}),
         "notes": notes,
     }
     write_json(job.run / PROVENANCE, {"starts": [*_earlier_starts(job), start]})
@@ -45,11 +54,12 @@ def _absolute(place: Place | None) -> str | None:
     return place.resolve().as_posix() if isinstance(place, Path) else None if place is None else str(place)
 
 
-def _first_snapshot(job: TrainJob) -> Any:
+def _first_snapshot(job: TrainJob) -> dict[str, Any]:
     try:
-        return yaml.safe_load((job.run / CONFIG).read_text(encoding="utf-8"))["snapshot"]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):  # gone or damaged
-        return None
+        config = yaml.safe_load((job.run / CONFIG).read_text(encoding="utf-8"))
+        return {name: config.get(name) for name in ("snapshot", "snapshot_weights")}
+    except (OSError, ValueError, yaml.YAMLError, AttributeError):  # gone or damaged
+        return {"snapshot": None, "snapshot_weights": None}
 
 
 def _earlier_starts(job: TrainJob) -> list[Any]:

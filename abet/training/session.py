@@ -15,8 +15,8 @@ from abet.losses import cross_entropy_sum
 from abet.models.build import build_model
 from abet.models.sync_norm import synchronise
 from abet.optim import make_sgd
+from abet.places import S3Uri
 from abet.progress import note
-from abet.remote import local_checkpoint
 from abet.run import CHECKPOINTS, require_trainable
 from abet.training.commit import commit, discard_partial, require_newest, resumed_best, take_over
 from abet.training.identity import Identity, require_resumable
@@ -24,6 +24,7 @@ from abet.training.job import TrainJob
 from abet.training.ownership import Ownership
 from abet.training.run_files import describe_start
 from abet.training.snapshot import load_snapshot
+from abet.training.start_weights import StartWeights, choose_start_weights
 from abet.training.state import TrainState, capture, read_state, restore
 from abet.training.tracking import validated
 
@@ -107,20 +108,26 @@ def open_session(job: TrainJob) -> Session:
     """
     state = _resumed_state(job)
     session = _build(job)
+    weights = None
     if state is not None:
         notes = _resume(session, job, state)
     elif job.snapshot is not None:
-        reinitialise = job.recipe.training.reinitialise_classifier
-        snapshot = local_checkpoint(job.snapshot, job.site)
-        notes = [f"{job.snapshot} is read from {snapshot}"] if snapshot != job.snapshot else []
-        notes += load_snapshot(session.model, snapshot, config=job.recipe.model, reinitialise_classifier=reinitialise)
+        weights = choose_start_weights(job.snapshot, job.site, job.topology)
+        notes = _start_from(session, job, weights)
     else:
         notes = ["start weights: none, all layers are drawn anew"]
     if job.topology.rank == 0:
         session.ownership = take_over(job.run, state)
         notes += [f"removed what a killed trainer left: {name}" for name in discard_partial(session.ownership)]
         owner = session.ownership.owner if job.copier is None else job.copier.ownership.owner
-        describe_start(job, generation=owner.generation, step=session.step, resumed=state is not None, notes=notes)
+        describe_start(
+            job,
+            generation=owner.generation,
+            step=session.step,
+            resumed=state is not None,
+            weights=None if weights is None else weights.record,
+            notes=notes,
+        )
         if job.copier is not None:
             job.copier.describe()
         for text in notes:
@@ -128,6 +135,14 @@ def open_session(job: TrainJob) -> Session:
         record_progress(session.step)
     session.network = _connect(session.model, job)
     return session
+
+
+def _start_from(session: Session, job: TrainJob, weights: StartWeights) -> list[str]:
+    """Give ``session`` the weights of a snapshot; returns what the log should say of it."""
+    notes = [f"{job.snapshot} is {weights.uri}, read from {weights.path}"] if isinstance(job.snapshot, S3Uri) else []
+    reinitialise = job.recipe.training.reinitialise_classifier
+    notes += load_snapshot(session.model, weights.path, config=job.recipe.model, reinitialise_classifier=reinitialise)
+    return notes
 
 
 def _resume(session: Session, job: TrainJob, state: TrainState) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from abet.places import S3Uri
-from abet.remote import remote_steps
+from abet.remote import read_remote_manifest, remote_steps
 from abet.storage import open_storage
 from tests.conftest import Cli
 from tests.training.conftest import final_state, refused
@@ -99,6 +99,13 @@ def test_start_weights_come_from_a_run_in_s3(remote: Remote) -> None:
     assert "start weights: " in result["log"]
     config = yaml.safe_load(remote.storage("next").read("config.yaml")[0])
     assert config["snapshot"] == str(remote.uri("run"))
+    (start,) = json.loads(remote.storage("next").read("run.json")[0])["starts"]
+    (step,) = (step for step in remote_steps(remote.storage("run")) if step.step == 3)
+    weights = read_remote_manifest(remote.storage("run"), step.folder)[1].sha256
+    chosen = {"uri": str(remote.uri("run") / step.folder), "sha256": weights}
+    assert config["snapshot_weights"] == start["snapshot_weights"] == chosen
+    remote.train("next", "--snapshot", remote.uri("run"), "--set", "training.steps=1")  # a resume reads none
+    assert yaml.safe_load(remote.storage("next").read("config.yaml")[0])["snapshot_weights"] == chosen
 
 
 def test_data_and_run_may_both_be_in_s3(remote: Remote, finished: Path) -> None:

@@ -12,6 +12,7 @@ statistics are tensors on the CPU through gloo, so that no agreement ever waits 
 import inspect
 import json
 import os
+import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,7 @@ from abet.exits import LostPeerError
 COLLECTIVE_TIMEOUT: Final = timedelta(minutes=10)
 """How long processes wait for each other: rank 0 may write gigabytes meanwhile. One that died is noticed at once."""
 WAIT_SECONDS: Final = 1.0
-"""How often the processes look whether rank 0 is done with what it does alone."""
+"""How often the processes look whether those that work apart are done."""
 VARIABLES: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """torchrun's environment."""
 
@@ -189,31 +190,66 @@ def from_rank_0(topology: Topology, value: Any) -> Any:
     return json.loads(content)
 
 
-def rank_0_alone(topology: Topology, work: Callable[[], None]) -> None:
-    """Let rank 0 do ``work`` while the others wait, however long it takes: no exchange runs into its timeout.
+def from_all_ranks(topology: Topology, value: Any) -> list[Any]:
+    """Every process's ``value``, by rank, in every process. Anything that JSON holds."""
+    content = json.dumps(value).encode()
+    if topology.processes == 1:
+        return [json.loads(content)]
+    lengths = [0] * topology.processes
+    lengths[topology.rank] = len(content)
+    lengths = sum_over_ranks(topology, lengths)
+    mine = torch.frombuffer(bytearray(content.ljust(max(lengths))), dtype=torch.uint8)
+    everyone = [torch.empty_like(mine) for _ in lengths]
+    dist.all_gather(everyone, mine)
+    return [json.loads(each.numpy().tobytes()) for each in everyone]
 
-    The work is done in a thread, so that rank 0, too, notices when another process has ended.
+
+def rank_0_alone(topology: Topology, work: Callable[[], None]) -> None:
+    """Let rank 0 do ``work`` while the others wait; see `work_apart`."""
+    work_apart(topology, work if topology.rank == 0 else None)
+
+
+def work_apart(topology: Topology, work: Callable[[], None] | None) -> None:
+    """Let each process do its own ``work``, or none, however long it takes: no exchange runs into its timeout.
+
+    The work is done in a thread, so that whoever works, too, notices when another process has ended. The first failure
+    ends it for all, also for those that still work.
+
+    Raises:
+        LostPeerError: the work of another process failed; says where, and with which words.
     """
     if topology.processes == 1:
-        work()
+        if work is not None:
+            work()
         return
     errors: list[BaseException] = []
 
-    def guarded() -> None:
+    def guarded(work: Callable[[], None]) -> None:
         try:
             work()
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=guarded, name="abet-rank-0", daemon=True)
-    if topology.rank == 0:
+    thread = threading.Thread(target=guarded, args=(work,), name="abet-apart", daemon=True) if work else None
+    if thread is not None:
         thread.start()
-        thread.join(WAIT_SECONDS)
-    while any_rank(topology, thread.is_alive()):
-        if topology.rank == 0:
+    while True:
+        if thread is not None:
             thread.join(WAIT_SECONDS)
-    for error in errors:
-        raise error
+        at_work = thread is not None and thread.is_alive()  # asked first: who is done then has said all
+        error = errors[0] if errors else None
+        working, failed = sum_over_ranks(topology, [int(at_work), int(error is not None)])
+        if failed:
+            raise _first_failure(topology, error)
+        if not working:
+            return
+
+
+def _first_failure(topology: Topology, error: BaseException | None) -> BaseException:
+    """What to raise here when the work of some process failed: its own error, or the words of the lowest rank's."""
+    told = from_all_ranks(topology, None if error is None else f"{socket.gethostname()}: {error}")
+    rank, words = next((rank, words) for rank, words in enumerate(told) if words is not None)
+    return error or LostPeerError(f"rank {rank} on {words}")
 
 
 def wrap(model: nn.Module, topology: Topology) -> nn.Module:

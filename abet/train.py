@@ -15,7 +15,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from abet.data.loader import Batch, TrainingBatches
-from abet.distributed import copy_buffers, process_group, step_agreement, sum_on_device
+from abet.distributed import barrier, copy_buffers, step_agreement, sum_on_device
 from abet.losses import count_valid, cross_entropy_sum
 from abet.memory import readable_memory_errors
 from abet.models.inputs import normalise
@@ -30,7 +30,7 @@ from abet.training.validation import validate
 
 
 def train(job: TrainJob) -> Session:
-    """Train to the last step, commit, and return where the run stands.
+    """Train to the last step, commit, and return where the run stands. The processes have met (`process_group`).
 
     Raises:
         Stopped: a signal asked for it; the state is saved.
@@ -41,13 +41,10 @@ def train(job: TrainJob) -> Session:
         StorageRefused: the run is to be kept in S3, which does not let us; nothing was trained.
         CopyFailed: S3 did not answer for minutes; what was committed is safe on this machine.
     """
-    with (
-        stop_on_signals() as stop,
-        process_group(job.topology),
-        _readable_memory_errors(job),
-        opened_run(job) as opened,
-    ):
-        return _train(opened, open_session(opened), stop)
+    with stop_on_signals() as stop, _readable_memory_errors(job), opened_run(job) as opened:
+        session = _train(opened, open_session(opened), stop)
+        barrier(job.topology)  # here, where a signal is only noted: the run is complete
+    return session
 
 
 def _train(job: TrainJob, session: Session, stop: StopRequest) -> Session:

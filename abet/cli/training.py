@@ -10,6 +10,7 @@ from abet.places import Place, S3Uri, parse_place
 
 if TYPE_CHECKING:
     from abet.config import Recipe
+    from abet.training.job import TrainJob
     from abet.training.session import Session
 
 
@@ -67,27 +68,41 @@ def train(
     if isinstance(place, Path):
         require_output(place, kind="folder")
     use_threads(threads)
-    from abet.distributed import discover
+    from abet.distributed import discover, process_group, work_apart
     from abet.train import train as run_training
-    from abet.training.job import plan_job
+    from abet.training.data import require_same_data, stage_on_each_node
+    from abet.training.job import plan_job, require_trainable
     from abet.training.target import require_target
 
     topology = discover(device)
-    if isinstance(place, S3Uri) and topology.rank == 0:  # before data are fetched, and a network is made
-        require_output(place, kind="folder", s3=site.s3)
-    job = plan_job(
-        name=recipe,
-        recipe=settings,
-        data_root=root,
-        output=place,
-        topology=topology,
-        site=site,
-        snapshot=place_of(snapshot),
-        resume=resume,
-        allow_topology_change=allow_topology_change,
-        skip_corrupt=skip_corrupt,
-    )
-    session = run_training(job)
+    require_trainable(settings, topology)
+    planned: list[TrainJob] = []
+    with process_group(topology):
+        remote = isinstance(place, S3Uri) and topology.rank == 0
+        work_apart(topology, (lambda: require_output(place, kind="folder", s3=site.s3)) if remote else None)
+        folder = stage_on_each_node(root, site, topology, what=settings.data.dataset)
+
+        def plan() -> None:
+            planned.append(
+                plan_job(
+                    name=recipe,
+                    recipe=settings,
+                    data_root=root,
+                    root=folder,
+                    output=place,
+                    topology=topology,
+                    site=site,
+                    snapshot=place_of(snapshot),
+                    resume=resume,
+                    allow_topology_change=allow_topology_change,
+                    skip_corrupt=skip_corrupt,
+                )
+            )
+
+        work_apart(topology, plan)  # what is wrong on one node alone ends all with its words
+        (job,) = planned
+        require_same_data(topology, job.train, job.validation)
+        session = run_training(job)
     below = require_target(session.best, settings.training.target_miou, allow_below=allow_below_target)
     if topology.rank == 0:
         _say_what_is_done(settings, place, session, below)

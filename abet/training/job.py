@@ -13,7 +13,6 @@ from abet.distributed import Topology
 from abet.errors import UsageError, unknown_name
 from abet.places import Place, S3Uri
 from abet.site import SiteConfig
-from abet.staging import stage
 from abet.training.copying import Copier
 from abet.training.identity import Identity
 from abet.training.precision import Arithmetic, choose_arithmetic
@@ -60,11 +59,25 @@ class TrainJob:
         )
 
 
+def require_trainable(recipe: Recipe, topology: Topology) -> tuple[BatchPlan, Arithmetic]:
+    """What can be told before the processes meet and data are fetched.
+
+    Raises:
+        UsageError: batch sizes that do not add up, no training set, a precision that is not here.
+    """
+    plan = plan_batches(recipe.batch, topology.processes, recipe.training.sync_batch_norm)
+    arithmetic = choose_arithmetic(recipe.training.precision, topology.device)
+    if recipe.data.dataset not in TRAINING_SETS:
+        raise unknown_name(kind="training set (data.dataset)", name=recipe.data.dataset, choices=TRAINING_SETS)
+    return plan, arithmetic
+
+
 def plan_job(
     *,
     name: str,
     recipe: Recipe,
     data_root: Place,
+    root: Path,
     output: Place,
     topology: Topology,
     site: SiteConfig,
@@ -73,19 +86,15 @@ def plan_job(
     allow_topology_change: bool = False,
     skip_corrupt: bool = False,
 ) -> TrainJob:
-    """Open the data and check that recipe, data and processes fit together; reads a few labels.
+    """Open the data and check that recipe, data and processes fit together; reads a few labels and writes nothing.
 
-    Nothing is written but the copy of data that lie in S3.
+    ``root`` is where what lies at ``data_root`` can be read here.
 
     Raises:
-        UsageError: batch sizes that do not add up, a data set with other classes, a precision that is not here.
+        UsageError: as `require_trainable`; a data set with other classes.
         DataError: data that are missing, incomplete, fewer than a batch, or without a valid pixel.
     """
-    plan = plan_batches(recipe.batch, topology.processes, recipe.training.sync_batch_norm)
-    arithmetic = choose_arithmetic(recipe.training.precision, topology.device)
-    if recipe.data.dataset not in TRAINING_SETS:
-        raise unknown_name(kind="training set (data.dataset)", name=recipe.data.dataset, choices=TRAINING_SETS)
-    root = stage(data_root, site, what=recipe.data.dataset)
+    plan, arithmetic = require_trainable(recipe, topology)
     train = open_dataset(recipe.data.dataset, root, recipe.data.train_split)
     validation = open_dataset(recipe.data.dataset, root, recipe.data.validation_split)
     _require_classes(recipe, train)

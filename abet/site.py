@@ -126,9 +126,14 @@ def load_site() -> SiteConfig:
             "checkpoint": None if site.checkpoint is None else _absolute(base, site.checkpoint),
             "weights": base / site.weights.expanduser(),
             "scratch": None if site.scratch is None else base / site.scratch.expanduser(),
+            "profile": _profile(base, site.profile),
             "jobs": base / site.jobs.expanduser(),
         }
     )
+
+
+def _profile(base: Path, name: str) -> str:
+    return str(base / Path(name).expanduser()) if name.endswith((".yaml", ".yml")) else name
 
 
 def _absolute(base: Path, place: Place) -> Place:

@@ -39,6 +39,19 @@ def test_paths_are_relative_to_the_file_that_is_found_above(tmp_path: Path, monk
     assert site.checkpoint == tmp_path / "weights" / "x"
 
 
+@pytest.mark.parametrize("path", ["profiles/mine.yaml", "~/mine.yml", "/etc/mine.yaml"])
+def test_a_profile_by_its_path_is_relative_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setenv("HOME", "/people/me")
+    write(tmp_path, f"profile: {path}\n")
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    assert load_site().profile == str(tmp_path / path.replace("~", "/people/me"))
+    write(tmp_path, "profile: gpu\n")
+    assert load_site().profile == "gpu"
+
+
 def test_the_environment_names_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.yaml").write_text("weights: w\n")
     monkeypatch.setenv("ABET_SITE", str(tmp_path / "mine.yaml"))

@@ -13,11 +13,12 @@ from abet.batching import plan_batches
 from abet.config import Recipe, load_recipe
 from abet.errors import UsageError, unknown_name
 from abet.names import OOD_NAMES
-from abet.places import Place, S3Uri
+from abet.places import Place
 from abet.promote import PRETRAINING_CLASSES, newest_promoted
 from abet.settings import parse
-from abet.site import SiteConfig, data_root, find_site_file
-from jobs.spec import SHARD, JobSpec
+from abet.site import SiteConfig, data_root
+from jobs.mounts import mounts_of
+from jobs.spec import SHARD, JobSpec, Mount, fitting_grace
 
 CPUS_PER_GPU: Final = 8
 MEMORY_GIB_PER_GPU: Final = 60
@@ -61,10 +62,10 @@ class Request:
 def training(recipe: str, request: Request, site: SiteConfig) -> JobSpec:
     """One training run. Raises UsageError where recipe, data, start weights or the number of GPUs cannot be meant."""
     settings = load_recipe(recipe, changes=request.changes)
-    short = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
+    short = short_name(recipe)
     output = request.output or run_named(request.run or short, site)
     root = data_root(site, settings.data.dataset, request.data_root)
-    gpus = request.gpus if request.gpus is not None else (0 if short.startswith("demo_") else GPUS_OF_RECIPE)
+    gpus = request.gpus if request.gpus is not None else (0 if trains_on_cpus(recipe) else GPUS_OF_RECIPE)
     processes = gpus or request.processes or 1
     nodes = request.nodes or 1
     plan_batches(settings.batch, processes * nodes, settings.training.sync_batch_norm)
@@ -90,7 +91,26 @@ def training(recipe: str, request: Request, site: SiteConfig) -> JobSpec:
         shared_memory_gib=max(1, 8 * gpus),
         artifacts=str(output),
         grace_seconds=300 if gpus else 60,
+        mounts=mounts_of(site, data=[root], inputs=[*_own_file(recipe), *_given(snapshot)], output=output),
     )
+
+
+def short_name(recipe: str) -> str:
+    """What a recipe is called: itself, or its file without the ending."""
+    return Path(recipe).stem if _own_file(recipe) else recipe
+
+
+def trains_on_cpus(recipe: str) -> bool:
+    """Whether a recipe, by its name or its path, is one of the small ones that need no GPU."""
+    return short_name(recipe).startswith("demo_")
+
+
+def _own_file(recipe: str) -> list[Path]:
+    return [Path(recipe)] if recipe.endswith((".yaml", ".yml")) else []
+
+
+def _given(place: Place | None) -> list[Place]:
+    return [] if place is None else [place]
 
 
 def run_named(name: str, site: SiteConfig) -> Place:
@@ -118,8 +138,7 @@ def evaluation(
 
     With one shard the evaluation merges by itself.
     """
-    if dataset not in OOD_NAMES:
-        raise unknown_name(kind="data set to evaluate", name=dataset, choices=OOD_NAMES)
+    require_evaluated(dataset)
     shards = request.shards or 1
     root = data_root(site, dataset, request.data_root)
     checkpoint = request.checkpoint or default_checkpoint(site)
@@ -138,17 +157,24 @@ def evaluation(
         time_limit_minutes=request.time_limit_minutes or 240,
         artifacts=str(run),
         grace_seconds=30,
+        mounts=mounts_of(site, data=[root], inputs=[checkpoint], output=run),
     )
     if shards == 1:
         return [one]
     sharded = (*command, "--shard", f"{SHARD}/{shards}", *request.options)
     array = one.model_copy(update={"command": sharded, "shards": tuple(missing)})
-    merge = _small(
-        request, name=f"merge-{slug}", kind="merge", command=("merge", str(run), "--dataset", dataset), run=run
-    )
+    # Shards that are there may be of another checkpoint: the merge compares
+    merging = ("merge", str(run), "--dataset", dataset, "--checkpoint", str(checkpoint))
+    merge = _small(request, name=f"merge-{slug}", kind="merge", command=merging, run=run, mounts=one.mounts)
     if not missing:
         return [merge]
     return [JobSpec.model_validate(array.model_dump()), merge.model_copy(update={"after": (array.name,)})]
+
+
+def require_evaluated(dataset: str) -> None:
+    """Raises UsageError for what is no OOD data set; names the nearest."""
+    if dataset not in OOD_NAMES:
+        raise unknown_name(kind="data set to evaluate", name=dataset, choices=OOD_NAMES)
 
 
 def default_checkpoint(site: SiteConfig) -> Place:
@@ -156,22 +182,23 @@ def default_checkpoint(site: SiteConfig) -> Place:
     return site.checkpoint or newest_promoted(site).checkpoint
 
 
-def report(runs: Sequence[Place], request: Request) -> JobSpec:
+def report(runs: Sequence[Place], request: Request, site: SiteConfig) -> JobSpec:
     """The page of one or more evaluated runs, written beside the first."""
     page = request.output or runs[0] / "report.html"
     command = ("report", *map(str, runs), "--output", str(page), *request.options)
-    return _small(request, name=request.name or "report", kind="report", command=command, run=runs[0])
+    mounts = mounts_of(site, inputs=runs, output=page)
+    return _small(request, name=request.name or "report", kind="report", command=command, run=runs[0], mounts=mounts)
 
 
 def pipeline(pretrain: str, finetune: str, request: Request, site: SiteConfig) -> list[JobSpec]:
     """Pre-training, fine-tuning, evaluation of both OOD sets and the report; each waits for what it needs.
 
     ``request.snapshot`` starts the pre-training; ``request.run`` names the folder below the artifacts that holds both
-    runs. ``request.shards`` of each evaluation.
+    runs. ``request.shards`` of each evaluation. Nodes, processes, CPUs, memory and time limit are for the trainings.
     """
     base = run_named(request.run or "pipeline", site)
     shared = replace(request, name=None, output=None, checkpoint=None, options=())
-    evaluate_gpus = 0 if shared.gpus == 0 or finetune.startswith("demo_") else 1
+    evaluate_gpus = 0 if shared.gpus == 0 or trains_on_cpus(finetune) else 1
     first = training(pretrain, replace(shared, output=base / "pretrain"), site)
     second = training(finetune, replace(shared, output=base / "finetune", snapshot=base / "pretrain"), site)
     if first.name == second.name:
@@ -179,16 +206,19 @@ def pipeline(pretrain: str, finetune: str, request: Request, site: SiteConfig) -
     second = second.model_copy(update={"after": (first.name,)})
     jobs, merges = [first, second], list[str]()
     for dataset in OOD_NAMES:
-        wanted = replace(
-            shared, checkpoint=base / "finetune", gpus=evaluate_gpus, nodes=None, processes=None, changes=()
-        )
         shards = request.shards or SHARDS
-        made = evaluation(
-            dataset, replace(wanted, shards=shards), site, run=base / "finetune", missing=range(1, shards + 1)
+        wanted = Request(
+            checkpoint=base / "finetune",
+            gpus=evaluate_gpus,
+            shards=shards,
+            retries=request.retries,
+            grace_seconds=request.grace_seconds,
+            secrets=request.secrets,
         )
+        made = evaluation(dataset, wanted, site, run=base / "finetune", missing=range(1, shards + 1))
         jobs += [made[0].model_copy(update={"after": (second.name,)}), *made[1:]]
         merges.append(made[-1].name)
-    page = report([base / "finetune"], shared)
+    page = report([base / "finetune"], shared, site)
     return [*jobs, page.model_copy(update={"after": tuple(merges)})]
 
 
@@ -198,7 +228,9 @@ def job_name(text: str) -> str:
     return name if name[:1].isalpha() else f"job-{name}".rstrip("-")
 
 
-def _small(request: Request, *, name: str, kind: str, command: tuple[str, ...], run: Place) -> JobSpec:
+def _small(
+    request: Request, *, name: str, kind: str, command: tuple[str, ...], run: Place, mounts: tuple[Mount, ...]
+) -> JobSpec:
     return _spec(
         request,
         name=name,
@@ -209,39 +241,14 @@ def _small(request: Request, *, name: str, kind: str, command: tuple[str, ...], 
         time_limit_minutes=60,
         artifacts=str(run),
         grace_seconds=30,
+        mounts=mounts,
     )
 
 
 def _spec(request: Request, **values: Any) -> JobSpec:
     values["secrets"] = request.secrets
-    values["mounts"] = _mounts(request, values.get("recipe"))
+    values["grace_seconds"] = fitting_grace(values["grace_seconds"], values["time_limit_minutes"])
     for key in ("retries", "grace_seconds"):
         if getattr(request, key) is not None:
             values[key] = getattr(request, key)
     return parse(JobSpec, values, source="job")
-
-
-def local_folders(site: SiteConfig) -> tuple[str, ...]:
-    """The folders of this machine that jobs read and write, the site file's among them: what a container must see."""
-    places = [*site.data.values(), site.artifacts, site.checkpoint, site.weights, site.jobs, site.scratch]
-    path = find_site_file()
-    places += [] if path is None else [path.absolute().parent]
-    return tuple(dict.fromkeys(str(place) for place in places if place is not None and not isinstance(place, S3Uri)))
-
-
-def made_folders(site: SiteConfig) -> tuple[str, ...]:
-    """Those that jobs may make."""
-    places = (site.artifacts, site.jobs, site.scratch)
-    return tuple(str(place) for place in places if place is not None and not isinstance(place, S3Uri))
-
-
-def _mounts(request: Request, recipe: str | None) -> list[dict[str, str]]:
-    """The folders of what was named on the command line: it may lie outside of the site's.
-
-    A container can be shown none whose name has ``:`` or ``,``.
-    """
-    given = [request.output, request.snapshot, request.checkpoint, request.data_root]
-    given += [Path(recipe)] if recipe and recipe.endswith((".yaml", ".yml")) else []
-    folders = [place if place.is_dir() else place.parent for place in given if isinstance(place, Path)]
-    names = [folder for folder in dict.fromkeys(map(str, folders)) if folder != "/" and not re.search("[:,]", folder)]
-    return [{"source": folder, "target": folder} for folder in names]

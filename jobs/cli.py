@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, Literal, NoReturn
 
@@ -13,12 +14,12 @@ from abet.config import recipe_names
 from abet.errors import AbetError, UsageError, unknown_name
 from abet.mirror import default_run
 from abet.names import OOD_NAMES
-from abet.places import Place, parse_place
+from abet.places import SCHEME, Place, parse_place
 from abet.site import SiteConfig, load_site
 from jobs import catalogue, watching
 from jobs.catalogue import NONE, Request
 from jobs.executors.local import LocalExecutor
-from jobs.profile import load_profile
+from jobs.profile import SlurmProfile, load_profile
 from jobs.records import find, records
 from jobs.spec import JobSpec
 from jobs.status import statuses
@@ -117,7 +118,7 @@ def submit(
         secrets=tuple(secret or ()),
         options=tuple(option or ()),
     )
-    specs = _specs(job, request, site, dataset=dataset, pretrain=pretrain, finetune=finetune, ask=not dry_run)
+    specs = _specs(job, request, site, dataset=dataset, pretrain=pretrain, finetune=finetune)
     if place == "local":
         local = LocalExecutor(site=site)
         if dry_run:
@@ -132,6 +133,7 @@ def submit(
         typer.echo(slurm.render(specs), nl=False)
         return
     _require_set(request.secrets)
+    require_keys(specs, slurm.profile)
     require_places(specs, site)
     for record in slurm.submit(specs):
         typer.echo(f"submitted {record.job.id} as SLURM job {record.job.number}; records and logs: {record.folder}")
@@ -172,7 +174,7 @@ def _place(text: str | None) -> Place | None:
 
 
 def _specs(
-    job: str, request: Request, site: SiteConfig, *, dataset: str | None, pretrain: str, finetune: str, ask: bool
+    job: str, request: Request, site: SiteConfig, *, dataset: str | None, pretrain: str, finetune: str
 ) -> list[JobSpec]:
     if job in recipe_names():
         return [catalogue.training(job, request, site)]
@@ -184,9 +186,9 @@ def _specs(
         )
         return catalogue.pipeline(first, second, request, site)
     if job == "evaluate":
-        return _evaluation(dataset, request, site, ask=ask)
+        return _evaluation(dataset, request, site)
     if job == "report":
-        return [catalogue.report([_run(request, site)], request)]
+        return [catalogue.report([_run(request, site)], request, site)]
     raise unknown_name(kind="job", name=job, choices=(*recipe_names(), *JOBS))
 
 
@@ -197,17 +199,36 @@ def _run(request: Request, site: SiteConfig) -> Place:
     return default_run(request.checkpoint or catalogue.default_checkpoint(site), site)
 
 
-def _evaluation(dataset: str | None, request: Request, site: SiteConfig, *, ask: bool) -> list[JobSpec]:
+def _evaluation(dataset: str | None, request: Request, site: SiteConfig) -> list[JobSpec]:
     from abet.shard_set import missing_shards
 
     if dataset is None:
         raise UsageError(f"evaluate needs --dataset (make: DATASET=): {' or '.join(OOD_NAMES)}")
+    catalogue.require_evaluated(dataset)
+    # Once: a promotion in between must not give the shards of one checkpoint to the run of another
+    request = replace(request, checkpoint=request.checkpoint or catalogue.default_checkpoint(site))
     run = request.output or _run(request, site)
     shards = request.shards or 1
-    missing = missing_shards(run, dataset, shards, site) if ask and shards > 1 else list(range(1, shards + 1))
+    missing = missing_shards(run, dataset, shards, site) if shards > 1 else [1]
     if len(missing) < shards:
         typer.echo(f"{shards - len(missing)} of {shards} shards are there and kept: {run}", err=True)
     return catalogue.evaluation(dataset, request, site, run=run, missing=missing)
+
+
+def require_keys(specs: Sequence[JobSpec], profile: SlurmProfile) -> None:
+    """Raises UsageError where the keys of S3 that are used here would not reach the job."""
+    # boto3 looks at these first, whatever else there is
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    if not os.environ.get(keys[0]):
+        return
+    for spec in specs:
+        missing = [name for name in keys if os.environ.get(name) and name not in (*profile.environment, *spec.secrets)]
+        if missing and (spec.artifacts or "").startswith(SCHEME):
+            raise UsageError(
+                f"{spec.name} writes to {spec.artifacts} with keys from your environment; jobs get of it only what is "
+                f"named: add {' '.join(f'--secret {name}' for name in missing)} (make: SECRET='{' '.join(missing)}'), "
+                "or keep the keys in ~/.aws/credentials and unset those variables"
+            )
 
 
 def require_places(specs: Sequence[JobSpec], site: SiteConfig) -> None:

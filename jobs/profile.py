@@ -20,19 +20,43 @@ ENVIRONMENT: Final = (
     *("HOME", "PATH", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME"),
     *("ABET_JOBS", "ABET_ROOT", "ABET_SCRATCH", "ABET_SITE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
     *("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"),
-    *("AWS_CA_BUNDLE", "AWS_EC2_METADATA_DISABLED"),
+    *("AWS_CA_BUNDLE", "AWS_EC2_METADATA_DISABLED", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+    *("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"),
 )
 """What every job gets of the submitter's environment, where set: nothing in it is a secret."""
-
-
-OURS: Final = frozenset(
-    (
-        *("job-name", "nodes", "ntasks-per-node", "signal", "requeue", "open-mode", "kill-on-invalid-dep", "export"),
-        *("array", "dependency", "output", "error", "chdir", "partition", "account", "qos", "constraint", "wckey"),
-        *("exclusive", "gres", "gpus-per-node"),
-    )
+PATH_VARIABLES: Final = (
+    *("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+    *("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
 )
-"""Options of sbatch that `extra` may not change: the job would no longer be what `jobs` believes."""
+"""Those among them that name files: a container must see what they name."""
+
+_OF_THE_JOB: Final = "is set by abet from the job; leave it out"
+_IN_THE_PROFILE: Final = "is set by abet from the rest of the profile: write `{}:` there"
+OURS: Final = {
+    r"job-name": "is set by abet: --name of `jobs submit`",
+    r"nodes|nodefile": "is set by abet: --nodes of `jobs submit`",
+    r"time": "is set by abet: --time-limit-minutes of `jobs submit`",
+    r"mem|mem-.*": "is set by abet: --memory-gib of `jobs submit`; `memory: false` in the profile asks for none",
+    r"cpus-per-.*|mincpus": "is set by abet: --cpus of `jobs submit`",
+    r"gpus|gpus-.*|cores-per-gpu|gres|tres-per-.*": "is set by abet: --gpus of `jobs submit`; `gpus:` in the profile "
+    "says how they are asked for",
+    r"signal": "is set by abet: --grace-seconds of `jobs submit`",
+    r"export|export-file|get-user-env": "is set by abet: --secret of `jobs submit`, `environment:` in the profile",
+    r"dependency|kill-on-invalid-dep|array": "is set by abet: pipelines and shards are tied together by themselves",
+    r"requeue|no-requeue|no-kill": "is set by abet, which starts a job again itself: --retries of `jobs submit`",
+    r"output|error|open-mode": "is set by abet, which finds a job's logs again: `jobs:` in the site file",
+    r"ntasks|ntasks-.*|tasks-per-node|chdir|input": _OF_THE_JOB,
+    r"parsable|quiet|wait|test-only|wrap|clusters|hold|help|usage|version": "would change what sbatch answers "
+    "to abet; leave it out",
+    r"partition": _IN_THE_PROFILE.format("partition"),
+    r"account": _IN_THE_PROFILE.format("account"),
+    r"qos": _IN_THE_PROFILE.format("qos"),
+    r"constraint": _IN_THE_PROFILE.format("constraint"),
+    r"wckey": _IN_THE_PROFILE.format("wckey"),
+    r"exclusive": _IN_THE_PROFILE.format("exclusive"),
+}
+"""Options of sbatch (patterns of their names) that `extra` may not change, since the job would no longer be what `jobs`
+believes; and what sets each."""
 
 
 class Container(Strict):
@@ -62,7 +86,11 @@ class SlurmProfile(Strict):
     python: str = Field(
         default=".venv/bin/python", description="without a container: Python of the full install; from the checkout"
     )
-    host_python: str = Field(default="python3", description="with a container: Python 3.11 or newer of the bare node")
+    host_python: str | None = Field(
+        default=None,
+        description="with a container: Python of the bare node for the supervisor, relative to the checkout; "
+        "submitit's task needs the light install there; empty: the Python that submits",
+    )
     setup: tuple[str, ...] = Field(default=(), description="shell lines before the job, e.g. module load cuda")
     environment: tuple[str, ...] = Field(
         default=(), description="names of further variables of the submitter that jobs get"
@@ -80,8 +108,9 @@ class SlurmProfile(Strict):
         for name in value:
             if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
                 raise unshown(f"{name!r} is no long name of an sbatch option, such as mail-type")
-            if name in OURS:
-                raise unshown(f"{name} is set by abet from the job and the rest of the profile; leave it out")
+            for pattern, rule in OURS.items():
+                if re.fullmatch(pattern, name):
+                    raise unshown(f"{name} {rule}")
         return value
 
     @field_validator("*")
@@ -101,7 +130,7 @@ def load_profile(name: str) -> SlurmProfile:
         UsageError: an unknown profile, a misspelt key, or a wrong value.
     """
     if name.endswith((".yaml", ".yml")):
-        return _parse(Path(name))
+        return _parse(Path(name).expanduser())
     names = sorted(path.stem for path in PROFILES.glob("*.yaml"))
     if name not in names:
         raise unknown_name(kind=f"profile (in {PROFILES})", name=name, choices=names)
@@ -113,4 +142,6 @@ def _parse(path: Path) -> SlurmProfile:
     profile = parse(SlurmProfile, {} if values is None else values, source=str(path))
     if profile.container.runtime == "none" and profile.container.image:
         raise UsageError(f"{path}: container.image without a container.runtime: choose pyxis or apptainer")
+    if profile.container.runtime == "none" and profile.host_python:
+        raise UsageError(f"{path}: host_python without a container.runtime: `python` is what counts; leave it out")
     return profile

@@ -3,7 +3,6 @@
 ``job.json`` (the description, where it went and under which number), ``logs/``, and the diary of `jobs.attempts`.
 """
 
-import json
 import os
 import re
 import secrets
@@ -129,8 +128,3 @@ def find(jobs: Path, name: str) -> Record:
 
 def _newest_names(known: Sequence[Record]) -> list[str]:
     return [record.job.id for record in reversed(known)][:10]
-
-
-def dump(spec: JobSpec) -> str:
-    """A job's description as indented JSON."""
-    return json.dumps(spec.model_dump(mode="json"), indent=1)

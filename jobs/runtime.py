@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from abet.errors import UsageError
-from abet.settings import parse
+from jobs.mounts import container_mounts
 from jobs.profile import ROOT, SlurmProfile
-from jobs.spec import JobSpec, Mount
+from jobs.spec import JobSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +31,17 @@ def bare_runner(python: str, setup: Sequence[str] = ()) -> Runner:
     return Runner(prefix=_shell(setup), abet=(str(path if path.is_absolute() else ROOT / path), "-m", "abet"))
 
 
-def runner_of(
-    profile: SlurmProfile, spec: JobSpec, *, image: str | None, folders: Sequence[str], made: Sequence[str] = ()
-) -> Runner:
+def runner_of(profile: SlurmProfile, spec: JobSpec, *, image: str | None, scratch: Path) -> Runner:
     """How a job of this profile calls `abet`.
 
     Args:
         profile: the site's.
         spec: its mounts and GPUs count.
         image: the site's, for profiles that name none.
-        folders: folders of the site (data, artifacts, scratch, records) that a container must see under their names.
-        made: those among them that a node makes where they are absent: what is not there cannot be mounted.
+        scratch: the site's; in a container it is the same as here, whatever $TMPDIR the node has.
 
     Raises:
-        UsageError: the profile wants a container and nobody names an image.
+        UsageError: the profile wants a container and nobody names an image, or one can see no folder of that name.
     """
     container = profile.container
     if container.runtime == "none":
@@ -54,8 +51,10 @@ def runner_of(
         raise UsageError(
             f"the profile wants a container ({container.runtime}) and no image is named: `image:` in the site file"
         )
-    mounts = _mounts(profile, spec, folders)
-    setup = _shell([*profile.setup, *([f"mkdir -p {shlex.join(made)}"] if made else [])])
+    mounts = container_mounts(profile, spec)
+    made = [mount.source for mount in mounts if mount.made]
+    own = [f"export ABET_SCRATCH={shlex.quote(str(scratch))}", *([f"mkdir -p {shlex.join(made)}"] if made else [])]
+    setup = _shell([*profile.setup, *own])
     if container.runtime == "apptainer":
         words = ["apptainer", "exec", *(["--nv"] if spec.gpus_per_node else []), "--pwd", str(ROOT)]
         for mount in mounts:
@@ -83,14 +82,3 @@ def _shell(setup: Sequence[str]) -> tuple[str, ...]:
     if not setup:
         return ()
     return ("bash", "-c", "\n".join(["set -e", *setup, 'exec "$@"']), "abet-setup")
-
-
-def _mounts(profile: SlurmProfile, spec: JobSpec, folders: Sequence[str]) -> tuple[Mount, ...]:
-    own = [
-        parse(Mount, {"source": folder, "target": folder}, source="folder that the container must see")
-        for folder in (str(ROOT), *folders)
-    ]
-    seen: dict[str, Mount] = {}
-    for mount in (*own, *spec.mounts, *profile.mounts):
-        seen[mount.target] = mount  # the profile's wins
-    return tuple(seen.values())

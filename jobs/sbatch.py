@@ -6,16 +6,18 @@ The nodes run the same supervisor, which asks scontrol itself to start the job a
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from abet.errors import UsageError
+from abet.names import OOD_NAMES, TRAINING_NAMES
 from abet.site import SiteConfig
 from jobs import catalogue
 from jobs.catalogue import NONE, Request
 from jobs.executors.parameters import exported_names, sbatch_options
-from jobs.profile import SlurmProfile
+from jobs.mounts import mounts_of, weights_mount
+from jobs.profile import ROOT, SlurmProfile
 from jobs.runtime import runner_of, srun_options
 from jobs.spec import JobSpec
 
@@ -35,22 +37,28 @@ class Script:
 
 def scripts(site: SiteConfig) -> Mapping[str, Script]:
     """File name -> script; name, resources and grace are those of the same job in `jobs.catalogue`."""
+    named = site
+    # A script that takes another data set is rendered all the same; what is not named is not shown to a container
+    site = site.model_copy(
+        update={"data": {name: Path("/") / name for name in (*OOD_NAMES, *TRAINING_NAMES)} | named.data}
+    )
     pretrain = catalogue.training("mapillary_pretrain", Request(snapshot=NONE), site)
     finetune = catalogue.training("cityscapes_finetune", Request(snapshot=NONE), site)
     every = range(1, catalogue.SHARDS + 1)
     some = Request(checkpoint=site.artifacts / "cityscapes_finetune", shards=catalogue.SHARDS)
     evaluate, merge = catalogue.evaluation("road_anomaly", some, site, run=site.artifacts / "run", missing=every)
+    evaluate = _seeing(evaluate, named, OOD_NAMES)
     return {
         "pretrain.sbatch": Script(
             title="Mapillary pre-training with the AbeT head, eight GPUs",
             usage="sbatch slurm/pretrain.sbatch [--snapshot IMAGENET_TRUNK] [further options of abet train]",
-            spec=pretrain,
+            spec=_seeing(pretrain, named, ["mapillary"]),
             command='train mapillary_pretrain "$@"',
         ),
         "finetune.sbatch": Script(
             title="Cityscapes fine-tuning with the AbeT head, eight GPUs",
             usage="sbatch slurm/finetune.sbatch PRETRAINED [further options of abet train]",
-            spec=finetune,
+            spec=_seeing(finetune, named, ["cityscapes"]),
             command='train cityscapes_finetune --snapshot "$@"',
             check=_needs(1, "PRETRAINED"),
         ),
@@ -65,11 +73,17 @@ def scripts(site: SiteConfig) -> Mapping[str, Script]:
         "merge.sbatch": Script(
             title="Adds up the shards of an evaluation, once all are there",
             usage="sbatch --dependency=afterok:NUMBER slurm/merge.sbatch DATASET RUN",
-            spec=merge.model_copy(update={"name": "merge"}),
+            spec=_seeing(merge.model_copy(update={"name": "merge"}), named, []),
             command='merge "$2" --dataset "$1"',
             check=_needs(2, "DATASET RUN"),
         ),
     }
+
+
+def _seeing(spec: JobSpec, site: SiteConfig, datasets: Sequence[str]) -> JobSpec:
+    """The same with the folders of a site for a command whose last words are not known yet."""
+    roots = [site.data[name] for name in datasets if name in site.data]
+    return spec.model_copy(update={"mounts": (*mounts_of(site, data=roots), weights_mount(site))})
 
 
 def _needs(count: int, words: str) -> str:
@@ -103,12 +117,14 @@ def render(name: str, site: SiteConfig, profile: SlurmProfile) -> str:
         "}",
         'cd "$root"',
         *([script.check] if script.check else []),
-        f"record=${{ABET_JOBS:-runs/jobs}}/{folder}",
+        f"record=${{ABET_JOBS:-{_from_checkout(site.jobs)}}}/{folder}",
         "",
-        f"exec srun --unbuffered {shlex.join(srun_options(spec))} \\",
+        # No exec: what ends the batch script alone must not reach srun, which would kill its tasks
+        f"srun --unbuffered {shlex.join(srun_options(spec))} \\",
         f'  {_host_python(profile)} -m jobs.supervisor --name {spec.name} --record "$record" \\',
         f"  --processes {spec.processes_per_node if spec.kind == 'train' else 0} --retries {spec.retries} "
         f"--grace-seconds {spec.grace_seconds} \\",
+        *(["  --term-kills \\"] if profile.container.runtime == "pyxis" else []),
         f"  --runner {_runner(spec, site, profile)} \\",
         f"  -- {script.command}",
         "",
@@ -121,18 +137,23 @@ def _flag(key: str, value: str | int | bool) -> str:
 
 
 def _host_python(profile: SlurmProfile) -> str:
-    python = profile.python if profile.container.runtime == "none" else profile.host_python
+    # In a container the supervisor needs the standard library alone
+    python = profile.python if profile.container.runtime == "none" else profile.host_python or "python3"
     return shlex.quote(str(Path(python).expanduser()))
+
+
+def _from_checkout(path: Path) -> str:
+    """A shell word for a path: from the checkout where it lies below it, so that it holds in another one."""
+    return shlex.quote(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path))
 
 
 def _runner(spec: JobSpec, site: SiteConfig, profile: SlurmProfile) -> str:
     """The runner as one quoted word, by paths that hold from the checkout."""
     if profile.container.runtime == "none":
-        runner = runner_of(profile, spec, image=None, folders=())
+        runner = runner_of(profile, spec, image=None, scratch=site.scratch_folder)
         words = (*runner.prefix, str(Path(profile.python).expanduser()), *runner.abet[1:])
         return shlex.quote(shlex.join(words))
-    folders, made = catalogue.local_folders(site), catalogue.made_folders(site)
-    return shlex.quote(runner_of(profile, spec, image=site.image, folders=folders, made=made).text())
+    return shlex.quote(runner_of(profile, spec, image=site.image, scratch=site.scratch_folder).text())
 
 
 def write_all(folder: Path, site: SiteConfig, profile: SlurmProfile) -> list[Path]:

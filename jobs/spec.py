@@ -1,7 +1,7 @@
 """JobSpec: everything about a job that a laptop, SLURM and Kubernetes need to know, and nothing that is one's alone."""
 
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +13,7 @@ JOB_NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,48}[a-z0-9])?")
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SHARD: Final = "{shard}"
 """In a command: the number of the array's task."""
+GRACE_SECONDS: Final = 120
 Kind = Literal["train", "evaluate", "merge", "report"]
 
 
@@ -25,18 +26,26 @@ def names_of_variables(value: Any) -> Any:
     return value
 
 
+def fitting_grace(seconds: int, time_limit_minutes: int) -> int:
+    """``seconds`` of grace, or what a short job has room for: half of its time."""
+    return max(1, min(seconds, 30 * time_limit_minutes))
+
+
 class Mount(Strict):
     """A folder of the machine that the container sees."""
 
     source: str = Field(description="absolute path on the machine")
     target: str = Field(description="absolute path in the container")
     read_only: bool = False
+    made: bool = Field(
+        default=False, description="made on the node where it is absent: what is not there cannot be seen"
+    )
 
     @field_validator("source", "target")
     @classmethod
     def _is_plain(cls, value: str) -> str:
-        if not value.startswith("/") or any(char in value for char in ":,\n\r\0"):
-            raise ValueError("expected an absolute path without ':', ',' and line breaks")
+        if not value.startswith("/") or any(char in value for char in "\n\r\0"):
+            raise ValueError("expected an absolute path without line breaks")
         return value
 
 
@@ -54,17 +63,27 @@ class JobSpec(Strict):
     memory_gib: Positive = Field(default=16, description="per node")
     time_limit_minutes: Positive = 60
     shared_memory_gib: Positive = Field(default=1, description="/dev/shm of a container")
-    mounts: tuple[Mount, ...] = ()
+    mounts: tuple[Mount, ...] = Field(default=(), description="what the job reads and writes on the machine")
     artifacts: str | None = Field(default=None, description="place that the job writes to: a path or s3:// URI")
     secrets: tuple[str, ...] = Field(
         default=(), description="names of environment variables that the job needs; their values are nowhere here"
     )
     grace_seconds: Positive = Field(
-        default=120, description="between the polite signal and the end: a step, the save and the upload fit in it"
+        default=GRACE_SECONDS,
+        description="between the polite signal and the end: a step, the save and the upload fit in it; "
+        "of a short job half of its time",
     )
     retries: Count = Field(default=3, description="restarts in a row without a new checkpoint before the job gives up")
     after: tuple[str, ...] = Field(default=(), description="names of jobs of the same submission that must succeed")
     shards: tuple[Positive, ...] = Field(default=(), description="numbers of the array's tasks; empty: one plain job")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_a_grace_that_fits(cls, values: Any) -> Any:
+        limit = values.get("time_limit_minutes") if isinstance(values, dict) else None
+        if isinstance(limit, int) and "grace_seconds" not in values:
+            return {**values, "grace_seconds": fitting_grace(GRACE_SECONDS, limit)}
+        return values
 
     @field_validator("name")
     @classmethod
@@ -87,6 +106,17 @@ class JobSpec(Strict):
         return value
 
     @model_validator(mode="after")
+    def _grace_fits(self) -> "JobSpec":
+        limit = 60 * self.time_limit_minutes
+        if self.grace_seconds >= limit:
+            raise unshown(
+                f"grace_seconds: {self.grace_seconds} does not fit into the time limit of {limit} s "
+                f"({self.time_limit_minutes} min): the job would be told to stop before it begins; "
+                "lower --grace-seconds, or raise --time-limit-minutes"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _shards_belong_to_a_command(self) -> "JobSpec":
         if bool(self.shards) != any(SHARD in word for word in self.command):
             raise ValueError(f"shards and {SHARD} in the command go together")
@@ -98,6 +128,3 @@ class JobSpec(Strict):
         """The command of one task of the array."""
         assert shard in self.shards, shard
         return tuple(word.replace(SHARD, str(shard)) for word in self.command)
-
-
-JobId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]

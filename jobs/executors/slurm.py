@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,6 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from abet.errors import AbetError, UsageError
 from abet.site import SiteConfig
-from jobs.catalogue import local_folders, made_folders
 from jobs.cluster import slurm_cluster
 from jobs.executors.parameters import exported_names, submitit_parameters, task_of
 from jobs.profile import ROOT, SlurmProfile
@@ -52,6 +52,11 @@ class Supervised(submitit.helpers.Checkpointable):
         if outcome.code:
             sys.stdout.flush()
             raise SystemExit(outcome.code)
+
+
+def host_python(profile: SlurmProfile) -> str | None:
+    """Shell word of the Python that runs the task on a bare node; None: the one that submits."""
+    return shlex.quote(str(Path(profile.host_python).expanduser())) if profile.host_python else None
 
 
 class _Executor(submitit.SlurmExecutor):
@@ -92,20 +97,25 @@ class SlurmExecutor:
         """Hand all jobs over, in order; each waits for those of ``after``.
 
         Raises:
-            UsageError: SLURM refuses one; those before it are cancelled again, so that nothing half submitted runs.
+            UsageError: SLURM refuses one.
+
+        Whatever ends it early (a refusal, a full disk, Ctrl-C), those before are cancelled again, so that nothing half
+        submitted runs.
         """
         if not shutil.which("sbatch"):
             raise UsageError("sbatch is not on PATH: submit on a login node of the cluster, or use --on local")
         self._require_runner()
         done: dict[str, Record] = {}
+        handed_over: list[str] = []
         for spec in specs:
-            record = write(new_record(self.site.jobs, spec, "slurm"))
+            record = new_record(self.site.jobs, spec, "slurm")
             try:
-                numbers = [str(done[name].job.number) for name in spec.after]
-                done[spec.name] = record.update(number=self._hand_over(record, numbers))
-            except AbetError:
-                for earlier in done.values():
-                    cancel_number(str(earlier.job.number), now=True)
+                write(record)
+                number = self._hand_over(record, [str(done[name].job.number) for name in spec.after])
+                handed_over.append(number)
+                done[spec.name] = record.update(number=number)
+            except BaseException:
+                _take_back(handed_over)
                 shutil.rmtree(record.folder, ignore_errors=True)
                 raise
         return list(done.values())
@@ -124,7 +134,7 @@ class SlurmExecutor:
 
     def _executor(self, record: Record, after: Sequence[str]) -> _Executor:
         spec = record.job.spec
-        executor = _Executor(record.logs, max_num_timeout=TIMEOUTS)
+        executor = _Executor(record.logs, max_num_timeout=TIMEOUTS, python=host_python(self.profile))
         parameters = submitit_parameters(
             spec,
             self.profile,
@@ -137,9 +147,7 @@ class SlurmExecutor:
 
     def _tasks(self, record: Record) -> list[Task]:
         spec = record.job.spec
-        site = self.site
-        folders, made = local_folders(site), made_folders(site)
-        runner = runner_of(self.profile, spec, image=site.image, folders=folders, made=made)
+        runner = runner_of(self.profile, spec, image=self.site.image, scratch=self.site.scratch_folder)
         words = (*runner.prefix, *runner.abet)
         if not spec.shards:
             return [task_of(spec, runner=words, record=str(record.folder), command=spec.command)]
@@ -155,6 +163,15 @@ class SlurmExecutor:
                 f"{python}: no such Python; jobs need the full install on the nodes: `make setup` in this checkout, or "
                 "`python:` in the profile"
             )
+
+
+def _take_back(numbers: Sequence[str]) -> None:
+    """Cancel all of them; one that stays is said, and does not keep the others."""
+    for number in numbers:
+        try:
+            cancel_number(number, now=True)
+        except AbetError as error:
+            print(f"abet: warning: SLURM job {number} is still there: {error}", file=sys.stderr, flush=True)
 
 
 def cancel_number(number: str, *, now: bool) -> None:

@@ -11,7 +11,8 @@ from abet.promote import Candidate, promote
 from abet.site import SiteConfig, find_site_file
 from jobs import catalogue
 from jobs.catalogue import NONE, Request
-from tests.jobs.conftest import HOSTILE
+from jobs.spec import JobSpec
+from tests.jobs.conftest import HOSTILE, ROOT
 
 PRETRAINED = Path("/weights/pretrained")
 
@@ -136,7 +137,7 @@ def test_an_evaluation_is_an_array_and_a_merge_that_waits(site: SiteConfig) -> N
         *("evaluate", "--dataset", "road_anomaly", "--checkpoint", "/run", "--output", "/run", "--shard", "3/8"),
     )
     assert (merge.name, merge.after, merge.gpus_per_node) == ("merge-road-anomaly", (array.name,), 0)
-    assert merge.command == ("merge", "/run", "--dataset", "road_anomaly")
+    assert merge.command == ("merge", "/run", "--dataset", "road_anomaly", "--checkpoint", "/run")
 
 
 def test_only_missing_shards_run_again(site: SiteConfig) -> None:
@@ -221,26 +222,104 @@ def test_a_target_that_may_be_missed_is_said_to_both_trainings(site: SiteConfig)
     assert ["--allow-below-target" in spec.command for spec in jobs[:3]] == [True, True, False]
 
 
+def test_memory_cpus_and_time_of_a_pipeline_are_the_trainings(site: SiteConfig) -> None:
+    request = Request(cpus=96, memory_gib=700, time_limit_minutes=2000)
+    jobs = catalogue.pipeline("mapillary_pretrain", "cityscapes_finetune", request, site)
+    size = [(spec.cpus_per_node, spec.memory_gib, spec.time_limit_minutes) for spec in jobs]
+    assert size[:2] == [(96, 700, 2000)] * 2
+    plain = catalogue.pipeline("mapillary_pretrain", "cityscapes_finetune", Request(), site)
+    assert size[2:] == [(spec.cpus_per_node, spec.memory_gib, spec.time_limit_minutes) for spec in plain[2:]]
+
+
+def test_demos_are_known_by_their_files_too(site: SiteConfig, tmp_path: Path) -> None:
+    paths = []
+    for name in ("demo_pretrain", "demo_finetune"):
+        path = tmp_path / f"{name}_mine.yaml"
+        path.write_text((ROOT / "abet" / "recipes" / f"{name}.yaml").read_text())
+        paths.append(str(path))
+    jobs = catalogue.pipeline(paths[0], paths[1], Request(), site)
+    assert [spec.gpus_per_node for spec in jobs] == [0] * len(jobs)
+
+
+def test_a_short_training_has_a_grace_that_fits(site: SiteConfig) -> None:
+    assert catalogue.training("mapillary_pretrain", Request(time_limit_minutes=5), site).grace_seconds == 150
+    assert catalogue.training("mapillary_pretrain", Request(), site).grace_seconds == 300
+    with pytest.raises(UsageError, match="lower --grace-seconds"):
+        catalogue.training("mapillary_pretrain", Request(time_limit_minutes=5, grace_seconds=300), site)
+
+
 # --- what a container must see
 
 
-def test_folders_of_the_site_that_are_on_this_machine(site: SiteConfig) -> None:
-    mixed = site.model_copy(
-        update={"artifacts": S3Uri("bucket"), "data": {"mapillary": Path("/m"), "cityscapes": S3Uri("data", "city")}}
-    )
+def seen(spec: JobSpec) -> dict[str, str]:
+    """Folder -> how a job sees it."""
+    return {mount.source: "reads" if mount.read_only else "makes" if mount.made else "writes" for mount in spec.mounts}
+
+
+@pytest.fixture
+def common(site: SiteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What every job of the site sees."""
+    monkeypatch.setenv("ABET_SCRATCH", str(tmp_path / "scratch"))
     here = find_site_file()
     assert here is not None
-    assert catalogue.local_folders(mixed) == ("/m", str(site.weights), str(site.jobs), str(here.parent))
-    assert catalogue.made_folders(mixed) == (str(site.jobs),)
+    made = dict.fromkeys([str(site.artifacts), str(site.jobs), str(tmp_path / "scratch")], "makes")
+    return {**made, str(here.parent): "writes"}
 
 
-def test_folders_that_the_command_line_names(site: SiteConfig, tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    request = Request(
-        data_root=tmp_path / "data",
-        snapshot=Path("/w/trunk.pth"),
-        output=Path("/nowhere/run"),
-        checkpoint=S3Uri("bucket"),
+def test_a_training_sees_its_data_and_what_it_writes(site: SiteConfig, common: dict[str, str]) -> None:
+    spec = catalogue.training("mapillary_pretrain", Request(), site)
+    assert seen(spec) == {**common, "/data/mapillary": "reads"}
+
+
+def test_the_scratch_folder_of_the_site_counts(site: SiteConfig, common: dict[str, str]) -> None:
+    fast = site.model_copy(update={"scratch": Path("/fast")})
+    assert seen(catalogue.training("mapillary_pretrain", Request(), fast))["/fast"] == "makes"
+
+
+def test_what_lies_in_s3_is_not_mounted(site: SiteConfig, common: dict[str, str]) -> None:
+    remote = site.model_copy(
+        update={"artifacts": S3Uri("bucket"), "data": {"mapillary": S3Uri("data", "m"), "cityscapes": Path("/c")}}
     )
-    mounts = catalogue.training("mapillary_pretrain", request, site).mounts
-    assert [mount.source for mount in mounts] == ["/nowhere", "/w", str(tmp_path / "data")]
+    spec = catalogue.training("mapillary_pretrain", Request(snapshot=S3Uri("bucket", "x")), remote)
+    assert seen(spec) == {path: how for path, how in common.items() if path != str(site.artifacts)}
+
+
+def test_folders_that_the_command_line_names(site: SiteConfig, common: dict[str, str], tmp_path: Path) -> None:
+    recipe = tmp_path / "own" / "mine.yaml"
+    recipe.parent.mkdir()
+    recipe.write_text((ROOT / "abet" / "recipes" / "demo_pretrain.yaml").read_text())
+    request = Request(gpus=1, data_root=Path("/my/data"), snapshot=Path("/w/trunk.pth"), output=Path("/nowhere/run"))
+    spec = catalogue.training(str(recipe), request, site)
+    assert seen(spec) == {
+        **common, "/my/data": "reads", "/w": "reads", str(recipe.parent): "reads", "/nowhere": "makes",
+    }  # fmt: skip
+
+
+def test_an_evaluation_writes_into_the_run_of_its_checkpoint(
+    site: SiteConfig, common: dict[str, str], tmp_path: Path
+) -> None:
+    run = tmp_path / "elsewhere" / "run"
+    for step in (run, run / "checkpoints" / "step-1"):
+        request = Request(checkpoint=step, shards=2)
+        # Both as long as the pipeline has not made it, and afterwards
+        for _ in range(2):
+            array, merge = catalogue.evaluation("road_anomaly", request, site, run=run, missing=[1, 2])
+            views = seen(array)
+            assert views["/data/road_anomaly"] == "reads"
+            assert "/data/lost_and_found" not in views
+            assert {"makes", "writes"} & {views.get(str(run)), views.get(str(run.parent))}
+            assert views.get(str(run)) != "reads"
+            assert merge.mounts == array.mounts
+            step.mkdir(parents=True, exist_ok=True)
+
+
+def test_a_checkpoint_within_a_run_to_come_does_not_lock_it(site: SiteConfig, common: dict[str, str]) -> None:
+    request = Request(checkpoint=Path("/later/run/x.pth"))
+    (only,) = catalogue.evaluation("road_anomaly", request, site, run=Path("/later/run"), missing=[1])
+    assert (seen(only)["/later"], seen(only)["/later/run"]) == ("makes", "writes")
+
+
+def test_folders_come_before_what_lies_in_them(site: SiteConfig) -> None:
+    nested = site.model_copy(update={"data": {"mapillary": site.artifacts / "data"}})
+    targets = [mount.target for mount in catalogue.training("mapillary_pretrain", Request(), nested).mounts]
+    assert targets.index(str(site.artifacts)) < targets.index(str(site.artifacts / "data"))

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from abet.promote import Promotion
 from abet.site import SiteConfig
+from jobs import catalogue
 from jobs.cli import TAKEN, app
 from jobs.executors import local
 from tests.jobs.conftest import HOSTILE, ROOT, Jobs
@@ -123,6 +125,31 @@ def test_paths_are_those_of_the_caller(jobs: Jobs, site: SiteConfig, tmp_path: P
         *("--snapshot", str(tmp_path / "start.pth")),
     ]
     assert printed.out.startswith("# --- mine\n")
+
+
+def test_the_checkpoint_of_an_evaluation_is_looked_up_once(
+    jobs: Jobs, site: SiteConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A promotion between two looks must not give the shards of one checkpoint to the run of another."""
+    asked = []
+
+    def newest(site: SiteConfig, num_classes: int = 19) -> Promotion:
+        asked.append(num_classes)
+        return Promotion(number=len(asked), checkpoint=Path(f"/runs/night-{len(asked)}"), sha256="")
+
+    monkeypatch.setattr(catalogue, "newest_promoted", newest)
+    shown = jobs("submit", "evaluate", "--dataset", "road_anomaly", "--on", "slurm", "--dry-run")
+    assert shown.code == 0, shown.err
+    assert asked == [19]
+    assert "/runs/night-1" in shown.out
+
+
+def test_a_grace_longer_than_the_job_is_refused(jobs: Jobs, site: SiteConfig) -> None:
+    words = ("submit", "mapillary_pretrain", "--dry-run", "--time-limit-minutes", 4)
+    finished = jobs(*words, "--grace-seconds", 240)
+    assert finished.code == 2
+    assert "240 does not fit into the time limit of 240 s" in finished.err
+    assert jobs(*words, "--grace-seconds", 239).code == 0
 
 
 def test_a_run_by_its_name(jobs: Jobs, site: SiteConfig) -> None:

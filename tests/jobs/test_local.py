@@ -111,12 +111,21 @@ def test_the_dry_run_is_a_shell_line_per_job(site: SiteConfig, jobs: Jobs, abet:
 # --- the real abet
 
 
-def test_a_merge_of_what_is_damaged(site: SiteConfig, jobs: Jobs, tmp_path: Path) -> None:
+def test_a_merge_of_what_is_damaged(site: SiteConfig, jobs: Jobs, tmp_path: Path, learned_checkpoint: Path) -> None:
     folder = tmp_path / "run" / "evaluation" / "road_anomaly"
     folder.mkdir(parents=True)
     for shard in (1, 2):
         (folder / f"shard-00{shard}-of-002.npz").write_text("damaged")
-    words = ("--dataset", "road_anomaly", "--checkpoint", "/x", "--output", tmp_path / "run", "--shards", 2)
+    words = (
+        "--dataset",
+        "road_anomaly",
+        "--checkpoint",
+        learned_checkpoint,
+        "--output",
+        tmp_path / "run",
+        "--shards",
+        2,
+    )
     finished = jobs.real("submit", "evaluate", *words, "--gpus", 0, "--on", "local")
     assert finished.code == 3
     assert "2 of 2 shards are there and kept" in finished.err

@@ -77,7 +77,9 @@ def test_a_job_gets_the_variables_on_the_list_and_its_secrets_by_name() -> None:
 
 def test_nothing_on_the_list_is_a_secret() -> None:
     words = ("SECRET", "TOKEN", "PASSWORD", "KEY_ID", "API_KEY")
-    assert [name for name in ENVIRONMENT if any(word in name for word in words)] == []
+    # The name of a file is none: what stands in it is looked at on the node
+    names = [name for name in ENVIRONMENT if not name.endswith("_FILE")]
+    assert [name for name in names if any(word in name for word in words)] == []
 
 
 def test_the_same_goes_to_submitit() -> None:

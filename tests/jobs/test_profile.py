@@ -6,8 +6,8 @@ import pytest
 
 from abet.errors import UsageError
 from abet.settings import parse
-from jobs.executors.parameters import submitit_parameters
-from jobs.profile import OURS, PROFILES, SlurmProfile, load_profile
+from jobs.executors.parameters import sbatch_options, submitit_parameters
+from jobs.profile import PROFILES, SlurmProfile, load_profile
 from jobs.spec import JobSpec
 
 
@@ -87,7 +87,51 @@ def test_extra_options_change_nothing_that_jobs_rely_on() -> None:
     made = submitit_parameters(spec, profile, exported=["HOME"], dependency="afterok:1", parallel=1)
     ours = {name.replace("_", "-") for name in (*made, *made["additional_parameters"])}
     told_apart = {"signal-delay-s", "srun-args", "array-parallelism", "additional-parameters"}
-    # What a site may want otherwise stays free: time, memory and CPUs
-    assert ours - told_apart - {"cpus-per-task", "mem", "time"} <= OURS
-    with pytest.raises(UsageError, match="gres is set by abet"):
-        parse(SlurmProfile, {"extra": {"gres": "gpu:1"}}, source="profile")
+    for name in (*(ours - told_apart), *sbatch_options(spec, profile, ["HOME"])):
+        with pytest.raises(UsageError, match=f"extra: {name} is set by abet"):
+            parse(SlurmProfile, {"extra": {name: "1"}}, source="profile")
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("time", "--time-limit-minutes"),
+        ("mem", "--memory-gib"),
+        ("mem-per-cpu", "--memory-gib"),
+        ("mem-per-gpu", "`memory: false`"),
+        ("cpus-per-task", "--cpus"),
+        ("cpus-per-gpu", "--cpus"),
+        ("nodes", "--nodes"),
+        ("ntasks", "from the job"),
+        ("ntasks-per-gpu", "from the job"),
+        ("gpus", "--gpus"),
+        ("gpus-per-task", "`gpus:` in the profile"),
+        ("signal", "--grace-seconds"),
+        ("no-requeue", "--retries"),
+        ("parsable", "what sbatch answers"),
+        ("partition", "`partition:` there"),
+    ],
+)
+def test_an_option_that_is_set_elsewhere_says_where(name: str, remedy: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse(SlurmProfile, {"extra": {name: "1"}}, source="profile")
+    assert f"extra: {name} " in str(error.value)
+    assert remedy in str(error.value)
+
+
+def test_other_options_are_the_sites_own() -> None:
+    extra = {"mail-type": "END", "nice": 5, "reservation": "lab", "comment": "x", "exclude": "n1", "time-min": 5}
+    assert parse(SlurmProfile, {"extra": extra}, source="profile").extra == extra
+
+
+def test_a_python_for_containers_alone_wants_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="host_python without a container"):
+        load_profile(write(tmp_path, "host_python: python3\n"))
+    text = "host_python: python3\ncontainer: {runtime: apptainer, image: /x.sif}\n"
+    assert load_profile(write(tmp_path, text)).host_python == "python3"
+
+
+def test_a_path_below_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "partition: gpu\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_profile("~/mine.yaml").partition == "gpu"

@@ -34,7 +34,8 @@ def _known_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def plain(text: str, site: SiteConfig) -> str:
     """Without what differs from machine to machine."""
-    for path, name in ((sys.executable, "/python"), (ROOT, "/checkout"), (site.jobs.parents[1], "/site")):
+    known = {sys.executable: "/python", ROOT: "/checkout", site.jobs.parents[1]: "/site", site.scratch_folder: "/fast"}
+    for path, name in known.items():
         text = text.replace(str(path), name)
     return re.sub(r"-\d{8}-\d{6}-[0-9a-f]{4}\b", "-ID", text)
 
@@ -153,6 +154,45 @@ def test_scripts_for_every_site_pass_shellcheck(site: SiteConfig, tmp_path: Path
     for name in sbatch.scripts(site):
         assert shellcheck(sbatch.render(name, site, profile), tmp_path, AS_MEANT) == ""
         assert shellcheck(sbatch.render(name, hostile, inside), tmp_path, AS_MEANT) == ""
+
+
+def test_a_site_without_data_sets_has_its_scripts(site: SiteConfig) -> None:
+    profile = SlurmProfile(container=Container(runtime="apptainer", image="/x.sif"))
+    data = {"lost_and_found": Path("/data/laf")}
+    text = {name: sbatch.render(name, site.model_copy(update={"data": data}), profile) for name in sbatch.scripts(site)}
+    # A container sees what is named, and nothing that stands in for it
+    assert {name for name in text if "/data/laf:/data/laf:ro" in text[name]} == {"eval.sbatch"}
+    assert not [name for name in text if "road_anomaly:" in text[name] or "mapillary:" in text[name]]
+    for script in text.values():
+        assert f"{site.weights}:{site.weights}:ro" in script
+        assert str(site.weights) in script.partition("mkdir -p")[2].partition("exec")[0]
+        assert "\n  python3 -m jobs.supervisor " in script
+        assert "--term-kills" not in script
+
+
+def test_in_pyxis_the_supervisor_knows_that_srun_kills(site: SiteConfig) -> None:
+    profile = SlurmProfile(container=Container(runtime="pyxis", image="abet"), host_python="/opt/python")
+    text = sbatch.render("pretrain.sbatch", site, profile)
+    assert "--term-kills" in text
+    assert "\n  /opt/python -m jobs.supervisor " in text
+
+
+def test_records_lie_where_the_site_says(site: SiteConfig) -> None:
+    profile = SlurmProfile()
+    assert f"record=${{ABET_JOBS:-{site.jobs}}}/" in sbatch.render("merge.sbatch", site, profile)
+    below = site.model_copy(update={"jobs": ROOT / "kept" / "jobs"})
+    assert "record=${ABET_JOBS:-kept/jobs}/" in sbatch.render("merge.sbatch", below, profile)
+
+
+def test_a_hostile_folder_of_records_is_one_word(site: SiteConfig, tmp_path: Path) -> None:
+    hostile = site.model_copy(update={"jobs": Path("/") / FOLDER})
+    (line,) = (
+        line for line in sbatch.render("merge.sbatch", hostile, SlurmProfile()).splitlines() if line[:7] == "record="
+    )
+    show = f'unset ABET_JOBS; SLURM_JOB_NAME=j SLURM_JOB_ID=7; {line}; printf %s "$record"'
+    done = subprocess.run(["bash", "-c", show], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == f"/{FOLDER}/j-7"
+    assert list(tmp_path.glob("**/hacked")) == []
 
 
 @pytest.fixture

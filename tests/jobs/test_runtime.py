@@ -1,5 +1,6 @@
 """The words that start a job on a node: bare, after setup lines, in a container."""
 
+import itertools
 import json
 import shlex
 import subprocess
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from abet.errors import UsageError
-from jobs.profile import ROOT, Container, SlurmProfile
+from jobs.profile import ENVIRONMENT, PATH_VARIABLES, ROOT, Container, SlurmProfile
 from jobs.runtime import Runner, bare_runner, runner_of
 from jobs.spec import JobSpec, Mount
 from tests.jobs.conftest import HOSTILE
@@ -23,8 +24,29 @@ def run(*words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
+SEEN = (
+    Mount(source="/runs/night", target="/runs/night", made=True),
+    Mount(source="/data/city", target="/data/city", read_only=True),
+    Mount(source="/runs", target="/runs", made=True),
+)
+SCRATCH = Path("/fast/it's me")
+
+
+@pytest.fixture(autouse=True)
+def _no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in PATH_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
 def of(profile: SlurmProfile, *, image: str | None = None, **values: Any) -> Runner:
-    return runner_of(profile, TRAINING.model_copy(update=values), image=image, folders=("/data/city", "/runs"))
+    spec = TRAINING.model_copy(update={"mounts": SEEN} | values)
+    return runner_of(profile, spec, image=image, scratch=SCRATCH)
+
+
+def binds(runner: Runner) -> list[str]:
+    """What apptainer is told to show."""
+    return [value for option, value in itertools.pairwise(runner.prefix) if option == "--bind"]
 
 
 @pytest.mark.parametrize(
@@ -65,13 +87,16 @@ def test_in_apptainer() -> None:
         container=Container(runtime="apptainer", image="/images/my abet.sif", arguments=("--cleanenv",)),
         mounts=(Mount(source="/fast", target="/data/city", read_only=True), Mount(source="/opt", target="/opt")),
     )
-    assert of(profile, image="never asked", mounts=(Mount(source="/shm", target="/cache"),)) == Runner(
+    assert of(profile, image="never asked") == Runner(
         prefix=(
-            *("apptainer", "exec", "--nv", "--pwd", str(ROOT)),
+            *("bash", "-c"),
+            "set -e\nexport ABET_SCRATCH='/fast/it'\"'\"'s me'\nmkdir -p /runs /runs/night\nexec \"$@\"",
+            *("abet-setup", "apptainer", "exec", "--nv", "--pwd", str(ROOT)),
+            # Outer folders first: they would hide those in them
             *("--bind", f"{ROOT}:{ROOT}:rw"),
-            *("--bind", "/fast:/data/city:ro"),  # the profile's instead of the site's
             *("--bind", "/runs:/runs:rw"),
-            *("--bind", "/shm:/cache:rw"),
+            *("--bind", "/runs/night:/runs/night:rw"),
+            *("--bind", "/fast:/data/city:ro"),  # the profile's instead of the job's
             *("--bind", "/opt:/opt:rw"),
             *("--cleanenv", "/images/my abet.sif"),
         ),
@@ -94,7 +119,7 @@ def test_in_pyxis() -> None:
         *("--kill-on-bad-exit=0", "--export=ALL", "--cpus-per-task=64"),
         *("--container-image=registry.example.org/abet:1.0", f"--container-workdir={ROOT}"),
         "--no-container-mount-home",
-        f"--container-mounts={ROOT}:{ROOT},/data/city:/data/city,/runs:/runs,/ref:/ref:ro",
+        f"--container-mounts={ROOT}:{ROOT},/runs:/runs,/runs/night:/runs/night,/data/city:/data/city:ro,/ref:/ref:ro",
         "--container-writable",
     )
     assert runner.abet == ("abet",)
@@ -110,7 +135,32 @@ def test_a_container_wants_an_image(runtime: Any) -> None:
 
 def test_a_folder_that_no_container_can_be_told_is_refused() -> None:
     profile = SlurmProfile(container=Container(runtime="apptainer", image="x.sif"))
-    with pytest.raises(UsageError, match="without ':'"):
-        runner_of(profile, TRAINING, image=None, folders=("/data/a:b",))
-    # Without one it does not matter
-    runner_of(SlurmProfile(), TRAINING, image=None, folders=("/data/a:b",))
+    for path in ("/data/a:b", "/data/a,b"):
+        mounts = (Mount(source=path, target=path),)
+        with pytest.raises(UsageError, match="symbolic link") as error:
+            of(profile, mounts=mounts)
+        assert repr(path) in str(error.value)
+        of(SlurmProfile(), mounts=mounts)  # without one it does not matter
+
+
+@pytest.mark.parametrize("name", PATH_VARIABLES)
+def test_files_that_the_submitter_names_are_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    profile = SlurmProfile(container=Container(runtime="apptainer", image="x.sif"))
+    assert name in ENVIRONMENT  # the job gets the name, so it must find the file
+    monkeypatch.setenv(name, str(tmp_path / "file"))
+    assert not [bind for bind in binds(of(profile)) if str(tmp_path) in bind]  # what is not there cannot be bound
+    (tmp_path / "file").touch()
+    path = str(tmp_path / "file")
+    assert f"{path}:{path}:ro" in binds(of(profile))
+    monkeypatch.setenv(name, "~/file")
+    assert f"{path}:{path}:ro" in binds(of(profile))
+
+
+def test_pyxis_sees_the_settings_of_aws_without_the_home_folder(tmp_path: Path) -> None:
+    pyxis = SlurmProfile(container=Container(runtime="pyxis", image="abet"))
+    settings = f"{tmp_path}/.aws:{tmp_path}/.aws:ro"
+    assert settings not in " ".join(of(pyxis).prefix)
+    (tmp_path / ".aws").mkdir()
+    assert settings in " ".join(of(pyxis).prefix)
+    apptainer = SlurmProfile(container=Container(runtime="apptainer", image="x.sif"))
+    assert settings not in binds(of(apptainer))  # it shows the home folder as it is

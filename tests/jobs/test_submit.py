@@ -1,8 +1,11 @@
 """Submission by submitit, and the supervised task that it starts on a node; sbatch and srun stand in for SLURM's."""
 
+import configparser
 import json
 import os
+import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +17,11 @@ from abet.site import SiteConfig
 from jobs import attempts, catalogue
 from jobs.catalogue import Request
 from jobs.executors.slurm import SlurmExecutor
-from jobs.profile import SlurmProfile
+from jobs.profile import Container, SlurmProfile
 from jobs.records import records
 from jobs.spec import JobSpec
-from tests.jobs.conftest import HOSTILE, PYTHON, ROOT, Jobs, program
+from tests.jobs.conftest import HOSTILE, NOTING, PYTHON, ROOT, SBATCH, Jobs, program, write_site
+from tests.s3_server import S3Server
 
 Noted = Callable[[], list[list[str]]]
 Scripts = Callable[[], dict[str, str]]
@@ -135,6 +139,63 @@ def test_nothing_half_submitted_stays_behind(slurm: Slurm, site: SiteConfig, mon
     assert "eval-road-anomaly" not in [record.job.spec.name for record in records(site.jobs)]
 
 
+def test_one_that_cannot_be_cancelled_does_not_keep_the_others(
+    slurm: Slurm, site: SiteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REFUSED", "eval-lost-and-found")
+    program(tmp_path / "bin" / "scancel", NOTING + "sys.exit('scancel: error: no answer')")
+    with pytest.raises(UsageError, match="SLURM refused"):
+        slurm.executor.submit(catalogue.pipeline("mapillary_pretrain", "cityscapes_finetune", Request(shards=2), site))
+    assert slurm.noted() == [["scancel", number] for number in ("101", "102")]
+    said = capsys.readouterr().err
+    assert "SLURM job 101 is still there" in said
+    assert "SLURM job 102 is still there" in said
+
+
+@pytest.mark.parametrize("number", [102, 103])
+def test_ctrl_c_takes_back_what_was_submitted(
+    slurm: Slurm, site: SiteConfig, tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = catalogue.pipeline("mapillary_pretrain", "cityscapes_finetune", Request(shards=2), site)
+    # sbatch of one job interrupts whoever submits, as Ctrl-C does
+    stop = f"if number == {number}: import signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(5)\n"
+    program(
+        tmp_path / "bin" / "sbatch", SBATCH.replace("print(", stop.replace("{", "{{").replace("}", "}}") + "print(")
+    )
+    with pytest.raises(KeyboardInterrupt):
+        slurm.executor.submit(specs)
+    assert slurm.noted() == [["scancel", str(earlier)] for earlier in range(101, number)]
+    assert len(records(site.jobs)) == number - 101
+
+
+def test_a_record_that_cannot_be_written_takes_back_its_job(slurm: Slurm, site: SiteConfig, tmp_path: Path) -> None:
+    # As a full disk: by the time that SLURM has answered, the record takes no more
+    broken = f"[path.unlink() or path.mkdir() for path in Path({str(site.jobs)!r}).glob('*/job.json')]\n"
+    program(tmp_path / "bin" / "sbatch", SBATCH + broken)
+    with pytest.raises(IsADirectoryError):
+        slurm.executor.submit([catalogue.training("mapillary_pretrain", Request(), site)])
+    assert slurm.noted() == [["scancel", "101"]]
+
+
+def test_in_a_container_the_task_runs_in_the_python_of_the_bare_node(slurm: Slurm, site: SiteConfig) -> None:
+    inside = Container(runtime="apptainer", image="/x.sif")
+    spec = catalogue.training("mapillary_pretrain", Request(), site)
+    for python, words in ((None, sys.executable), ("~/it's/python", f"{Path.home()}/it's/python")):
+        profile = SlurmProfile(container=inside, host_python=python)
+        (record,) = SlurmExecutor(site=site, profile=profile).submit([spec])
+        script = slurm.scripts()[str(record.job.number)]
+        assert f" {shlex.quote(words)} -u -m submitit.core._submit " in script
+
+
+def test_an_array_in_a_container_too(slurm: Slurm, site: SiteConfig) -> None:
+    profile = SlurmProfile(container=Container(runtime="apptainer", image="/x.sif"), host_python="/node/python")
+    specs = catalogue.evaluation(
+        "road_anomaly", Request(checkpoint=Path("/run"), shards=2), site, run=Path("/run"), missing=[1, 2]
+    )
+    SlurmExecutor(site=site, profile=profile).submit(specs)
+    assert " /node/python -u -m submitit.core._submit " in slurm.scripts()["101"]
+
+
 def test_a_python_that_is_not_there_is_found_out_at_once(site: SiteConfig, fake_slurm: Scripts) -> None:
     executor = SlurmExecutor(site=site, profile=SlurmProfile(python="no/such/python"))
     with pytest.raises(UsageError, match="`make setup` in this checkout, or `python:` in the profile"):
@@ -187,3 +248,48 @@ def test_only_what_is_missing_is_submitted_again(jobs: Jobs, site: SiteConfig, s
     assert finished.code == 0, finished.err
     assert "3 of 4 shards are there and kept" in finished.err
     assert records(site.jobs)[0].job.spec.shards == (3,)
+    # To look at it first shows the same
+    shown = jobs("submit", "evaluate", *words, "--profile", profile, "--dry-run")
+    assert "3 of 4 shards are there and kept" in shown.err
+    assert "3/4" in shown.out
+    assert "--array" not in shown.out
+
+
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+@pytest.fixture
+def in_s3(slurm: Slurm, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A profile for a site whose artifacts lie in S3, with keys in the environment."""
+    values = {"artifacts": f"s3://{s3.bucket()}/runs", "s3": {"endpoint": s3.endpoint, "checksums": "when_required"}}
+    monkeypatch.setenv("ABET_SITE", str(write_site(tmp_path / "s3-site.yaml", **values, jobs=str(tmp_path / "jobs"))))
+    keys = configparser.ConfigParser()
+    keys.read(os.environ["AWS_SHARED_CREDENTIALS_FILE"])
+    for name in KEYS[:2]:
+        monkeypatch.setenv(name, keys["default"][name.lower()])
+    monkeypatch.delenv(KEYS[2], raising=False)
+    profile = tmp_path / "mine.yaml"
+    profile.write_text(json.dumps({"python": slurm.executor.profile.python}))
+    return profile
+
+
+def test_keys_that_would_not_reach_the_job_are_missed_before_it_waits(jobs: Jobs, slurm: Slurm, in_s3: Path) -> None:
+    words = ("submit", "mapillary_pretrain", "--on", "slurm", "--profile", in_s3)
+    finished = jobs(*words)
+    assert (finished.code, finished.out) == (2, "")
+    assert "--secret AWS_ACCESS_KEY_ID --secret AWS_SECRET_ACCESS_KEY (make: SECRET=" in finished.err
+    assert "~/.aws/credentials" in finished.err
+    assert os.environ[KEYS[1]] not in finished.err
+    assert slurm.scripts() == {}
+    half = jobs(*words, "--secret", KEYS[0])
+    assert (half.code, "add --secret AWS_SECRET_ACCESS_KEY (" in half.err) == (2, True)
+    assert jobs(*words, "--secret", KEYS[0], "--secret", KEYS[1]).code == 0
+    in_s3.write_text(json.dumps({**json.loads(in_s3.read_text()), "environment": KEYS[:2]}))
+    assert jobs(*words).code == 0
+
+
+def test_keys_in_a_file_need_no_naming(jobs: Jobs, slurm: Slurm, in_s3: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in KEYS[:2]:
+        monkeypatch.delenv(name)
+    finished = jobs("submit", "mapillary_pretrain", "--on", "slurm", "--profile", in_s3)
+    assert finished.code == 0, finished.err

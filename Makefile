@@ -15,11 +15,15 @@ PURGE ?=
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+define require_python
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: $(PYTHON) is older than Python 3.11; try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+endef
+
 setup: $(READY)  ## Build .venv with everything that the other targets need
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "make: $(PYTHON) is older than Python 3.11; try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(require_python)
 	@echo "building $(VENV) (a few minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
@@ -49,12 +53,14 @@ lint: $(READY)  ## Check style with ruff
 types: $(READY)  ## Check types with mypy
 	@$(BIN)/mypy
 
-# --- jobs: on SLURM where sbatch is on PATH, else here (ON=local); DRY_RUN=1 prints what would be submitted
+# --- jobs: on SLURM where sbatch is on PATH, else here (ON=local); DRY_RUN=1 prints what would be submitted;
+# SECRET='NAME ...' names variables of yours that the job needs
 
 # Submitting needs no torch: a light environment will do, unless the full one is there or the job runs here
 SUBMIT_ENV := $(if $(wildcard $(READY)),$(VENV),$(LIGHT))
-HERE := $(if $(filter-out local,$(ON)),,$(if $(filter local,$(ON)),here,$(if $(shell command -v sbatch),,here)))
-JOBS_ENV := $(if $(DRY_RUN),$(SUBMIT_ENV),$(if $(HERE),$(VENV),$(SUBMIT_ENV)))
+AUTO := $(if $(filter-out auto,$(value ON)),,auto)
+HERE := $(if $(filter local,$(value ON)),here,$(if $(AUTO),$(if $(shell command -v sbatch),,here)))
+JOBS_ENV := $(if $(value DRY_RUN),$(SUBMIT_ENV),$(if $(HERE),$(VENV),$(SUBMIT_ENV)))
 # Values reach the command as they were given: make expands nothing in them, and the shell sees one quoted word
 define LINE_BREAK
 
@@ -62,21 +68,27 @@ define LINE_BREAK
 endef
 quoted = $(if $(findstring $(LINE_BREAK),$(1)),$(error a value with a line break cannot be passed on),'$(subst ','\'',$(1))')
 flag = $(if $(value $(1)),$(2) $(call quoted,$(value $(1))))
+# Only 1 is yes: whoever writes 0 or no means the opposite of what any other word does
+yes = $(if $(filter-out 1,$(value $(1)))$(filter-out 1,$(words $(value $(1)))),$(error $(1) is a switch: 1 or nothing))
+ifneq ($(filter train-mapillary finetune eval pipeline,$(MAKECMDGOALS)),)
+$(foreach name,DRY_RUN ALLOW_BELOW_TARGET,$(if $(value $(name)),$(call yes,$(name))))
+endif
 switch = $(if $(value $(1)),$(2))
 SUBMIT = $(JOBS_ENV)/bin/python -m jobs submit
 JOB_FLAGS = $(call flag,ON,--on) $(call flag,PROFILE,--profile) $(call flag,NODES,--nodes) $(call flag,GPUS,--gpus) \
   $(call flag,PROCESSES,--processes) $(call flag,TIME_LIMIT_MINUTES,--time-limit-minutes) $(call flag,RUN,--run) \
   $(call flag,OUTPUT,--output) $(call flag,DATA_ROOT,--data-root) $(call switch,ALLOW_BELOW_TARGET,--allow-below-target) \
-  $(call switch,DRY_RUN,--dry-run) $(JOB_ARGS)
+  $(call switch,DRY_RUN,--dry-run) $(foreach name,$(value SECRET),--secret $(call quoted,$(name))) $(JOB_ARGS)
 
 $(LIGHT)/.ready: pyproject.toml constraints.txt
+	$(require_python)
 	@$(PYTHON) -m venv $(LIGHT)
 	@$(LIGHT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 setup-light: $(LIGHT)/.ready  ## Build .venv-light, which submits jobs and moves files, without torch
 
-train-mapillary: $(JOBS_ENV)/.ready  ## Pre-train on Mapillary Vistas [SNAPSHOT= NODES= GPUS= RUN= ON= PROFILE= DRY_RUN=1]
+train-mapillary: $(JOBS_ENV)/.ready  ## Pre-train on Mapillary Vistas [SNAPSHOT= NODES= GPUS= RUN= ON= PROFILE= SECRET= DRY_RUN=1]
 	@$(SUBMIT) mapillary_pretrain $(call flag,SNAPSHOT,--snapshot) $(JOB_FLAGS)
 
 finetune: $(JOBS_ENV)/.ready  ## Fine-tune on Cityscapes, from SNAPSHOT= or the promoted pre-training [as above]

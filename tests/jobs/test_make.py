@@ -85,6 +85,12 @@ def make(tmp_path: Path) -> Make:
             ("eval", "DATASET=x", "JOB_ARGS=--retries 0 --cpus 3"),
             ["submit", "evaluate", "--dataset", "x", "--retries", "0", "--cpus", "3"],
         ),
+        (
+            ("eval", "DATASET=x", "SECRET=HF_TOKEN WANDB_API_KEY"),
+            ["submit", "evaluate", "--dataset", "x", "--secret", "HF_TOKEN", "--secret", "WANDB_API_KEY"],
+        ),
+        (("pipeline", "SECRET=HF_TOKEN"), ["submit", "pipeline", "--secret", "HF_TOKEN"]),
+        (("train-mapillary", "DRY_RUN=", "ALLOW_BELOW_TARGET="), ["submit", "mapillary_pretrain"]),
         (("status",), ["status"]),
         (("manifests",), ["render", "--profile", "default"]),
     ],
@@ -115,11 +121,39 @@ def test_an_evaluation_must_say_of_what(make: Make) -> None:
     assert not (make.folder / "noted").exists()
 
 
+@pytest.mark.parametrize("name", ["DRY_RUN", "ALLOW_BELOW_TARGET"])
+@pytest.mark.parametrize("value", ["0", "no", "yes", "1 1", "$(shell touch hacked)"])
+def test_a_switch_that_is_not_1_is_refused_before_anything_is_built(make: Make, name: str, value: str) -> None:
+    (make.folder / "full" / ".ready").unlink()
+    (make.folder / "light" / ".ready").unlink()
+    for target in ("train-mapillary", "finetune", "eval", "pipeline"):
+        done = make(target, "DATASET=x", f"{name}={value}")
+        assert done.returncode == 2
+        assert f"{name} is a switch: 1 or nothing" in done.stderr
+    assert not (make.folder / "noted").exists()
+    assert not (ROOT / "hacked").exists()
+
+
+@pytest.mark.parametrize(("target", "environment"), [("setup", "full"), ("setup-light", "light")])
+def test_a_python_that_is_too_old_is_refused(make: Make, tmp_path: Path, target: str, environment: str) -> None:
+    (tmp_path / environment / ".ready").unlink()
+    old = tmp_path / "old-python"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    done = make(target, f"PYTHON={old}")
+    assert done.returncode == 2
+    assert "is older than Python 3.11; try: make PYTHON=python3.11" in done.stderr
+    assert not (tmp_path / environment / ".ready").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "sbatch", "environment"),
     [
         (("train-mapillary",), True, "light"),
         (("train-mapillary",), False, "full"),
+        (("train-mapillary", "ON=auto"), True, "light"),
+        (("train-mapillary", "ON=auto"), False, "full"),
+        (("train-mapillary", "ON=auto", "DRY_RUN=1"), False, "light"),
         (("train-mapillary", "ON=local"), True, "full"),
         (("train-mapillary", "ON=local", "DRY_RUN=1"), True, "light"),
         (("train-mapillary", "ON=slurm"), False, "light"),

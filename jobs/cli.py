@@ -1,4 +1,4 @@
-"""python -m jobs submit | render | status | logs | cancel"""
+"""python -m jobs submit | render | profile | status | logs | cancel"""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, NoReturn
 
 import typer
+import yaml
 
 from abet.config import recipe_names
 from abet.errors import AbetError, UsageError, unknown_name
@@ -19,7 +20,7 @@ from abet.site import SiteConfig, load_site
 from jobs import catalogue, watching
 from jobs.catalogue import NONE, Request
 from jobs.executors.local import LocalExecutor
-from jobs.profile import SlurmProfile, load_profile
+from jobs.profile import SlurmProfile, load_profile, profile_path
 from jobs.records import find, records
 from jobs.spec import JobSpec
 from jobs.status import statuses
@@ -250,6 +251,25 @@ def render(
     site = load_site()
     for path in write_all(output, site, load_profile(profile or site.profile)):
         typer.echo(path)
+
+
+@app.command()
+def profile(
+    name: Annotated[str | None, typer.Argument(help="A profile or a .yaml path. Default: the site file's.")] = None,
+) -> None:
+    """Check a profile, as far as it can be done here, and print its options. Exits 2 with what to mend."""
+    from jobs.checks import problems
+
+    site = load_site()
+    chosen = name or site.profile
+    loaded = load_profile(chosen)
+    tried = shutil.which("sbatch") is not None
+    if tried and (found := problems(loaded, image=site.image)):
+        raise UsageError(f"{profile_path(chosen)}: {'; '.join(found)}")
+    remark = "" if tried else " (its keys and values; nothing was tried, there is no sbatch here)"
+    typer.echo(f"{profile_path(chosen)}: as it should be{remark}")
+    for line in yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False).splitlines():
+        typer.echo(f"  {line}")
 
 
 @app.command()

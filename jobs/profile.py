@@ -129,12 +129,17 @@ def load_profile(name: str) -> SlurmProfile:
     Raises:
         UsageError: an unknown profile, a misspelt key, or a wrong value.
     """
+    return _parse(profile_path(name))
+
+
+def profile_path(name: str) -> Path:
+    """The file of a profile. Raises UsageError for a name that none has."""
     if name.endswith((".yaml", ".yml")):
-        return _parse(Path(name).expanduser())
+        return Path(name).expanduser()
     names = sorted(path.stem for path in PROFILES.glob("*.yaml"))
     if name not in names:
         raise unknown_name(kind=f"profile (in {PROFILES})", name=name, choices=names)
-    return _parse(PROFILES / f"{name}.yaml")
+    return PROFILES / f"{name}.yaml"
 
 
 def _parse(path: Path) -> SlurmProfile:

@@ -27,7 +27,15 @@ def check_folders(site: SiteConfig) -> Iterator[Check]:
     yield _checkpoint(site)
     yield _scratch(site)
     yield _writable("jobs", site.jobs, "correct `jobs` in the site file, or get permission")
-    yield Check.ok("image", site.image) if site.image else Check.unset("image", "jobs run without a container")
+    yield _image(site.image)
+
+
+def _image(image: str | None) -> Check:
+    if not image:
+        return Check.unset("image", "none is named: jobs run without a container, or in their profile's")
+    if Path(image).is_absolute() and not Path(image).exists():
+        return Check.problem("image", f"{image} is not there", "correct `image` in the site file")
+    return Check.ok("image", image)
 
 
 def _checkpoint(site: SiteConfig) -> Check:

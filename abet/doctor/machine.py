@@ -1,18 +1,24 @@
 """This machine: what is installed, its scheduler, its GPUs."""
 
+import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from abet.doctor.check import Check
+from abet.errors import AbetError
 from abet.install import FULL_INSTALL, FULL_REMEDY, missing_modules, version_of
-from abet.site import SiteConfig
+from abet.settings import read_yaml
+from abet.site import SiteConfig, find_site_file
 from abet.version import __version__
 
 LIGHT = ("boto3", "submitit", "pydantic")
+CHECKOUT = Path(__file__).resolve().parents[2]
+"""Where the package lies; its checkout, if it is no installed copy."""
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_BYTES = 2**30
 CUDA_13_DRIVER = 580
@@ -53,7 +59,7 @@ def check_scheduler(site: SiteConfig | None) -> Iterator[Check]:
     else:
         yield _partitions()
     if site is not None:
-        yield _profile(site.profile)
+        yield check_profile(site.profile)
 
 
 def _partitions() -> Check:
@@ -63,21 +69,38 @@ def _partitions() -> Check:
     return Check.ok("scheduler", f"SLURM, partitions: {', '.join(sorted(set(answer.split()[::2]))) or 'none'}")
 
 
-def _profile(name: str) -> Check:
-    if name.endswith((".yaml", ".yml")):
-        candidates = [Path(name).expanduser()]
-    else:
-        roots = (Path.cwd(), Path(__file__).resolve().parents[2])
-        candidates = [root / "slurm" / "profiles" / f"{name}.yaml" for root in roots]
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is not None:
-        return Check.ok("profile", str(found))
-    if not any(path.parent.is_dir() for path in candidates):
+def check_profile(name: str, checkout: Path = CHECKOUT) -> Check:
+    """What the checkout's own jobs say of the profile; without one, whether its file is readable at all."""
+    profiles = checkout / "slurm" / "profiles"
+    if (checkout / "jobs" / "__main__.py").is_file():
+        there = ", ".join(sorted(path.stem for path in profiles.glob("*.yaml")))
+        return _asked_of_jobs(name, checkout, f"correct it, or set `profile` in the site file to another of: {there}")
+    if not name.endswith((".yaml", ".yml")):
         return Check.unset(
             "profile", f"{name}: not looked for, this is no checkout", "jobs are submitted from a checkout"
         )
-    there = ", ".join(sorted(path.stem for path in candidates[-1].parent.glob("*.yaml")))
-    return Check.problem("profile", f"no {candidates[-1]}", f"set `profile` in the site file to one of: {there}")
+    try:
+        read_yaml(Path(name))
+    except AbetError as error:
+        return Check.problem("profile", str(error), "correct it, or `profile` in the site file")
+    return Check.ok("profile", f"{name}: readable; what it says was not checked, this is no checkout")
+
+
+def _asked_of_jobs(name: str, checkout: Path, fix: str) -> Check:
+    command = [sys.executable, "-m", "jobs", "profile", "--", name]
+    site = find_site_file()
+    # From the checkout, and still with the site file that was found from here
+    environment = os.environ if site is None else os.environ | {"ABET_SITE": str(site.absolute())}
+    try:
+        done = subprocess.run(
+            command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check.problem("profile", f"{' '.join(command)}: {error}", "run it from the checkout")
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        return Check.problem("profile", said[-1].removeprefix("abet: error: "), fix)
+    return Check.ok("profile", done.stdout.splitlines()[0])
 
 
 class Gpu(NamedTuple):

@@ -296,3 +296,7 @@ def test_rendering_into_no_folder_is_refused(site: SiteConfig, jobs: Jobs, tmp_p
     (tmp_path / "there").mkdir()
     assert jobs("render", "--output", tmp_path / "there").code == 0
     assert {path.name for path in (tmp_path / "there").iterdir()} == {path.name for path in COMMITTED}
+
+
+def test_the_documentation_shows_the_committed_script() -> None:
+    assert (ROOT / "slurm" / "finetune.sbatch").read_text() in (ROOT / "docs" / "slurm.md").read_text()

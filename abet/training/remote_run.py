@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Final
 
 from abet.checkpoint import BEST, MANIFEST, read_best
-from abet.distributed import barrier, from_rank_0, rank_0_alone
+from abet.distributed import barrier, from_rank_0, rank_0_alone, work_apart
 from abet.errors import AbetError, CheckpointError, DataError, UsageError
 from abet.files import write_bytes, write_json
 from abet.places import S3Uri
 from abet.progress import note
 from abet.remote import LOOKS, fetch_files, read_remote_manifest, remote_steps
 from abet.run import CHECKPOINTS, CONFIG, OURS, OWNER
-from abet.storage import ABSENT, NotFound, Storage, locked, open_storage
+from abet.storage import ABSENT, NotFound, Storage, open_storage
 from abet.training.commit import fault_of
 from abet.training.copying import DESCRIPTIONS, POINTERS, Copier
 from abet.training.identity import require_resumable
@@ -86,8 +86,12 @@ def _open(job: TrainJob, uri: S3Uri, stack: ExitStack) -> tuple[TrainJob, Owner]
     run.mkdir(parents=True, exist_ok=True)
     if job.topology.local_rank == 0:
         remove_older(root, owner, shared["step"])
-    if first_rank and shared["step"] is not None:
-        _fetch_to_this_node(open_storage(uri, job.site.s3), run, shared["step"], shared["folder"])
+    fetches = first_rank and job.topology.local_rank == 0 and shared["step"] is not None
+    storage = open_storage(uri, job.site.s3)
+    work_apart(
+        job.topology,
+        (lambda: _fetch_to_this_node(storage, run, shared["step"], shared["folder"])) if fetches else None,
+    )
     return replace(job, run=run, copier=begun[0].copier if begun else None), owner
 
 
@@ -224,10 +228,8 @@ def _fetch(storage: Storage, run: Path, step: int, folder: str, at_hand: Sequenc
 
 
 def _fetch_to_this_node(storage: Storage, run: Path, step: int, folder: str) -> None:
-    """The same on another node than rank 0's: by the first of its processes, while the others wait."""
-    (run / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-    with locked(run):
-        fault = None if (step_in(run, step) / MANIFEST).is_file() else _fetch(storage, run, step, folder)
+    """The same on another node than rank 0's, by the first of its processes. Raises CheckpointError, NotFound."""
+    fault = _fetch(storage, run, step, folder)
     if fault is not None:
         raise CheckpointError(f"{storage.place}/{folder}: {fault}")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from abet.checkpoint import read_manifest, resolve
-from abet.distributed import Topology, from_rank_0, rank_0_alone
+from abet.distributed import Topology, from_rank_0, rank_0_alone, work_apart
 from abet.errors import CheckpointError
 from abet.files import sha256_of
 from abet.places import Place, S3Uri, parse_place
@@ -42,15 +42,19 @@ def choose_start_weights(place: Place, site: SiteConfig, topology: Topology) -> 
     chosen: list[StartWeights] = []
     rank_0_alone(topology, lambda: chosen.append(_choose(place, site)))
     decided = from_rank_0(topology, chosen[0].record if chosen else None)
-    if chosen:
-        return chosen[0]
-    path = local_checkpoint(parse_place(decided["uri"]), site)
-    if (found := _digest(path)) != decided["sha256"]:
+    work_apart(topology, None if chosen else lambda: chosen.append(_follow(site, **decided)))
+    return chosen[0]
+
+
+def _follow(site: SiteConfig, *, uri: str, sha256: str) -> StartWeights:
+    """What rank 0 chose, as this process finds it."""
+    path = local_checkpoint(parse_place(uri), site)
+    if (found := _digest(path)) != sha256:
         raise CheckpointError(
-            f"{decided['uri']}: rank {topology.rank} finds other weights there (sha256 {found[:12]}) than rank 0 "
-            f"({decided['sha256'][:12]}): name a checkpoint that is the same on all nodes and changes no more"
+            f"{uri}: here are other weights (sha256 {found[:12]}) than rank 0 found ({sha256[:12]}): name a checkpoint "
+            "that is the same on all nodes and changes no more"
         )
-    return StartWeights(**decided, path=path)
+    return StartWeights(uri=uri, sha256=sha256, path=path)
 
 
 def _choose(place: Place, site: SiteConfig) -> StartWeights:

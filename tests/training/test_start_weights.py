@@ -27,11 +27,8 @@ def saved(run: Path, *, best: int) -> Path:
     return run
 
 
-def as_each_rank_sees_it(topology: Topology, seen: list[Place], site: SiteConfig) -> StartWeights | str:
-    try:
-        return choose_start_weights(seen[topology.rank], site, topology)
-    except CheckpointError as error:
-        return str(error)
+def as_each_rank_sees_it(topology: Topology, seen: list[Place], site: SiteConfig) -> StartWeights:
+    return choose_start_weights(seen[topology.rank], site, topology)
 
 
 def test_of_a_run_the_best_step_is_named_with_its_weights(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def mounts_of(
 
 def weights_mount(site: SiteConfig) -> Mount:
     """The folder of weights, for whoever does not know yet which of them the job is started with."""
-    return Mount(source=str(site.weights), target=str(site.weights), read_only=True, made=True)
+    (mount,) = _mounts([site.weights], read_only=True, made=True)
+    return mount
 
 
 def container_mounts(

@@ -170,6 +170,11 @@ def test_a_site_without_data_sets_has_its_scripts(site: SiteConfig) -> None:
         assert "--term-kills" not in script
 
 
+def test_a_site_of_defaults_has_its_scripts() -> None:
+    site = SiteConfig()
+    assert "record=${ABET_JOBS:-runs/jobs}/" in sbatch.render("merge.sbatch", site, SlurmProfile())
+
+
 def test_in_pyxis_the_supervisor_knows_that_srun_kills(site: SiteConfig) -> None:
     profile = SlurmProfile(container=Container(runtime="pyxis", image="abet"), host_python="/opt/python")
     text = sbatch.render("pretrain.sbatch", site, profile)

@@ -1,4 +1,9 @@
-"""A folder as a storage. Conditional writes hold between all processes that go through here, on one machine or many."""
+"""A folder as a storage.
+
+Conditional writes hold between all processes of one machine that go through here, and between machines as far as the
+file system's locks (flock) reach. A write that must be the first has one winner without locks, too, wherever there are
+hard links: NFS, say.
+"""
 
 import fcntl
 import os
@@ -58,12 +63,15 @@ class LocalStorage:
             if expect is not None and _version(there) != expect:
                 found = f"version {_version(there)}" if there else "it is gone"
                 raise Conflict(f"{path}: somebody else wrote it since we last looked ({found})")
-            with atomic_path(path) as temporary:
+            with atomic_path(path, keep_existing=expect == ABSENT) as temporary:
                 temporary.write_bytes(content)
                 # A clock that is coarse or was set back must not give two contents one version
                 now = max(time.time_ns(), there.st_mtime_ns + 1 if there else 0)
                 os.utime(temporary, ns=(now, now))
-            return version_of(path)
+                version = version_of(temporary)  # which the new name does not change
+            if expect == ABSENT and version_of(path) != version:
+                raise Conflict(f"{path}: somebody else wrote it since we last looked (version {version_of(path)})")
+            return version
 
     def upload(self, source: Path, name: str) -> str:
         """See `Storage`."""
@@ -91,6 +99,9 @@ class LocalStorage:
             folder = path.parent
             while folder != self._folder and _remove_if_empty(folder):
                 folder = folder.parent
+
+    def abandon(self) -> None:
+        """See `Storage`: nothing is queued here, and a disk answers."""
 
     def _path(self, name: str) -> Path:
         """Where to write an object: its folders may be links that stay in the root."""

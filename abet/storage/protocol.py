@@ -100,6 +100,13 @@ class Storage(Protocol):
         """Remove objects, one after the other in this order. Those that are not there are no error."""
         ...
 
+    def abandon(self) -> None:
+        """Give up what is on its way, from any thread: this process ends, and nobody waits for the rest.
+
+        What is queued is not begun, nothing is tried again, and whoever waits gets StorageUnavailable.
+        """
+        ...
+
 
 def require_name(name: str, place: Place) -> str:
     """``name``, if it stays below ``place`` and can be a key as well as a path.

@@ -35,7 +35,15 @@ REMEDIES = {
     ),
     "RequestTimeTooSkewed": "the clock of this machine is wrong: set it",
 }
-TEMPORARY_CODES = frozenset({"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"})
+DAMAGED = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"})
+"""Codes for bytes that arrived other than they were sent."""
+TEMPORARY_CODES = frozenset(
+    {"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "BadDigest"}
+) | {"IncompleteBody", "OperationAborted", "ConditionalRequestConflict"}
+
+
+class BrokenAnswer(ConnectionError):  # noqa: N818
+    """An answer that cannot be whole; as good as none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +55,8 @@ class Attempt:
     name: str
     """Name of the object, or prefix of the listing, below the place."""
     settings: S3Settings
+    seconds: float = 0
+    """How long it has been tried."""
 
     def __str__(self) -> str:
         where = str(self.place / self.name) if self.name else str(self.place)
@@ -62,20 +72,26 @@ def failures() -> tuple[type[Exception], ...]:
     """Exceptions of a request that a server or the way to it may have caused; a full disk is none of them."""
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
-    from s3transfer.exceptions import RetriesExceededError
 
-    return (BotoCoreError, ClientError, RetriesExceededError, ResponseParserError, ConnectionError)
+    return (BotoCoreError, ClientError, ResponseParserError, ConnectionError)
+
+
+def code_of(error: Any) -> str:
+    """S3's error code in a ClientError."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def arrived_damaged(error: Exception) -> bool:
+    """Whether the server says that it got other bytes than it was told."""
+    return hasattr(error, "response") and code_of(error) in DAMAGED
 
 
 def explain(error: BaseException, attempt: Attempt) -> AbetError:
-    """Our error for an exception of boto3, botocore, s3transfer or of a connection."""
+    """Our error for an exception of boto3, botocore or of a connection."""
     from botocore.exceptions import ClientError
-    from s3transfer.exceptions import RetriesExceededError
 
     if isinstance(error, ClientError):
         return _answered(error.response, attempt)
-    if isinstance(error, RetriesExceededError) and error.last_exception is not None:
-        return explain(error.last_exception, attempt)
     return _unanswered(error, attempt)
 
 
@@ -93,7 +109,7 @@ def _answered(response: Any, attempt: Attempt) -> AbetError:
     if remedy := _remedy(code, status, attempt):
         return StorageRefused(f"{attempt}: S3 answered {code} ({status}) at {attempt.endpoint}; {remedy}")
     return StorageUnavailable(
-        f"{attempt}: S3 answered {code} ({status}) at {attempt.endpoint}, again and again; try later"
+        f"{attempt}: S3 answered {code} ({status}) at {attempt.endpoint}, for {attempt.seconds:.0f} s; try later"
     )
 
 
@@ -129,7 +145,7 @@ def _unanswered(error: BaseException, attempt: Attempt) -> AbetError:
         )
     if isinstance(error, _lost_kinds()):
         return StorageUnavailable(
-            f"{attempt}: no answer from {attempt.endpoint} within {attempt.settings.patience_seconds} s ({kind}): "
+            f"{attempt}: no answer from {attempt.endpoint} within {attempt.seconds:.0f} s ({kind}): "
             "is the server up, and `s3.endpoint` in the site file right?"
         )
     return StorageRefused(

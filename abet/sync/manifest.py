@@ -152,7 +152,7 @@ class Hashes:
     def save(self) -> None:
         """Keep it for the next time; where the cache cannot be written, the next time takes longer."""
         if self._changed:
-            lines = (json.dumps([name, *known]) for name, known in sorted(self._known.items()))
+            lines = (json.dumps([name, *known]) for name, known in sorted(self._known.copy().items()))
             with suppress(OSError):
                 write_bytes(self._path, "\n".join(lines).encode())
 

@@ -3,9 +3,10 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from abet.errors import AbetError, DataError, UsageError
@@ -13,11 +14,14 @@ from abet.files import sha256_of, temporary_beside
 from abet.places import S3Uri
 from abet.progress import progress
 from abet.storage import Conflict, Entry, NotFound, Storage, version_of
+from abet.storage.pool import DaemonPool
 from abet.sync.manifest import Hashes, Journal, Record, Records, read_manifest, write_manifest
 from abet.sync.plan import THREADS, Plan, Side, identity, listing, make_plan, refuse_collisions, stamp
 from abet.text import printable
 
 SMALL_BYTES = 2**20
+LEAVING_SECONDS = 1.0
+"""How long a sync that is interrupted waits for files that are almost complete."""
 
 
 class SourceChanged(AbetError):  # noqa: N818
@@ -132,11 +136,12 @@ def _copy_all(plan: Plan, source: Side, target: Side, name: str, journal: Journa
     """Copy in parallel. After a failure no further file is begun; those that are complete stand in the journal."""
     if not plan.copy:
         return {}
-    made = {}
-    with journal.open(), ThreadPoolExecutor(THREADS) as pool, progress("copying", len(plan.copy)) as advance:
+    made, pool = {}, DaemonPool(THREADS, name="abet-sync")
+    with journal.open(), progress("copying", len(plan.copy)) as advance:
         copy = _copier(source, target, name)
         # large ones first: they are not what the end waits for
-        futures = {pool.submit(copy, entry): entry for entry in sorted(plan.copy, key=lambda entry: -entry.bytes)}
+        ordered = sorted(plan.copy, key=lambda entry: -entry.bytes)
+        futures = {pool.submit(partial(copy, entry)): entry for entry in ordered}
         done = 0
         try:
             for future in as_completed(futures):
@@ -145,8 +150,12 @@ def _copy_all(plan: Plan, source: Side, target: Side, name: str, journal: Journa
                 journal.add(entry.name, made[entry.name])
                 done += entry.bytes
                 advance(1, f"{done / 1e9:.2f} of {plan.bytes / 1e9:.2f} GB")
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
+        except BaseException as error:
+            begun = [future for future in futures if not future.cancel()]
+            if not isinstance(error, Exception):  # Ctrl-C: whoever asked for it does not want to wait
+                source.storage.abandon()
+                target.storage.abandon()
+            wait(begun, None if isinstance(error, Exception) else LEAVING_SECONDS)
             for future, entry in futures.items():
                 if future.done() and not future.cancelled() and future.exception() is None:
                     journal.add(entry.name, future.result())
@@ -155,8 +164,14 @@ def _copy_all(plan: Plan, source: Side, target: Side, name: str, journal: Journa
 
 
 def _delete_all(plan: Plan, target: Storage) -> None:
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(lambda name: target.delete([name]), plan.delete))
+    pool = DaemonPool(THREADS, name="abet-sync")
+    futures = [pool.submit(partial(target.delete, [name])) for name in plan.delete]
+    try:
+        for future in futures:
+            future.result()
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 def _copier(source: Side, target: Side, name: str) -> Callable[[Entry], Record]:
@@ -190,9 +205,8 @@ def _hashed_on_the_way(source: Side, target: Side, entry: Entry, path: Path) -> 
     if entry.bytes <= SMALL_BYTES:
         digest, version = source.sha256(entry), target.storage.upload(path, entry.name)
     else:
-        with ThreadPoolExecutor(1) as beside:
-            hashed = beside.submit(source.sha256, entry)
-            version = target.storage.upload(path, entry.name)
+        hashed = DaemonPool(1, name="abet-sync-sha256").submit(partial(source.sha256, entry))
+        version = target.storage.upload(path, entry.name)
         digest = hashed.result()
     assert digest is not None
     return digest, version

@@ -29,7 +29,7 @@ from abet.storage import (
     open_storage,
     require_writable,
 )
-from abet.storage.s3 import PART_BYTES
+from abet.storage.s3_parts import PART_BYTES
 from tests.s3_server import S3Server
 
 SECRET = "planted-secret-value"
@@ -395,7 +395,7 @@ def test_the_checksum_mode_is_passed_on(scripted: Scripted, tmp_path: Path, chec
     for headers in scripted.headers_seen:
         assert any(name.lower().startswith(("x-amz-checksum", "x-amz-trailer")) for name in headers) == sent
     asked: list[str | None] = []
-    storage._client.meta.events.register(
+    storage._client.boto.meta.events.register(
         "before-send.s3", lambda request, **_: asked.append(request.headers.get("x-amz-checksum-mode"))
     )
     storage.read("a")

@@ -219,7 +219,6 @@ def obey(order: dict[str, Any]) -> dict[str, Any]:
 def serve() -> None:
     """Import what the children need, then obey until the input ends."""
     import boto3
-    import s3transfer.manager
     import torch._dynamo  # seconds, and every optimiser imports it
     import torch.utils.tensorboard
 
@@ -229,7 +228,6 @@ def serve() -> None:
     torch.set_num_threads(1)
     assert abet.train
     assert boto3
-    assert s3transfer.manager
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         print(json.dumps(obey(json.loads(line))), flush=True)

@@ -39,7 +39,7 @@ test-faults: $(READY)  ## Run the long tests: kills and resumes, many processes 
 	@ABET_FAULT_TABLE="$(FAULT_TABLE)" $(BIN)/python -m pytest -m faults
 
 test-cluster: $(READY)  ## Run the tests on a real SLURM and S3, brought up on this machine for them (as root)
-	@$(BIN)/python -m pytest -m cluster
+	@ABET_FAULT_TABLE="$(FAULT_TABLE)" $(BIN)/python -m pytest -m cluster
 
 cluster-up: $(READY)  ## Start SLURM (two nodes of pretended GPUs) and S3 on this machine, to try all of it (as root)
 	@slurm/one-machine/cluster-up.sh

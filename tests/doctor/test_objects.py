@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from abet.doctor.objects import check_conditions
+from abet.doctor.objects import check_s3
 from abet.places import S3Uri
-from abet.site import S3Settings
-from abet.storage import open_storage
+from abet.site import S3Settings, SiteConfig
+from abet.storage import ConditionsIgnored, open_storage, require_writable
 from tests.s3_server import S3Server
 
 
@@ -50,18 +50,26 @@ def careless() -> Iterator[str]:
     server.server_close()
 
 
+def site_at(endpoint: str | None, bucket: str) -> SiteConfig:
+    settings = S3Settings(endpoint=endpoint, region="us-east-1", checksums="when_required", patience_seconds=1)
+    return SiteConfig(artifacts=S3Uri(bucket), s3=settings)
+
+
 def test_ignored_conditions_are_a_problem(careless: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    settings = S3Settings(endpoint=careless, region="us-east-1", checksums="when_required", patience_seconds=1)
-    check = check_conditions(open_storage(S3Uri("models"), settings))
-    assert check.state == "problem"
-    assert "If-None-Match and If-Match" in check.found
+    check = list(check_s3(site_at(careless, "models")))[-1]
+    assert (check.name, check.state) == ("s3 conditional writes", "problem")
+    assert "ignores If-None-Match and If-Match" in check.found
+    # and nothing that relies on them begins
+    with pytest.raises(ConditionsIgnored, match=r"keep artifacts on a server that honours them .*, or in a folder"):
+        require_writable(open_storage(S3Uri("models"), site_at(careless, "models").s3))
 
 
 def test_honoured_conditions_are_not(s3: S3Server) -> None:
-    storage = open_storage(S3Uri(s3.bucket()), s3.settings)
-    assert check_conditions(storage).state == "ok"
-    assert storage.list() == []
+    bucket = s3.bucket()
+    check = list(check_s3(site_at(s3.endpoint, bucket)))[-1]
+    assert (check.name, check.state) == ("s3 conditional writes", "ok")
+    assert open_storage(S3Uri(bucket), s3.settings).list() == []

@@ -1,13 +1,18 @@
 """What a folder has that S3 has not: links, half-written files, folders, permissions, and clocks that stand still."""
 
+import errno
 import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from abet.errors import DataError
 from abet.files import temporary_beside
-from abet.storage import ABSENT, LocalStorage, StorageRefused, require_writable
+from abet.storage import ABSENT, Conflict, LocalStorage, StorageRefused, local, require_writable
 
 
 def names(folder: Path) -> list[str]:
@@ -126,3 +131,52 @@ def test_a_file_where_a_folder_is_needed_is_not_writable(root: Path):
 def test_a_folder_is_no_object_to_delete(root: Path):
     LocalStorage(root).delete(["inside"])
     assert names(root) == ["inside/file"]
+
+
+def test_a_first_write_has_one_winner_where_locks_do_not_reach(root: Path, monkeypatch: pytest.MonkeyPatch):
+    """As on a network file system between machines; each looks, then all write."""
+
+    @contextmanager
+    def unlocked(folder: Path) -> Iterator[None]:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+        everyone.wait()  # whoever has written holds its result until all have
+
+    everyone = threading.Barrier(8)
+    monkeypatch.setattr(local, "locked", unlocked)
+    looked, stat = threading.Barrier(8), local._stat
+    seen = threading.local()
+
+    def stat_with_all(path: Path) -> os.stat_result | None:
+        found = stat(path)
+        if not getattr(seen, "once", False):
+            seen.once = True
+            looked.wait()
+        return found
+
+    monkeypatch.setattr(local, "_stat", stat_with_all)
+
+    def claim(number: int) -> bool:
+        try:
+            LocalStorage(root).write("owner", b"%d" % number, expect=ABSENT)
+        except Conflict:
+            everyone.wait()
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(claim, range(8)))
+    assert sum(won) == 1
+    assert (root / "owner").read_bytes() == b"%d" % won.index(True)
+    assert sorted(path.name for path in root.iterdir()) == ["inside", "owner"]
+
+
+def test_a_first_write_works_without_hard_links(root: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    version = LocalStorage(root).write("owner", b"1", expect=ABSENT)
+    assert LocalStorage(root).read("owner") == (b"1", version)
+    with pytest.raises(Conflict):
+        LocalStorage(root).write("owner", b"2", expect=ABSENT)

@@ -14,6 +14,7 @@ from abet.site import S3Settings
 from abet.storage import LocalStorage, Storage, open_storage
 from abet.sync import sync
 from abet.sync.manifest import MANIFEST
+from tests.s3_server import S3Server
 from tests.sync.trees import TREE, contents, write
 
 

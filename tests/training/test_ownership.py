@@ -15,9 +15,11 @@ from abet.storage import ABSENT, StorageRefused, open_storage
 from abet.training.copying import Copier
 from abet.training.ownership import LOCK, LostOwnership, Owner, Ownership, RemoteOwnership
 from tests.s3_server import S3Server
-from tests.storage.test_s3 import UNMET, Scripted, scripted, storage_at
+from tests.storage.conftest import scripted
+from tests.storage.scripted import Scripted, storage_at
 
 __all__ = ["scripted"]  # a fixture
+UNMET = (412, "PreconditionFailed")
 
 
 def test_each_start_raises_the_generation_and_the_newest_wins(tmp_path: Path) -> None:

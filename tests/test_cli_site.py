@@ -231,6 +231,7 @@ def test_keys_that_may_only_read_and_a_bucket_that_is_not_there_are_problems(
     assert "s3:PutObject" in checks["artifacts"]["found"]
 
 
+@pytest.mark.faults
 def test_no_credentials_and_no_server_are_said_within_seconds(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

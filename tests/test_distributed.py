@@ -50,14 +50,24 @@ def processes(count: int) -> Iterator[Callable[..., list[Any]]]:
         def run(function: Callable[..., Any], *arguments: Any) -> list[Any]:
             with socket.create_server(("localhost", 0)) as server:
                 port = server.getsockname()[1]
-            ranks = [pool.submit(_as_rank, rank, count, port, function, arguments) for rank in range(count)]
+            here = dict(os.environ)  # the server's own is that of its start
+            ranks = [pool.submit(_as_rank, rank, count, port, here, function, arguments) for rank in range(count)]
             return [rank.result(timeout=120) for rank in ranks]
 
         yield run
 
 
-def _as_rank(rank: int, count: int, port: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+def _as_rank(
+    rank: int,
+    count: int,
+    port: int,
+    environment: dict[str, str],
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+) -> Any:
     torch.set_num_threads(1)
+    os.environ.clear()
+    os.environ.update(environment)
     named = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in named.items()})
     return function(discover("cpu"), *arguments)

@@ -121,6 +121,7 @@ def test_a_run_that_was_trained_in_s3_is_evaluated_into_itself_by_its_best_step(
     assert yaml.safe_load(bucket.read("artifacts/run/evaluation/config.yaml")[0])["checkpoint"] == metrics["checkpoint"]
 
 
+@pytest.mark.faults
 def test_a_report_of_runs_in_s3_can_lie_there_too(cli: Cli, bucket: Storage, tmp_path: Path) -> None:
     for name in ("learned", "none"):
         done(cli(*EVALUATE, "--checkpoint", f"{bucket.place}/weights/{name}", "--samples", 1))
@@ -321,6 +322,7 @@ def test_what_cannot_be_written_is_refused_before_any_work(
     assert not (tmp_path / "scratch").exists()
 
 
+@pytest.mark.faults
 def test_results_that_find_no_server_are_kept_and_said_to_be(
     learned: Detector, s3: S3Server, bucket: Storage, run: S3Uri, tmp_path: Path
 ) -> None:

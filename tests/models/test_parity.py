@@ -76,9 +76,11 @@ def test_every_stage_has_the_reference_statistics(run, golden, stage):
     name, _, stages, _ = run
     x = stages[stage].double()
     mean, std, largest, norm = golden[f"{name}/stage_{stage}"]
+    # Float32 sums are rounded in another order by another processor's kernels: 2.9e-6 between AVX-512 and AVX2 in the
+    # largest single value; a wrong layer is off in the first digits
     assert abs(x.mean() - mean) <= 1e-6 * std
     assert abs(x.std() - std) <= 1e-6 * std
-    assert abs(x.abs().max() - largest) <= 1e-6 * largest
+    assert abs(x.abs().max() - largest) <= 1e-5 * largest
     assert abs(x.norm() - norm) <= 1e-4 * norm  # the reference summed the squares in float32
 
 

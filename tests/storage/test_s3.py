@@ -73,6 +73,7 @@ def test_an_endpoint_that_is_no_url_is_refused(s3: S3Server, endpoint: str):
     assert "check `s3.endpoint` in the site file" in message
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
 def test_no_answer_is_said_within_the_patience(s3: S3Server, tmp_path: Path, host: str):
     settings = S3Settings(endpoint=f"http://{host}:{closed_port()}", patience_seconds=1)
@@ -87,6 +88,7 @@ def test_no_answer_is_said_within_the_patience(s3: S3Server, tmp_path: Path, hos
     assert not (tmp_path / "target").exists()
 
 
+@pytest.mark.faults
 def test_a_write_survives_a_server_that_restarts(s3: S3Server):
     storage = open_storage(S3Uri(s3.bucket(), "run"), s3.settings)
     version = storage.write("a", b"1", expect=ABSENT)

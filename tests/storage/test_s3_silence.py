@@ -32,6 +32,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
+@pytest.mark.faults
 def test_patience_ends_when_it_says_and_tells_the_time_that_passed(silent: str, tmp_path: Path):
     storage = open_storage(S3Uri("bucket", "run"), S3Settings(endpoint=silent, patience_seconds=1))
     for name, use in uses(storage, tmp_path).items():

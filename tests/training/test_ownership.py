@@ -142,6 +142,7 @@ def test_the_owner_names_the_trainers_since_which_the_run_in_s3_has_gained_nothi
     assert RemoteOwnership.take(storage).owner.uncopied == (second.name, third.name)
 
 
+@pytest.mark.faults
 def test_a_server_that_refuses_every_condition_is_said_to_do_so(scripted: Scripted, tmp_path: Path) -> None:
     storage, scripted.puts = storage_at(scripted), [UNMET] * 100
     with pytest.raises(StorageRefused, match=r"owner\.json.*does not honour.*`abet doctor`"):

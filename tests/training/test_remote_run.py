@@ -46,6 +46,7 @@ def test_steps_of_the_same_run_are_kept_in_s3_as_on_a_disk(remote: Remote, finis
     assert kept == {int(path.name[5:]) for path in (finished / "checkpoints").glob("step-*")}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("same_node", [True, False])
 def test_a_signal_saves_uploads_and_the_run_goes_on_to_the_same_end(
     remote: Remote, finished: Path, same_node: bool, tmp_path: Path
@@ -67,6 +68,7 @@ def test_a_signal_saves_uploads_and_the_run_goes_on_to_the_same_end(
     assert remote_steps(remote.storage("run"))[0].generation == 2
 
 
+@pytest.mark.faults
 def test_a_finished_run_has_nothing_more_to_do(remote: Remote) -> None:
     remote.train("run")
     before = remote.final_state("run")
@@ -76,6 +78,7 @@ def test_a_finished_run_has_nothing_more_to_do(remote: Remote) -> None:
     assert remote.final_state("run") == before
 
 
+@pytest.mark.faults
 def test_a_copy_of_a_run_in_s3_is_a_run_directory(remote: Remote, finished: Path, tmp_path: Path) -> None:
     remote.train("run", mishap=("SIGTERM", 5))
     storage, copy = remote.storage("run"), tmp_path / "copy"
@@ -92,6 +95,7 @@ def test_a_copy_of_a_run_in_s3_is_a_run_directory(remote: Remote, finished: Path
     assert started["codes"] == [0], started["log"]
 
 
+@pytest.mark.faults
 def test_start_weights_come_from_a_run_in_s3(remote: Remote) -> None:
     remote.train("run", "--set", "training.steps=3")
     result = remote.train("next", "--snapshot", remote.uri("run"), "--set", "training.steps=1")
@@ -130,7 +134,8 @@ def test_without_output_the_run_is_kept_among_the_artifacts(remote: Remote) -> N
     assert f"s3://{remote.bucket}/mine/tiny: 1 steps done" in result["log"]
 
 
-@pytest.mark.parametrize("nodes", [pytest.param(1, marks=pytest.mark.faults), 2])
+@pytest.mark.faults
+@pytest.mark.parametrize("nodes", [1, 2])
 def test_two_processes_train_a_run_in_s3_and_go_on_with_it(remote: Remote, nodes: int) -> None:
     """As two nodes they share no folder: the second fetches what the first decided to go on from."""
     more = ("--set", "batch.batch_per_gpu=2")

@@ -40,6 +40,7 @@ def test_of_a_run_the_best_step_is_named_with_its_weights(tmp_path: Path) -> Non
         choose_start_weights(tmp_path / "absent", SiteConfig(), ALONE)
 
 
+@pytest.mark.faults
 def test_rank_0_decides_for_all(s3: S3Server, tmp_path: Path) -> None:
     """To each rank another step is the best: the run has gone on between their looks."""
     site = SiteConfig(s3=s3.settings, scratch=tmp_path / "scratch")

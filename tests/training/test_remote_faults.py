@@ -21,6 +21,8 @@ from tests.training.test_kill_and_resume import write_table
 POINTS = 10
 S3_CALLS = ("list", "read", "write", "upload", "download", "delete")
 
+pytestmark = pytest.mark.faults
+
 
 def first_step(result: dict[str, Any]) -> int:
     """The step that a start went on from."""
@@ -69,7 +71,6 @@ def test_a_checkpoint_that_was_committed_and_not_copied_is_lost_with_its_node_al
     assert there.work_folders("run") == []
 
 
-@pytest.mark.faults
 def test_what_an_older_start_left_on_a_machine_is_never_used(remote: Remote, finished: Path, events: list[str]) -> None:
     """The run went on elsewhere since; and what was left is cleared away, though it had come further."""
     remote.train("run", kill=(0, number_of(events, "upload", after=2)))
@@ -84,7 +85,6 @@ def test_what_an_older_start_left_on_a_machine_is_never_used(remote: Remote, fin
     assert not left.exists()
 
 
-@pytest.mark.faults
 def test_a_checkpoint_that_was_not_copied_survives_starts_that_die_before_they_go_on_from_it(
     remote: Remote, finished: Path, events: list[str]
 ) -> None:
@@ -108,7 +108,6 @@ def test_a_checkpoint_that_was_not_copied_survives_starts_that_die_before_they_g
     assert remote.work_folders("run") == []
 
 
-@pytest.mark.faults
 def test_the_last_step_is_copied_though_an_earlier_trainer_left_one_of_its_number(
     remote: Remote, finished: Path
 ) -> None:
@@ -128,7 +127,6 @@ def test_the_last_step_is_copied_though_an_earlier_trainer_left_one_of_its_numbe
     remote.require_sound("run")
 
 
-@pytest.mark.faults
 def test_of_two_processes_rank_0_is_killed_within_an_upload(remote: Remote) -> None:
     more = ("--set", "batch.batch_per_gpu=2")
     undisturbed = remote.train("undisturbed", *more, processes=2)
@@ -156,7 +154,6 @@ def kill_and_resume(remote: Remote, name: str, kill: int, same_node: bool) -> tu
     return remote.final_state(name), first_step(resumed), time.monotonic() - started
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("same_node", [True, False])
 def test_ten_random_kill_points_end_in_the_same_weights(
     remote: Remote, finished: Path, events: list[str], same_node: bool
@@ -189,7 +186,6 @@ def test_a_trainer_that_lost_the_run_commits_nothing_more_and_names_the_holder(r
     remote.require_sound("run")
 
 
-@pytest.mark.faults
 def test_a_trainer_that_is_overtaken_between_two_commits_leaves_the_run_as_the_later_one_made_it(
     remote: Remote, finished: Path
 ) -> None:
@@ -210,7 +206,6 @@ def second_zygote(tmp_path_factory: pytest.TempPathFactory) -> Any:
     yield from new_zygote(tmp_path_factory.mktemp("second"))
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("same_node", [True, False])
 def test_of_two_trainers_at_once_the_newer_wins_and_the_run_is_the_undisturbed_one(
     remote: Remote, second_zygote: Zygote, same_node: bool
@@ -249,7 +244,6 @@ def is_dead(remote: Remote) -> bool:
     return not state.strip() or state.startswith("Z")
 
 
-@pytest.mark.faults
 def test_a_server_that_is_killed_within_an_upload_and_started_again_costs_nothing(
     remote: Remote, finished: Path
 ) -> None:
@@ -265,7 +259,6 @@ def test_a_server_that_is_killed_within_an_upload_and_started_again_costs_nothin
     remote.require_sound("run")
 
 
-@pytest.mark.faults
 def test_a_server_that_stays_away_ends_the_run_whose_state_is_safe_here(remote: Remote, finished: Path) -> None:
     impatient = replace(remote, patience_seconds=0)
     env = {"S3_PID_FILE": str(remote.server.state / "pid")}
@@ -282,7 +275,6 @@ def test_a_server_that_stays_away_ends_the_run_whose_state_is_safe_here(remote: 
     remote.require_sound("run")
 
 
-@pytest.mark.faults
 def test_a_trainer_that_lost_its_folder_says_so_though_s3_does_not_answer(remote: Remote) -> None:
     """Code 3, which no scheduler tries again, and not 1."""
     impatient = replace(remote, patience_seconds=0)

@@ -117,6 +117,11 @@ def test_a_run_that_was_trained_in_s3_is_evaluated_into_itself_by_its_best_step(
     assert missing_shards(S3Uri(bucket.place.bucket, "artifacts/run"), "road_anomaly", 2, site) == []
     metrics = merge_in(S3Uri(bucket.place.bucket, "artifacts/run"), "road_anomaly", site)
     assert metrics["checkpoint"]["uri"] == f"{run}/checkpoints/step-00000010-g0001"
+    # Named, the checkpoint is compared with that of the shards
+    done(cli("merge", run, "--dataset", "road_anomaly", "--checkpoint", run))
+    other = cli("merge", run, "--dataset", "road_anomaly", "--checkpoint", f"{bucket.place}/weights/none")
+    assert other.code == 2
+    assert "and not the checkpoint that was asked for" in other.err
     assert bucket.read("artifacts/run/config.yaml")[0] == b"data: {dataset: cityscapes}"
     assert yaml.safe_load(bucket.read("artifacts/run/evaluation/config.yaml")[0])["checkpoint"] == metrics["checkpoint"]
 

@@ -195,13 +195,18 @@ def merge(
     place = parse_place(run)
     site = load_site()
     require_output(place, kind="folder", s3=site.s3)
-    sha256 = None
-    if checkpoint is not None:
-        from abet.listing import describe
-        from abet.remote import local_checkpoint
-
-        sha256 = describe(local_checkpoint(parse_place(checkpoint), site)).sha256
+    sha256 = None if checkpoint is None else _identity(parse_place(checkpoint), site)
     _merge_and_print(place, dataset, site, sha256=sha256)
+
+
+def _identity(checkpoint: Place, site: "SiteConfig") -> str:
+    """SHA-256 of a checkpoint's weights, by its manifest; of a published file its own. Nothing is evaluated by it."""
+    from abet.checkpoint import read_manifest, resolve
+    from abet.files import sha256_of
+    from abet.remote import local_checkpoint
+
+    path = resolve(local_checkpoint(checkpoint, site))
+    return read_manifest(path).sha256 if path.is_dir() else sha256_of(path)
 
 
 def _merge_and_print(run: Place, dataset: str, site: "SiteConfig", *, sha256: str | None = None) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from abet.checkpoint import MANIFEST, PUBLISHED_SUFFIXES, Manifest, read_manifest, resolve, verify
+from abet.checkpoint import MANIFEST, PUBLISHED_SUFFIXES, WEIGHTS, Manifest, read_manifest, resolve, verify
 from abet.errors import DataError
 from abet.places import S3Uri
 from abet.remote import read_remote_manifest
@@ -27,8 +27,10 @@ class Listed:
     """Where the weights came from, or why they cannot be used."""
 
 
-def describe(path: Path, *, name: str | None = None) -> Listed:
+def describe(path: Path, *, name: str | None = None, weights_alone: bool = False) -> Listed:
     """Identify and verify a checkpoint folder, a run's best step, or a published file.
+
+    With ``weights_alone`` what only a resume needs may be missing, as in a copy from S3.
 
     Raises:
         CheckpointError: it is none of them.
@@ -38,7 +40,7 @@ def describe(path: Path, *, name: str | None = None) -> Listed:
     if not path.is_dir():
         return _describe_published(path, label)
     manifest = read_manifest(path)
-    verify(path, manifest)
+    verify(path, manifest, only=(WEIGHTS,) if weights_alone else None)
     return _of_manifest(manifest, label)
 
 

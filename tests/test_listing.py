@@ -2,14 +2,27 @@
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from abet import checkpoint, listing
-from abet.errors import DataError
+from abet.errors import CheckpointError, DataError
 from abet.listing import list_checkpoints
+from abet.training.commit import commit
+from abet.training.ownership import Ownership
 from tests.conftest import Cli, random_weights
+from tests.training.committed import OLD
+
+
+def test_a_copy_that_holds_the_weights_alone_can_be_identified(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    folder = commit(Ownership.take(run), next(iter(OLD.values())), keep_last=1)
+    (folder / "optimizer.safetensors").unlink()  # as a copy from S3
+    assert listing.describe(folder, weights_alone=True).kind == "model"
+    with pytest.raises(CheckpointError, match="optimizer"):
+        listing.describe(folder)
 
 
 def test_a_folder_lists_ours_published_and_damaged_ones(tmp_path: Path) -> None:
@@ -39,10 +52,10 @@ def test_one_bad_entry_leaves_the_others_listed(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "a" / "manifest.json").write_text("[" * 10**5)
     real = listing.verify
 
-    def verify(folder: Path, manifest: checkpoint.Manifest) -> None:
+    def verify(folder: Path, manifest: checkpoint.Manifest, **options: Any) -> None:
         if folder.name == "b":
             raise PermissionError(errno.EACCES, "Permission denied", str(folder))
-        real(folder, manifest)
+        real(folder, manifest, **options)
 
     monkeypatch.setattr(listing, "verify", verify)
     rows = list_checkpoints(tmp_path)

@@ -95,7 +95,7 @@ def promote(
     place = parse_place(checkpoint)
     # The best step of a run now; a later one is another promotion
     place, path = fetch_checkpoint(place, site) if isinstance(place, S3Uri) else (resolve(place), resolve(place))
-    found = describe(path)
+    found = describe(path, weights_alone=True)
     if not found.kind.endswith("model") or found.classes is None:
         raise CheckpointError(f"{place}: a {found.kind} has no segmentation head; promote a model")
     candidate = Candidate(

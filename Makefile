@@ -20,13 +20,16 @@ define require_python
 	  { echo "make: $(PYTHON) is older than Python 3.11; try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 endef
 
+# Python compiles what is imported when it is: half of the time to install all of it went into files that nobody reads
+PIP_FLAGS := --quiet --disable-pip-version-check --no-compile -c constraints.txt
+
 setup: $(READY)  ## Build .venv with everything that the other targets need
 
 $(READY): pyproject.toml constraints.txt
 	$(require_python)
 	@echo "building $(VENV) (a few minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -e '.[dev]'
 	@touch $@
 
 demo: $(READY)  ## Train a small detector on synthetic scenes and show what it finds (ten minutes, 2 cores)
@@ -83,7 +86,7 @@ JOB_FLAGS = $(call flag,ON,--on) $(call flag,PROFILE,--profile) $(call flag,NODE
 $(LIGHT)/.ready: pyproject.toml constraints.txt
 	$(require_python)
 	@$(PYTHON) -m venv $(LIGHT)
-	@$(LIGHT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(LIGHT)/bin/python -m pip install $(PIP_FLAGS) -e .
 	@touch $@
 
 setup-light: $(LIGHT)/.ready  ## Build .venv-light, which submits jobs and moves files, without torch

@@ -67,7 +67,7 @@ def running_s3() -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3(running_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    """An S3 server whose read-write keys the test's environment holds; `s3.bucket()` makes a bucket to write to."""
+    """An S3 server whose read-write keys the test's environment holds; `s3.place(name)` is one to write to."""
     running_s3.start()  # a test before this one may have left it dead
     for name in s3_server.FOREIGN:
         monkeypatch.delenv(name, raising=False)

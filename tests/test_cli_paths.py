@@ -197,6 +197,7 @@ main()
     return Finished(result.returncode, result.stdout, result.stderr)
 
 
+@pytest.mark.faults
 def test_a_full_disk_leaves_no_half_written_prediction(learned_checkpoint: Path, street: Path, tmp_path: Path) -> None:
     arguments = ("--checkpoint", learned_checkpoint, "--input", street, "--output", tmp_path / "o", "--device", "cpu")
     refused(with_small_disk("predict", *arguments), 1, "no space left", "choose another --output")

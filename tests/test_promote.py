@@ -10,7 +10,7 @@ import pytest
 from abet import checkpoint
 from abet.cli.options import choose_checkpoint, load
 from abet.errors import CheckpointError, UsageError
-from abet.places import Place, S3Uri, parse_place
+from abet.places import Place, parse_place
 from abet.promote import PRETRAINING_CLASSES, Candidate, find_promoted, newest_promoted, promote, promotions
 from abet.site import SiteConfig, load_site
 from abet.storage import open_storage
@@ -30,7 +30,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> SiteConfig:
     if request.param == "folder":
         return SiteConfig(artifacts=tmp_path)
     s3: S3Server = request.getfixturevalue("s3")
-    return SiteConfig(artifacts=S3Uri(s3.bucket(), "artifacts"), s3=s3.settings)
+    return SiteConfig(artifacts=s3.place("artifacts"), s3=s3.settings)
 
 
 def record(site: SiteConfig, made: Candidate) -> Place:
@@ -149,11 +149,11 @@ def test_the_record_names_the_step_that_was_best_and_what_it_was_trained_on(cli:
 def test_a_checkpoint_in_s3_is_promoted_by_its_step_and_listed_with_its_run(
     cli: Cli, s3: S3Server, tmp_path: Path
 ) -> None:
-    bucket = s3.bucket()
+    place = s3.place("site")
     Path("abet.site.yaml").write_text(
-        f"artifacts: s3://{bucket}/artifacts\nscratch: {tmp_path / 'scratch'}\ns3: {{endpoint: '{s3.endpoint}'}}\n"
+        f"artifacts: {place}/artifacts\nscratch: {tmp_path / 'scratch'}\ns3: {{endpoint: '{s3.endpoint}'}}\n"
     )
-    run = open_storage(S3Uri(bucket, "artifacts/run"), s3.settings)
+    run = open_storage(place / "artifacts/run", s3.settings)
     for seed, step in enumerate(("step-00000010-g0001", "step-00000020-g0002")):
         checkpoint.save(random_weights(seed=seed), tmp_path / step)
         for path in (tmp_path / step).iterdir():
@@ -161,16 +161,16 @@ def test_a_checkpoint_in_s3_is_promoted_by_its_step_and_listed_with_its_run(
     run.write("checkpoints/best.json", b'{"step": 10, "miou": 0.5}', expect=None)
     run.write("config.yaml", b"data: {dataset: cityscapes}", expect=None)
 
-    finished = cli("checkpoint", "promote", f"s3://{bucket}/artifacts/run")
+    finished = cli("checkpoint", "promote", f"{place}/artifacts/run")
     assert finished.code == 0, finished.err
     promoted = newest_promoted(load_site())
-    assert str(promoted.checkpoint) == f"s3://{bucket}/artifacts/run/checkpoints/step-00000010-g0001"
+    assert str(promoted.checkpoint) == f"{place}/artifacts/run/checkpoints/step-00000010-g0001"
     assert promoted.dataset == "cityscapes"
 
     run.upload(tmp_path / "step-00000010-g0001" / "manifest.json", "checkpoints/step-00000030-g0002/manifest.json")
-    listed = cli("checkpoint", "ls", f"s3://{bucket}/artifacts/run")
+    listed = cli("checkpoint", "ls", f"{place}/artifacts/run")
     assert listed.code == 0, listed.err
     rows = [line for line in listed.out.splitlines() if "step-" in line]
     assert [("newest" in row, "unreadable" in row) for row in rows] == [(True, False), (False, False), (False, True)]
     assert "model.safetensors" in rows[2]
-    assert cli("checkpoint", "ls", f"s3://{bucket}/nothing").code == 3
+    assert cli("checkpoint", "ls", f"{place}/nothing").code == 3

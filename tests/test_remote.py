@@ -23,7 +23,7 @@ def site(s3: S3Server, tmp_path: Path) -> SiteConfig:
 
 @pytest.fixture
 def uri(s3: S3Server) -> S3Uri:
-    return S3Uri(s3.bucket(), "runs/it's a run")
+    return s3.place("runs/it's a run")
 
 
 def put(storage: Storage, source: Path, folder: str) -> None:

@@ -40,7 +40,7 @@ def site(s3: S3Server, tmp_path: Path) -> SiteConfig:
 @pytest.fixture
 def storage(s3: S3Server) -> Storage:
     """A data set in S3."""
-    storage = open_storage(S3Uri(s3.bucket(), "sets/anomaly"), s3.settings)
+    storage = open_storage(s3.place("sets/anomaly"), s3.settings)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda item: storage.write(item[0], item[1], expect=None), TREE.items()))
     return storage
@@ -247,7 +247,7 @@ def test_what_a_sweeper_of_scratch_disks_removed_is_fetched_again(storage: Stora
 
 def test_nothing_there_is_said(s3: S3Server, site: SiteConfig):
     with pytest.raises(UsageError, match=r"anomaly: s3://.*/nothing holds no file; correct `data:` in the site file"):
-        stage(S3Uri(s3.bucket(), "nothing"), site, what="anomaly")
+        stage(s3.place("nothing"), site, what="anomaly")
     with pytest.raises(StorageRefused, match="there is no bucket 'wrong-bucket'"):
         stage(S3Uri("wrong-bucket", "x"), site, what="anomaly")
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, wait
+from functools import cache
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -118,6 +119,7 @@ def status_of(error: Any) -> int:
 def _boto(settings: S3Settings) -> Any:
     import boto3
     from botocore.config import Config
+    from botocore.session import get_session
 
     seconds = max(1, settings.patience_seconds)
     config = Config(
@@ -129,11 +131,21 @@ def _boto(settings: S3Settings) -> Any:
         response_checksum_validation=settings.checksums,
         s3={"addressing_style": "path"} if settings.endpoint else None,
     )
-    session = boto3.session.Session()
+    core = get_session()
+    core.register_component("data_loader", _descriptions())
+    session = boto3.session.Session(botocore_session=core)
     client = session.client("s3", endpoint_url=settings.endpoint, region_name=settings.region, config=config)
     # For a stream botocore asks first whether the server would take it: a round trip for each of many small files
     client.meta.events.register_last("before-call.s3", _ask_nothing_first)
     return client
+
+
+@cache
+def _descriptions() -> Any:
+    """What botocore knows of S3: read once for all clients, which costs seven times as much as making one of them."""
+    from botocore.session import get_session
+
+    return get_session().get_component("data_loader")
 
 
 def _ask_nothing_first(params: Any, **_: object) -> None:

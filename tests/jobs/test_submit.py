@@ -261,7 +261,7 @@ KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 @pytest.fixture
 def in_s3(slurm: Slurm, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A profile for a site whose artifacts lie in S3, with keys in the environment."""
-    values = {"artifacts": f"s3://{s3.bucket()}/runs", "s3": {"endpoint": s3.endpoint, "checksums": "when_required"}}
+    values = {"artifacts": str(s3.place("runs")), "s3": {"endpoint": s3.endpoint, "checksums": "when_required"}}
     monkeypatch.setenv("ABET_SITE", str(write_site(tmp_path / "s3-site.yaml", **values, jobs=str(tmp_path / "jobs"))))
     keys = configparser.ConfigParser()
     keys.read(os.environ["AWS_SHARED_CREDENTIALS_FILE"])

@@ -260,6 +260,7 @@ def test_shapes_and_operations_can_be_counted_without_memory(head):
     assert 1e12 < count.get_total_flops() < 2e13
 
 
+@pytest.mark.faults  # compiling takes seconds
 @pytest.mark.parametrize("head", HEADS)
 def test_compiled_network_is_one_graph_before_its_head(head):
     model, image = seeded(head), torch.randn(1, 3, 40, 56)

@@ -23,7 +23,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     if request.param == "local":
         return open_storage(tmp_path / "a place ü")
     s3 = request.getfixturevalue("s3")
-    return open_storage(S3Uri(s3.bucket(), "a place ü/run"), s3.settings)
+    return open_storage(s3.place("a place ü/run"), s3.settings)
 
 
 def names(storage: Storage, prefix: str = "") -> list[str]:

@@ -31,7 +31,7 @@ def test_a_wrong_bucket_is_named_and_not_made(s3: S3Server, tmp_path: Path):
 
 
 def test_readonly_keys_read_but_do_not_write(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    place = S3Uri(s3.bucket(), "run")
+    place = s3.place("run")
     open_storage(place, s3.settings).write("a", b"1", expect=ABSENT)
     for name, value in s3.readonly_env.items():
         monkeypatch.setenv(name, value)
@@ -46,7 +46,7 @@ def test_readonly_keys_read_but_do_not_write(s3: S3Server, tmp_path: Path, monke
 
 
 def test_wrong_keys_are_refused(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    place = S3Uri(s3.bucket(), "run")
+    place = s3.place("run")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     for use in uses(open_storage(place, s3.settings), tmp_path).values():
@@ -56,7 +56,7 @@ def test_wrong_keys_are_refused(s3: S3Server, tmp_path: Path, monkeypatch: pytes
 
 
 def test_no_credentials_at_all_are_refused(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    place = S3Uri(s3.bucket(), "run")
+    place = s3.place("run")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     for use in uses(open_storage(place, s3.settings), tmp_path).values():
         assert "no credentials found; set AWS_ACCESS_KEY_ID" in refusal(use)
@@ -90,7 +90,7 @@ def test_no_answer_is_said_within_the_patience(s3: S3Server, tmp_path: Path, hos
 
 @pytest.mark.faults
 def test_a_write_survives_a_server_that_restarts(s3: S3Server):
-    storage = open_storage(S3Uri(s3.bucket(), "run"), s3.settings)
+    storage = open_storage(s3.place("run"), s3.settings)
     version = storage.write("a", b"1", expect=ABSENT)
     s3.kill()
     with ThreadPoolExecutor(1) as pool:
@@ -106,7 +106,7 @@ def test_a_write_survives_a_server_that_restarts(s3: S3Server):
 def test_an_upload_survives_a_server_killed_and_restarted(s3: S3Server, tmp_path: Path, after_seconds: float):
     source, back = tmp_path / "source", tmp_path / "back"
     source.write_bytes(os.urandom(96 * 2**20))
-    storage = open_storage(S3Uri(s3.bucket(), "run"), s3.settings)
+    storage = open_storage(s3.place("run"), s3.settings)
     with ThreadPoolExecutor(1) as pool:
         upload = pool.submit(storage.upload, source, "big")
         time.sleep(after_seconds)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from abet.places import S3Uri
 from abet.storage import LocalStorage, Storage, open_storage
 from tests.sync.trees import TREE, write
 
@@ -25,4 +24,4 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     if request.param == "local":
         return LocalStorage(tmp_path / "target")
     s3 = request.getfixturevalue("s3")
-    return open_storage(S3Uri(s3.bucket(), "target"), s3.settings)
+    return open_storage(s3.place("target"), s3.settings)

@@ -23,7 +23,7 @@ def test_the_command_lists_then_copies_then_has_nothing_to_do(source: LocalStora
 
 def test_the_command_reaches_s3_as_the_site_file_says(source: LocalStorage, s3: S3Server, cli: Cli):
     Path("abet.site.yaml").write_text(f"s3: {{endpoint: '{s3.endpoint}'}}\n")
-    uri = f"s3://{s3.bucket()}/data"
+    uri = str(s3.place("data"))
     assert cli("sync", source.place, uri).code == 0
     assert cli("sync", uri, "back").code == 0
     assert contents(LocalStorage(Path("back"))) == TREE

@@ -7,7 +7,6 @@ import pytest
 
 from abet.errors import DataError
 from abet.files import write_json
-from abet.places import S3Uri
 from abet.storage import LocalStorage, Storage, open_storage
 from abet.sync import sync
 from abet.sync.manifest import MANIFEST
@@ -120,8 +119,7 @@ def test_a_file_is_hashed_once(source: LocalStorage, tmp_path: Path):
 
 
 def test_from_s3_to_s3_and_to_a_folder(source: LocalStorage, s3: S3Server, tmp_path: Path):
-    bucket = s3.bucket()
-    one, two = (open_storage(S3Uri(bucket, name), s3.settings) for name in ("one", "two"))
+    one, two = (open_storage(s3.place(name), s3.settings) for name in ("one", "two"))
     here = LocalStorage(tmp_path / "here")
     for content in (b"1", b"3"):
         write(source.place, {"a": content})
@@ -135,7 +133,7 @@ def test_from_s3_to_s3_and_to_a_folder(source: LocalStorage, s3: S3Server, tmp_p
 
 
 def test_large_files_travel_both_ways(s3: S3Server, tmp_path: Path):
-    remote = open_storage(S3Uri(s3.bucket(), "run"), s3.settings)
+    remote = open_storage(s3.place("run"), s3.settings)
     write(tmp_path / "source", {"big": os.urandom(30 * 2**20), "small": b"1"})
     sync(LocalStorage(tmp_path / "source"), remote)
     sync(remote, LocalStorage(tmp_path / "back"))
@@ -143,7 +141,7 @@ def test_large_files_travel_both_ways(s3: S3Server, tmp_path: Path):
 
 
 def test_an_object_that_arrives_damaged_is_refused_and_gets_no_name(s3: S3Server, tmp_path: Path):
-    remote = open_storage(S3Uri(s3.bucket(), "run"), s3.settings)
+    remote = open_storage(s3.place("run"), s3.settings)
     version = remote.write("a", b"damaged!", expect=None)
     record = {"bytes": 8, "sha256": "0" * 64, "source": "x:y", "version": version}
     write_json(tmp_path / "manifest", {"schema": 1, "files": {"a": record}})

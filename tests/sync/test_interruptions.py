@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abet.places import S3Uri
 from abet.storage import Entry, LocalStorage, Storage, open_storage
 from abet.sync import SourceChanged, sync
 from abet.sync.manifest import MANIFEST
@@ -102,7 +101,7 @@ sync(open_storage(parse_place(sys.argv[1]), settings), open_storage(parse_place(
 def test_a_killed_sync_goes_on_where_it_was(s3: S3Server, tmp_path: Path, after_files: int, way: str):
     tree = {f"{number:02d}": os.urandom(300_000) for number in range(60)}
     write(tmp_path / "source", tree)
-    remote = open_storage(S3Uri(s3.bucket(), "run"), s3.settings)
+    remote = open_storage(s3.place("run"), s3.settings)
     source, target = LocalStorage(tmp_path / "source"), remote
     if way == "down":
         sync(source, remote)
@@ -160,7 +159,7 @@ def test_a_file_that_changes_on_the_way_out_of_a_folder_is_worth_another_try(
 def test_a_file_that_changes_on_the_way_out_of_s3_is_worth_another_try(
     source: LocalStorage, s3: S3Server, tmp_path: Path, way: str
 ):
-    remote, target = open_storage(S3Uri(s3.bucket(), "run"), s3.settings), LocalStorage(tmp_path / "target")
+    remote, target = open_storage(s3.place("run"), s3.settings), LocalStorage(tmp_path / "target")
     sync(source, remote)
     listed = listing(remote)
     if way == "removed":

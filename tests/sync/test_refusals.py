@@ -87,7 +87,7 @@ LONGEST = "ü" * 110 + "b" * 5 + ".png"  # 229 bytes
 
 @pytest.mark.parametrize("name", [LONGEST, f"{LONGEST}/{LONGEST}"])
 def test_names_as_long_as_a_disk_takes_are_copied(source: LocalStorage, s3: S3Server, tmp_path: Path, name: str):
-    remote = open_storage(S3Uri(s3.bucket(), "run"), s3.settings)
+    remote = open_storage(s3.place("run"), s3.settings)
     write(source.place, {name: b"long"})
     for start, end in (
         (source, LocalStorage(tmp_path / "beside")),

@@ -177,7 +177,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def remote(s3: S3Server, zygote: Zygote, tiny: Tiny, tmp_path: Path) -> "Remote":
-    """A bucket, and a machine that trains into it."""
+    """A place in S3, and a machine that trains into it."""
     from tests.training.remote import Remote
 
-    return Remote(s3, zygote, tiny, s3.bucket(), tmp_path)
+    return Remote(s3, zygote, tiny, s3.place("site"), tmp_path)

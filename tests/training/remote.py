@@ -20,19 +20,19 @@ from tests.training.conftest import Tiny, Zygote
 
 @dataclass(frozen=True)
 class Remote:
-    """A bucket, and a machine (a scratch) that trains into it."""
+    """A place in S3, and a machine (a scratch) that trains into it."""
 
     server: S3Server
     zygote: Zygote
     tiny: Tiny
-    bucket: str
+    place: S3Uri
     folder: Path
     """What this machine has of its own: site file, scratch, copies to look at."""
     patience_seconds: int = 60
 
     def uri(self, name: str) -> S3Uri:
         """Of a run."""
-        return S3Uri(self.bucket, f"runs/{name}")
+        return self.place / f"runs/{name}"
 
     def storage(self, name: str) -> Storage:
         """Of a run."""

@@ -104,7 +104,7 @@ def held(folder: Path, seconds: float) -> Any:
 
 @pytest.mark.faults
 def test_four_processes_on_two_nodes(s3: S3Server, tmp_path: Path) -> None:
-    place = S3Uri(s3.bucket(), "data")
+    place = s3.place("data")
     storage = open_storage(place, s3.settings)
     for name in ("a", "b/c"):
         storage.write(name, name.encode(), expect=None)

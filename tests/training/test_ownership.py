@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from abet.errors import CheckpointError
-from abet.places import S3Uri
 from abet.storage import ABSENT, StorageRefused, open_storage
 from abet.training.copying import Copier
 from abet.training.ownership import LOCK, LostOwnership, Owner, Ownership, RemoteOwnership
@@ -124,7 +123,7 @@ def test_a_generation_is_never_given_twice_though_the_file_is_an_old_copy(tmp_pa
 
 
 def test_the_same_holds_of_a_run_in_s3(s3: S3Server) -> None:
-    storage = open_storage(S3Uri(s3.bucket(), "run"), s3.settings)
+    storage = open_storage(s3.place("run"), s3.settings)
     RemoteOwnership.take(storage)
     storage.write("checkpoints/step-00000010-g0005/manifest.json", b"", expect=ABSENT)
     owner = RemoteOwnership.take(storage).owner
@@ -132,7 +131,7 @@ def test_the_same_holds_of_a_run_in_s3(s3: S3Server) -> None:
 
 
 def test_the_owner_names_the_trainers_since_which_the_run_in_s3_has_gained_nothing(s3: S3Server) -> None:
-    storage = open_storage(S3Uri(s3.bucket(), "run"), s3.settings)
+    storage = open_storage(s3.place("run"), s3.settings)
     first, second = (RemoteOwnership.take(storage).owner for _ in range(2))
     assert (first.uncopied, second.uncopied) == ((), (first.name,))
     storage.write("checkpoints/step-00000010-g0002/model.safetensors", b"", expect=ABSENT)

@@ -113,7 +113,7 @@ def test_start_weights_come_from_a_run_in_s3(remote: Remote) -> None:
 
 
 def test_data_and_run_may_both_be_in_s3(remote: Remote, finished: Path) -> None:
-    data = S3Uri(remote.bucket, "data/cityscapes")
+    data = remote.place / "data/cityscapes"
     storage = open_storage(data, remote.server.settings)
     for path in sorted(path for path in remote.tiny.data.rglob("*") if path.is_file()):
         storage.upload(path, path.relative_to(remote.tiny.data).as_posix())
@@ -126,12 +126,12 @@ def test_data_and_run_may_both_be_in_s3(remote: Remote, finished: Path) -> None:
 def test_without_output_the_run_is_kept_among_the_artifacts(remote: Remote) -> None:
     values = yaml.safe_load(remote.site_file().read_text())
     site = remote.folder / "other.yaml"
-    site.write_text(yaml.safe_dump({**values, "artifacts": f"s3://{remote.bucket}/mine"}))
+    site.write_text(yaml.safe_dump({**values, "artifacts": f"{remote.place}/mine"}))
     tiny = remote.tiny
     arguments = (tiny.recipe, "--data-root", tiny.data, "--threads", 1, "--set", "training.steps=1")
     result = remote.zygote.train(*arguments, env={**remote.env(), "ABET_SITE": str(site)})
     assert result["codes"] == [0], result["log"]
-    assert f"s3://{remote.bucket}/mine/tiny: 1 steps done" in result["log"]
+    assert f"{remote.place}/mine/tiny: 1 steps done" in result["log"]
 
 
 @pytest.mark.faults
@@ -162,7 +162,7 @@ def test_a_loss_that_is_not_finite_leaves_its_batch_in_s3(remote: Remote) -> Non
 
 
 def test_a_bucket_that_is_not_there_and_keys_that_may_only_read_are_refused_at_once(remote: Remote) -> None:
-    elsewhere = Remote(remote.server, remote.zygote, remote.tiny, "no-such-bucket", remote.folder)
+    elsewhere = Remote(remote.server, remote.zygote, remote.tiny, S3Uri("no-such-bucket"), remote.folder)
     result = elsewhere.train("run")
     assert result["codes"] == [2], result["log"]
     assert "there is no bucket 'no-such-bucket'" in result["log"]

@@ -9,7 +9,7 @@ from abet import checkpoint
 from abet.checkpoint import step_folder
 from abet.distributed import Topology
 from abet.errors import CheckpointError
-from abet.places import Place, S3Uri
+from abet.places import Place
 from abet.site import SiteConfig
 from abet.storage import open_storage
 from abet.training.start_weights import StartWeights, choose_start_weights
@@ -44,9 +44,9 @@ def test_of_a_run_the_best_step_is_named_with_its_weights(tmp_path: Path) -> Non
 def test_rank_0_decides_for_all(s3: S3Server, tmp_path: Path) -> None:
     """To each rank another step is the best: the run has gone on between their looks."""
     site = SiteConfig(s3=s3.settings, scratch=tmp_path / "scratch")
-    bucket, places = s3.bucket(), list[Place]()
+    root, places = s3.place("runs"), list[Place]()
     for name, best in (("then", 10), ("now", 20)):
-        run, place = saved(tmp_path / name, best=best), S3Uri(bucket, name)
+        run, place = saved(tmp_path / name, best=best), root / name
         for path in sorted(path for path in run.rglob("*") if path.is_file()):
             open_storage(place, s3.settings).upload(path, path.relative_to(run).as_posix())
         places.append(place)
@@ -55,6 +55,6 @@ def test_rank_0_decides_for_all(s3: S3Server, tmp_path: Path) -> None:
         fetched = run_in(grouped, as_each_rank_sees_it, places, site)
         found = run_in(grouped, as_each_rank_sees_it, local, site)
     assert fetched[0] == fetched[1]
-    assert fetched[0].uri == str(S3Uri(bucket, "then/checkpoints/step-00000010"))
+    assert fetched[0].uri == str(root / "then/checkpoints/step-00000010")
     assert found[0] == found[1]
     assert found[0].uri == step_folder(tmp_path / "then", 10).resolve().as_posix()

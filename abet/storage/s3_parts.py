@@ -1,4 +1,9 @@
-"""Large objects travel in parts, several at once, each of which is tried again by itself."""
+"""Large objects travel in parts, several at once, each of which is tried again by itself.
+
+Why not boto3's own s3transfer: Python joins its threads when a process ends, so one that was stopped lived on for a
+minute; its downloads took an empty answer with status 200 for a part, which left a hole of zeros; and its uploads take
+no condition. What it does beyond this (bandwidth limits, directory buckets) is not needed here.
+"""
 
 import os
 from collections.abc import Callable

@@ -131,10 +131,16 @@ def test_the_job_goes_on_by_itself_and_ends_in_the_same_bits(
     starts = site.attempts(record)
     assert starts[0].cause in causes
     assert starts[-1].code == 0
+    repeated = done - went_on_to_the_same_bits(site, undisturbed)
+    note(table, site, record, fault, "identical", seconds=seconds, repeated=repeated)
+
+
+def went_on_to_the_same_bits(site: JobSite, undisturbed: dict[str, Any]) -> int:
+    """The step at which a run that has ended went on after its last start."""
     assert site.final("run") == undisturbed
     resumed = site.resumed_at("run")[-1]
     assert resumed >= EVERY, "it went on, and did not begin anew"
-    note(table, site, record, fault, "identical", seconds=seconds, repeated=done - resumed)
+    return resumed
 
 
 def cancel_politely(site: JobSite, record: Record) -> None:
@@ -178,10 +184,8 @@ def test_the_job_ends_and_submitted_again_it_goes_on_to_the_same_bits(
     assert site.status(record).state == status.state
     again = start(site, inputs)
     assert site.wait_end(again).state == "done", site.log(again)
-    resumed = site.resumed_at("run")[-1]
-    assert resumed >= EVERY, "it went on, and did not begin anew"
-    assert site.final("run") == undisturbed
-    note(table, site, record, fault, "submitted again: identical", repeated=done - resumed)
+    repeated = done - went_on_to_the_same_bits(site, undisturbed)
+    note(table, site, record, fault, "submitted again: identical", repeated=repeated)
 
 
 def test_an_s3_server_that_dies_during_an_upload_and_comes_back_costs_nothing(

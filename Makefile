@@ -39,7 +39,7 @@ test: $(READY)  ## Run the tests
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not faults and not cluster"
 
 test-faults: $(READY)  ## Run the long tests: kills and resumes, many processes [FAULT_TABLE=FILE for the results]
-	@ABET_FAULT_TABLE="$(FAULT_TABLE)" $(BIN)/python -m pytest -m faults
+	@ABET_FAULT_TABLE="$(FAULT_TABLE)" $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m faults
 
 test-cluster: $(READY)  ## Run the tests on a real SLURM and S3, brought up on this machine for them (as root)
 	@ABET_FAULT_TABLE="$(FAULT_TABLE)" $(BIN)/python -m pytest -m cluster

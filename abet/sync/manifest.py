@@ -113,10 +113,10 @@ class Journal:
         self._file = None
 
     def add(self, name: str, record: Record) -> None:
-        """One more file is complete."""
-        if self._file:
-            with suppress(OSError):
-                self._file.write(json.dumps([name, record.model_dump()]).encode() + b"\n")
+        """One more file is complete; from any thread, each line is one write."""
+        if file := self._file:
+            with suppress(OSError, ValueError):  # closed: by a sync that is interrupted and waits no longer
+                file.write(json.dumps([name, record.model_dump()]).encode() + b"\n")
 
     def clear(self) -> None:
         """The manifest knows it all now, or the target is gone."""

@@ -138,7 +138,7 @@ def _copy_all(plan: Plan, source: Side, target: Side, name: str, journal: Journa
         return {}
     made, pool = {}, DaemonPool(THREADS, name="abet-sync")
     with journal.open(), progress("copying", len(plan.copy)) as advance:
-        copy = _copier(source, target, name)
+        copy = _copier(source, target, name, journal)
         # large ones first: they are not what the end waits for
         ordered = sorted(plan.copy, key=lambda entry: -entry.bytes)
         futures = {pool.submit(partial(copy, entry)): entry for entry in ordered}
@@ -147,7 +147,6 @@ def _copy_all(plan: Plan, source: Side, target: Side, name: str, journal: Journa
             for future in as_completed(futures):
                 entry = futures[future]
                 made[entry.name] = future.result()
-                journal.add(entry.name, made[entry.name])
                 done += entry.bytes
                 advance(1, f"{done / 1e9:.2f} of {plan.bytes / 1e9:.2f} GB")
         except BaseException as error:
@@ -156,9 +155,6 @@ def _copy_all(plan: Plan, source: Side, target: Side, name: str, journal: Journa
                 source.storage.abandon()
                 target.storage.abandon()
             wait(begun, None if isinstance(error, Exception) else LEAVING_SECONDS)
-            for future, entry in futures.items():
-                if future.done() and not future.cancelled() and future.exception() is None:
-                    journal.add(entry.name, future.result())
             raise
     return made
 
@@ -174,13 +170,15 @@ def _delete_all(plan: Plan, target: Storage) -> None:
             future.cancel()
 
 
-def _copier(source: Side, target: Side, name: str) -> Callable[[Entry], Record]:
-    """The function that copies one file and says what it copied."""
+def _copier(source: Side, target: Side, name: str, journal: Journal) -> Callable[[Entry], Record]:
+    """The function that copies one file, notes it in the journal and says what it copied."""
     way = _put if source.folder else _get if target.folder else _relay
 
     def copy(entry: Entry) -> Record:
         digest, version = way(source, target, entry)
-        return Record(bytes=entry.bytes, sha256=digest, source=stamp(name, entry), version=version)
+        record = Record(bytes=entry.bytes, sha256=digest, source=stamp(name, entry), version=version)
+        journal.add(entry.name, record)  # here: who waits for all files may come to it late
+        return record
 
     return copy
 

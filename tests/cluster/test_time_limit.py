@@ -10,7 +10,7 @@ from tests.trees import make_cityscapes
 pytestmark = pytest.mark.cluster
 
 # Steps of about a tenth of a second: enough of them to be interrupted after 15 to 45 s of a minute's limit
-STEPS, CROP = 300, {"crop_height": 128, "crop_width": 256}
+STEPS, CROP = 120, {"crop_height": 128, "crop_width": 256}
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     folder = tmp_path_factory.mktemp("long")
     for split, count, seed in (("train", 6, 0), ("val", 2, 100)):
         make_cityscapes(folder / "data", split=split, count=count, size=(128, 256), seed=seed)
-    training = {"steps": STEPS, "validate_every_steps": STEPS, "checkpoint_every_steps": 100, "log_every_steps": 50}
+    training = {"steps": STEPS, "validate_every_steps": STEPS, "checkpoint_every_steps": 40, "log_every_steps": 20}
     recipe = tiny_recipe(folder / "long.yaml", {"training": training, "augmentation": CROP})
     return Tiny(recipe, folder / "data", folder / "runs")
 

@@ -250,6 +250,7 @@ def test_an_output_of_another_run_exits_2(
     assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
 
 
+@pytest.mark.faults
 def test_a_full_disk_exits_1_and_keeps_nothing_half_written(
     learned_checkpoint: Path, road_anomaly: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from abet.distributed import Topology, barrier, discover, process_group, rank_0_alone
 from abet.exits import LostPeerError
 
@@ -63,6 +65,7 @@ def ended(work: Callable[[Topology], None]) -> tuple[list[int | None], dict[int,
     return codes, dict(said.get(timeout=5) for code in codes if code == 0)
 
 
+@pytest.mark.faults
 def test_an_error_of_rank_0_is_raised_there_and_the_others_lose_it() -> None:
     assert ended(error_on_rank_0) == ([0, 0], {0: "ZeroDivisionError", 1: "LostPeerError"})
 

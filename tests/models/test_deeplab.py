@@ -278,6 +278,7 @@ def test_compiled_network_is_one_graph_before_its_head(head):
     assert len(graphs) == 1
 
 
+@pytest.mark.faults
 def test_a_network_that_is_not_compiled_does_without_the_compiler():
     program = """
 import sys, torch

@@ -149,6 +149,7 @@ def special_cases(_topology: Topology) -> dict[str, Any]:
     }
 
 
+@pytest.mark.faults
 def test_two_processes_normalise_as_one() -> None:
     shares = (3, 1)
     with processes(2) as run:

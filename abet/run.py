@@ -30,8 +30,22 @@ PICTURES = "pictures"
 FAILED_BATCHES = "failed_batches"
 OWNER = "owner.json"
 REPORT = "report.html"
+STARTS = "starts.json"
+"""Starts of the pods that trained the run, where a cluster starts them again by itself."""
 OURS = frozenset(
-    {CONFIG, PROVENANCE, METRICS, TENSORBOARD, CHECKPOINTS, PICTURES, FAILED_BATCHES, OWNER, REPORT, "evaluation"}
+    {
+        CONFIG,
+        PROVENANCE,
+        METRICS,
+        TENSORBOARD,
+        CHECKPOINTS,
+        PICTURES,
+        FAILED_BATCHES,
+        OWNER,
+        REPORT,
+        STARTS,
+        "evaluation",
+    }
 )
 PACKAGES = ("torch", "numpy", "pillow", "safetensors")
 SHARD_NAME = re.compile(r"shard-(\d+)-of-(\d+)\.npz")
@@ -193,10 +207,13 @@ def provenance() -> dict[str, Any]:
 
 
 def _git_sha() -> str | None:
-    """Commit of the checkout that this code runs from, ``-dirty`` when it was edited; None outside a checkout."""
+    """Commit of the checkout that this code runs from, ``-dirty`` when edited; in an image, that it was built of.
+
+    None where neither is known.
+    """
     here = Path(__file__).resolve().parents[1]
     if not (here / ".git").exists():
-        return None
+        return os.environ.get("ABET_REVISION") or None
     command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None

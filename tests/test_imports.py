@@ -21,7 +21,7 @@ LAYERS = (
     {"data", "distributed", "losses", "metrics", "mirror", "optim", "published_file", "report", "scores"},
     {"checkpoint", "models", "promote", "shard_set", "site_file", "sync"},
     {"launch", "published", "remote", "samples", "shards", "staging"},
-    {"detector", "listing"},
+    {"detector", "listing", "shard_wait"},
     {"controls", "evaluate", "merge", "predict", "compare", "training"},
     {"doctor", "train"},
     {"cli"},
@@ -66,7 +66,7 @@ def test_imports_go_one_way(room: str) -> None:
 
 JOBS = sorted((ROOT / "jobs").rglob("*.py"))
 FOR_JOBS = {"batching", "config", "errors", "exits", "files", "mirror", "names", "places", "promote", "run"} | {
-    *("settings", "shard_set", "site", "storage", "text"),
+    *("settings", "shard_set", "shard_wait", "site", "storage", "text"),
 }
 # What runs on the bare Python of a node: the standard library, and of abet what needs no more
 BARE = ("supervisor", "cluster", "attempts", "copying")

@@ -187,8 +187,12 @@ def merge(
     checkpoint: Annotated[
         str | None, typer.Option(help="What the evaluation should be of; shards of another checkpoint are refused.")
     ] = None,
+    wait_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Wait so long for shards that are not there yet. Default: do not wait.")
+    ] = None,
 ) -> None:
-    """Add up the shards of an evaluation into metrics.json."""
+    """Add up the shards of an evaluation into metrics.json. Exits 3 and names them when shards are missing."""
+    from abet.shard_wait import await_shards
     from abet.site import load_site
 
     require_ood_set(dataset)
@@ -196,6 +200,8 @@ def merge(
     site = load_site()
     require_output(place, kind="folder", s3=site.s3)
     sha256 = None if checkpoint is None else _identity(parse_place(checkpoint), site)
+    if wait_minutes is not None:
+        await_shards(place, dataset, site, minutes=wait_minutes)
     _merge_and_print(place, dataset, site, sha256=sha256)
 
 

@@ -1,0 +1,1 @@
+"""Kubernetes: JobSpecs as manifests, what a pod runs, and what the cluster says of it."""

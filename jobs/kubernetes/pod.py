@@ -1,0 +1,189 @@
+"""What a pod runs: the supervisor that SLURM's nodes run too, in a cluster that starts pods again by itself.
+
+    python -m jobs.kubernetes.pod --name finetune --processes 8 --run s3://models/abet/finetune \\
+        --need AWS_ACCESS_KEY_ID=secret/abet-s3 -- train cityscapes_finetune --output s3://models/abet/finetune
+
+What fails (exit code 1) is started again here, in the same pod, as long as that brings new checkpoints; a stop signal
+ends in 143, after saving, and the cluster starts another pod. What no retry can change ends at once with 2 or 3.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from abet.errors import AbetError, UsageError
+from abet.exits import DONE, PERMANENT
+from abet.places import Place, parse_place
+from abet.shard_wait import clear_failure, note_failure
+from abet.site import SiteConfig, load_site
+from jobs.cluster import Cluster
+from jobs.kubernetes.environment import INDEX_FAILURES, POD_NAME, Need, Nodes, nodes_of, parse_need, require, shard_of
+from jobs.kubernetes.starts import Diary, GivenUp
+from jobs.runtime import bare_runner
+from jobs.spec import SHARD
+from jobs.supervisor import Outcome, Task, listening, say, supervise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """The command line of a pod."""
+
+    name: str
+    command: tuple[str, ...]
+    processes: int = 0
+    """Under `abet launch`; 0: the command runs alone."""
+    retries: int = 3
+    grace_seconds: int = 120
+    run: Place | None = None
+    """Of a training job: where its starts are counted. Of a shard: where its failure is noted."""
+    dataset: str | None = None
+    """Of a shard."""
+    shards: tuple[int, ...] = ()
+    """Numbers of the shards by the index of the pod."""
+    of: int = 0
+    """How many shards the evaluation has."""
+    needs: tuple[Need, ...] = ()
+
+
+def run_pod(order: Order, received: list[int], environment: Mapping[str, str] = os.environ) -> int:
+    """Run the pod's command to its end; returns the pod's exit code.
+
+    Raises:
+        AbetError: something that the pod needs is missing, or its predecessors died too often.
+    """
+    require(order.needs, environment)
+    site = load_site()
+    if order.shards:
+        return _run_shard(order, site, received, environment)
+    nodes = nodes_of(environment)
+    if not order.processes or order.run is None or nodes.rank:
+        return _supervised(order, nodes, order.command, received, environment).code
+    diary = Diary(run=order.run, site=site, pod=_pod(environment))
+    with _said_aloud():
+        diary.begin(retries=order.retries)
+    code = _supervised(order, nodes, order.command, received, environment).code
+    with _said_aloud():
+        diary.end(code)
+    return code
+
+
+@contextmanager
+def _said_aloud() -> Iterator[None]:
+    """What cannot be noted in the run (S3 does not answer) is a line in the log: the command's own end counts."""
+    try:
+        yield
+    except GivenUp:
+        raise
+    except AbetError as error:
+        print(f"abet: warning: {error}", file=sys.stderr, flush=True)
+
+
+def _run_shard(order: Order, site: SiteConfig, received: list[int], environment: Mapping[str, str]) -> int:
+    assert order.run is not None
+    assert order.dataset is not None
+    shard = shard_of(order.shards, environment)
+    with _said_aloud():
+        clear_failure(order.run, order.dataset, shard, order.of, site)
+    command = tuple(word.replace(SHARD, str(shard)) for word in order.command)
+    # Each index is tried again by the cluster, on another node: not here
+    outcome = _supervised(replace(order, retries=0), Nodes(), command, received, environment)
+    last = int(environment.get(INDEX_FAILURES) or 0) >= order.retries
+    if outcome.code in PERMANENT or (outcome.code != DONE and last and not received):
+        with _said_aloud():
+            note_failure(order.run, order.dataset, shard, order.of, site, code=outcome.code, reason=outcome.reason)
+    return outcome.code
+
+
+def _supervised(
+    order: Order, nodes: Nodes, command: tuple[str, ...], received: list[int], environment: Mapping[str, str]
+) -> Outcome:
+    """The command's end, after the retries that this pod may do itself."""
+    runner = bare_runner(sys.executable)
+    with tempfile.TemporaryDirectory(prefix="abet-pod-") as record:
+        task = Task(
+            name=order.name,
+            # Several pods see no common folder: to its supervisor each is alone, and only the launcher knows the others
+            command=_launched(order, nodes, command) if nodes.count > 1 else command,
+            runner=(*runner.prefix, *runner.abet),
+            record=record,
+            processes=max(1, order.processes),
+            launch=order.processes > 0 and nodes.count == 1,
+            retries=order.retries,
+            grace_seconds=order.grace_seconds,
+        )
+        pod = Cluster(job_id=order.name, node=_pod(environment))
+        while True:
+            outcome = supervise(task, pod, received)
+            say(outcome, pod)
+            if not outcome.again:
+                return outcome
+            pod = replace(pod, restarts=pod.restarts + 1)
+
+
+def _launched(order: Order, nodes: Nodes, command: tuple[str, ...]) -> tuple[str, ...]:
+    words = ("launch", "--processes", str(max(1, order.processes)), "--nodes", str(nodes.count))
+    return (
+        *words,
+        "--node-rank",
+        str(nodes.rank),
+        "--rendezvous",
+        nodes.rendezvous,
+        "--run-id",
+        order.name,
+        "--",
+        *command,
+    )
+
+
+def _pod(environment: Mapping[str, str]) -> str:
+    return environment.get(POD_NAME) or os.uname().nodename
+
+
+def parse_order(arguments: Sequence[str] | None) -> Order:
+    """The order on a command line. Raises UsageError, or SystemExit(2) as argparse does."""
+    parser = argparse.ArgumentParser(prog="jobs.kubernetes.pod", description="Run one abet command in a pod.")
+    parser.add_argument("--name", required=True, help="of the job")
+    parser.add_argument("--processes", type=int, default=0, help="under `abet launch`; 0: the command runs alone")
+    parser.add_argument(
+        "--retries", type=int, default=3, help="in a row without a new checkpoint; of a shard: of its index"
+    )
+    parser.add_argument("--grace-seconds", type=int, default=120)
+    parser.add_argument("--run", type=parse_place, help="of training: where starts are counted; of a shard: its run")
+    parser.add_argument("--dataset", help="of a shard")
+    parser.add_argument("--shards", default="", help="numbers of the shards by the pod's index, for example 3,7/8")
+    parser.add_argument("--need", action="append", default=[], help="VARIABLE=secret/NAME or VARIABLE=configmap/NAME")
+    parser.add_argument("command", nargs="+", help="an abet command and its options")
+    given = parser.parse_args(arguments)
+    numbers, _, of = given.shards.partition("/")
+    if given.shards and not (given.run and given.dataset and of):
+        raise UsageError(f"--shards {given.shards}: expected NUMBERS/OF with --run and --dataset")
+    return Order(
+        name=given.name,
+        command=tuple(given.command),
+        processes=given.processes,
+        retries=given.retries,
+        grace_seconds=given.grace_seconds,
+        run=given.run,
+        dataset=given.dataset,
+        shards=tuple(int(number) for number in numbers.split(",") if number),
+        of=int(of or 0),
+        needs=tuple(map(parse_need, given.need)),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``python -m jobs.kubernetes.pod``."""
+    with listening() as received:  # first of all: no stop signal is lost
+        try:
+            return run_pod(parse_order(arguments), received)
+        except AbetError as error:
+            print(f"abet: error: {error}", file=sys.stderr, flush=True)
+            return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""A pod from its command line to its exit code, with a stand-in for abet."""
+
+import json
+import shlex
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from abet.errors import AbetError, UsageError
+from abet.places import parse_place
+from abet.storage import StorageUnavailable
+from jobs.kubernetes import pod
+from jobs.kubernetes.pod import Order, main, parse_order, run_pod
+from jobs.runtime import Runner
+
+STAND_IN = """
+import json, os, signal, sys, time
+from pathlib import Path
+folder = Path(__file__).parent
+with (folder / "calls").open("a") as file:
+    file.write(json.dumps(sys.argv[1:]) + "\\n")
+what = (folder / "todo").read_text().split()
+(folder / "todo").write_text(" ".join(what[1:] or what))
+if what[0] == "train":
+    stopped = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+    (folder / "ready").touch()
+    while not stopped:
+        time.sleep(0.01)
+    sys.exit(143)
+if what[0] == "commit":
+    step = len((folder / "calls").read_text().split("\\n"))
+    Path(os.environ["ABET_PROGRESS_FILE"]).write_text(json.dumps({"step": step}))
+    sys.exit(1)
+Path(os.environ["ABET_VERDICT_FILE"]).write_text(json.dumps({"code": int(what[0]), "reason": f"because {what[0]}"}))
+sys.exit(int(what[0]))
+"""
+
+
+class Stage:
+    """A stand-in for abet that does what it is told, and remembers its calls."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "abet.py").write_text(STAND_IN)
+
+    def todo(self, text: str) -> None:
+        (self.folder / "todo").write_text(text)
+
+    @property
+    def calls(self) -> list[list[str]]:
+        return [json.loads(line) for line in (self.folder / "calls").read_text().splitlines()]
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    (tmp_path / "stage").mkdir()
+    made = Stage(tmp_path / "stage")
+    monkeypatch.setattr(pod, "bare_runner", lambda _: Runner(abet=(sys.executable, str(made.folder / "abet.py"))))
+    return made
+
+
+def training(tmp_path: Path, **changes: object) -> Order:
+    values = {"name": "finetune", "command": ("train", "r"), "processes": 8, "run": tmp_path / "run", **changes}
+    return Order(**values)
+
+
+@pytest.mark.parametrize("code", [0, 2, 3])
+def test_an_end_that_no_retry_changes_is_the_pods(code: int, stage: Stage, tmp_path: Path) -> None:
+    stage.todo(str(code))
+    assert run_pod(training(tmp_path), [], {}) == code
+    assert stage.calls == [["launch", "--processes", "8", "--", "train", "r"]]
+    (start,) = json.loads((tmp_path / "run" / "starts.json").read_text())["starts"]
+    assert start["code"] == code
+
+
+def test_a_failure_is_tried_again_in_the_same_pod_and_then_given_up(stage: Stage, tmp_path: Path) -> None:
+    stage.todo("1")
+    assert run_pod(training(tmp_path, retries=2), [], {}) == 1
+    assert len(stage.calls) == 3
+
+
+def test_new_checkpoints_begin_a_new_count(stage: Stage, tmp_path: Path) -> None:
+    stage.todo("commit commit commit commit 0")
+    assert run_pod(training(tmp_path, retries=0), [], {}) == 0
+    assert len(stage.calls) == 5
+
+
+def test_a_stop_signal_ends_in_143_after_saving(stage: Stage, tmp_path: Path) -> None:
+    stage.todo("train")
+    received: list[int] = []
+
+    def stop() -> None:
+        while not (stage.folder / "ready").exists():
+            time.sleep(0.01)
+        received.append(signal.SIGTERM)
+
+    threading.Thread(target=stop).start()
+    assert run_pod(training(tmp_path), received, {}) == 143
+    assert len(stage.calls) == 1
+
+
+def test_pods_that_died_too_often_are_not_started_again(stage: Stage, tmp_path: Path) -> None:
+    stage.todo("0")
+    died = [{"pod": "p", "time": "", "step": None, "code": None, "note": ""}] * 2
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "starts.json").write_text(json.dumps({"schema": 1, "starts": died}))
+    with pytest.raises(AbetError, match="given up: the last 2 pods"):
+        run_pod(training(tmp_path, retries=1), [], {})
+    assert not (stage.folder / "calls").exists()
+
+
+def test_a_run_that_cannot_be_reached_keeps_no_pod_from_starting(
+    stage: Stage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("abet.storage.local.LocalStorage.read", unreachable)
+    stage.todo("0")
+    assert run_pod(training(tmp_path), [], {}) == 0
+    assert capsys.readouterr().err.count("abet: warning: no answer") == 2
+
+
+def unreachable(*_: object) -> None:
+    raise StorageUnavailable("no answer")
+
+
+def test_of_several_pods_each_launches_its_own_ranks_and_the_first_counts_starts(stage: Stage, tmp_path: Path) -> None:
+    stage.todo("0")
+    environment = {"PET_NNODES": "2", "MASTER_ADDR": "m", "MASTER_PORT": "1"}
+    for rank in ("1", "0"):
+        assert run_pod(training(tmp_path), [], {**environment, "PET_NODE_RANK": rank}) == 0
+        assert (tmp_path / "run").exists() == (rank == "0")
+    words = ["launch", "--processes", "8", "--nodes", "2", "--node-rank"]
+    after = ["--rendezvous", "m:1", "--run-id", "finetune", "--", "train", "r"]
+    assert stage.calls == [[*words, "1", *after], [*words, "0", *after]]
+
+
+# --- shards
+
+
+def shard(tmp_path: Path, **changes: object) -> Order:
+    values = {
+        **{"name": "evaluate", "command": ("evaluate", "--shard", "{shard}/8"), "run": tmp_path / "run"},
+        **{"dataset": "road_anomaly", "shards": (3, 7), "of": 8, "retries": 2},
+        **changes,
+    }
+    return Order(**values)
+
+
+def failures(tmp_path: Path) -> dict[str, object]:
+    folder = tmp_path / "run" / "evaluation" / "road_anomaly"
+    return {path.name: json.loads(path.read_text()) for path in folder.glob("failed-*")}
+
+
+def test_an_index_runs_its_shard_once_and_tells_what_is_permanent(stage: Stage, tmp_path: Path) -> None:
+    stage.todo("3")
+    assert run_pod(shard(tmp_path), [], {"JOB_COMPLETION_INDEX": "1"}) == 3
+    assert stage.calls == [["evaluate", "--shard", "7/8"]]
+    assert failures(tmp_path) == {"failed-007-of-008.json": {"code": 3, "reason": "because 3"}}
+    stage.todo("0")
+    assert run_pod(shard(tmp_path), [], {"JOB_COMPLETION_INDEX": "1"}) == 0
+    assert failures(tmp_path) == {}
+
+
+def test_of_what_may_be_tried_again_the_last_try_is_told(stage: Stage, tmp_path: Path) -> None:
+    stage.todo("1")
+    for before in ("0", "1", "2"):
+        assert failures(tmp_path) == {}
+        environment = {"JOB_COMPLETION_INDEX": "0", "ABET_INDEX_FAILURES": before}
+        assert run_pod(shard(tmp_path), [], environment) == 1
+    assert list(failures(tmp_path)) == ["failed-003-of-008.json"]
+    assert len(stage.calls) == 3
+
+
+# --- the command line
+
+
+TRAINING = """--name finetune --processes 8 --retries 5 --grace-seconds 300 --run s3://models/run
+--need AWS_ACCESS_KEY_ID=secret/abet-s3 -- train cityscapes_finetune --output s3://models/run"""
+SHARDS_3_AND_7 = "--name e --run r --dataset road_anomaly --shards 3,7/8 -- evaluate --shard {shard}/8"
+
+
+def test_the_command_line_says_all_of_it() -> None:
+    order = parse_order(shlex.split(TRAINING))
+    assert order.command == ("train", "cityscapes_finetune", "--output", "s3://models/run")
+    assert (order.processes, order.retries, order.grace_seconds) == (8, 5, 300)
+    assert order.run == parse_place("s3://models/run")
+    assert [need.name for need in order.needs] == ["abet-s3"]
+    some = parse_order(shlex.split(SHARDS_3_AND_7))
+    assert (some.shards, some.of) == ((3, 7), 8)
+    with pytest.raises(UsageError, match="--shards 3: expected NUMBERS/OF with --run and --dataset"):
+        parse_order(["--name", "e", "--shards", "3", "--", "evaluate"])
+
+
+def test_what_is_missing_is_said_before_anything_starts(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    assert main(["--name", "x", "--need", "NO_SUCH_KEY=secret/abet-s3", "--", "train", "r"]) == 2
+    assert "abet: error: NO_SUCH_KEY: secret abet-s3 is not in this namespace" in capsys.readouterr().err
+    assert not (stage.folder / "calls").exists()

@@ -7,9 +7,11 @@ READY := $(VENV)/.ready
 LIGHT := .venv-light
 FAULT_TABLE ?=
 PURGE ?=
+IMAGE_TABLE ?=
+export TAG BASE EXTRA_INDEX BUILDER BUILD_MOUNTS BUILD_OPTIONS REGISTRY
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-light demo test test-faults test-cluster cluster-up cluster-down lint types benchmark clean
+.PHONY: help setup setup-light demo test test-faults test-cluster test-image image push cluster-up cluster-down lint types benchmark clean
 .PHONY: train-mapillary finetune eval pipeline status manifests
 
 help:  ## List the targets
@@ -36,13 +38,22 @@ demo: $(READY)  ## Train a small detector on synthetic scenes and show what it f
 	@$(BIN)/abet demo
 
 test: $(READY)  ## Run the tests
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not faults and not cluster"
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not faults and not cluster and not image"
 
 test-faults: $(READY)  ## Run the long tests: kills and resumes, many processes [FAULT_TABLE=FILE for the results]
 	@ABET_FAULT_TABLE="$(FAULT_TABLE)" $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m faults
 
 test-cluster: $(READY)  ## Run the tests on a real SLURM and S3, brought up on this machine for them (as root)
 	@ABET_FAULT_TABLE="$(FAULT_TABLE)" $(BIN)/python -m pytest -m cluster
+
+test-image: $(READY)  ## Build the image with buildah on a Debian base and run it as Kubernetes would (as root)
+	@ABET_IMAGE_TABLE="$(IMAGE_TABLE)" $(BIN)/python -m pytest -m image
+
+image:  ## Build the image with docker, podman or buildah [TAG= BASE= EXTRA_INDEX= BUILDER= BUILD_MOUNTS= BUILD_OPTIONS=]
+	@docker/build.sh
+
+push:  ## Push the image [REGISTRY= TAG=]
+	@docker/build.sh push
 
 cluster-up: $(READY)  ## Start SLURM (two nodes of pretended GPUs) and S3 on this machine, to try all of it (as root)
 	@slurm/one-machine/cluster-up.sh
@@ -109,8 +120,9 @@ pipeline: $(JOBS_ENV)/.ready  ## Pre-train, fine-tune, evaluate both OOD sets, r
 status: $(SUBMIT_ENV)/.ready  ## Say how the jobs stand
 	@$(SUBMIT_ENV)/bin/python -m jobs status
 
-manifests: $(SUBMIT_ENV)/.ready  ## Render slurm/*.sbatch for the example site
+manifests: $(SUBMIT_ENV)/.ready  ## Render slurm/*.sbatch and k8s/*.yaml for the example sites
 	@ABET_SITE=abet.site.example.yaml $(SUBMIT_ENV)/bin/python -m jobs render --profile default
+	@ABET_SITE=k8s/site.example.yaml $(SUBMIT_ENV)/bin/python -m jobs manifests --profile default
 
 benchmark: $(READY)  ## Measure the head and the metrics against their baselines
 	@$(BIN)/python benchmarks/head.py && $(BIN)/python benchmarks/metrics.py

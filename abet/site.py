@@ -56,6 +56,9 @@ class SiteConfig(Strict):
     )
     image: str | None = Field(default=None, description="container image that jobs run in, if their profile wants one")
     profile: str = Field(default="default", description="SLURM profile: a name in slurm/profiles/, or a .yaml path")
+    kubernetes: str = Field(
+        default="default", description="Kubernetes profile: a name in k8s/profiles/, or a .yaml path"
+    )
     jobs: Path = Field(
         default=Path("runs/jobs"), description="folder of job records and logs; on SLURM all nodes must see it"
     )
@@ -127,6 +130,7 @@ def load_site() -> SiteConfig:
             "weights": base / site.weights.expanduser(),
             "scratch": None if site.scratch is None else base / site.scratch.expanduser(),
             "profile": _profile(base, site.profile),
+            "kubernetes": _profile(base, site.kubernetes),
             "jobs": base / site.jobs.expanduser(),
         }
     )

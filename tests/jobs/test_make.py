@@ -92,11 +92,17 @@ def make(tmp_path: Path) -> Make:
         (("pipeline", "SECRET=HF_TOKEN"), ["submit", "pipeline", "--secret", "HF_TOKEN"]),
         (("train-mapillary", "DRY_RUN=", "ALLOW_BELOW_TARGET="), ["submit", "mapillary_pretrain"]),
         (("status",), ["status"]),
-        (("manifests",), ["render", "--profile", "default"]),
     ],
 )
 def test_each_target_is_one_command(make: Make, words: tuple[str, ...], command: list[str]) -> None:
     assert make.noted(*words) == ["python", "-m", "jobs", *command]
+
+
+def test_the_committed_files_of_both_schedulers_are_rendered_for_their_examples(make: Make) -> None:
+    done = make("manifests")
+    assert done.returncode == 0, done.stderr
+    noted = [json.loads(line) for line in (make.folder / "noted").read_text().splitlines()]
+    assert noted == [["python", "-m", "jobs", name, "--profile", "default"] for name in ("render", "manifests")]
 
 
 def test_values_arrive_as_they_were_given(make: Make) -> None:

@@ -1,0 +1,135 @@
+"""A Kubernetes cluster's habits: ``k8s/profiles/NAME.yaml``, chosen by ``kubernetes:`` in the site file.
+
+load_profile("default")
+"""
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, Literal
+
+from pydantic import Field, field_validator
+
+from abet.config import Positive
+from abet.errors import unknown_name
+from abet.settings import Strict, parse, read_yaml, unshown
+from jobs.profile import ROOT
+from jobs.spec import names_of_variables
+
+PROFILES: Final = ROOT / "k8s" / "profiles"
+LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""A DNS-1123 label: names of namespaces."""
+OBJECT: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+"""A DNS-1123 subdomain: names of secrets, claims, accounts."""
+OURS: Final = ("/tmp", "/scratch", "/etc/abet", "/dev/shm", "/opt/abet")
+"""Folders of the container that abet mounts or brings itself."""
+
+
+class Toleration(Strict):
+    """A taint that the pods do not mind."""
+
+    key: str | None = Field(default=None, description="empty with operator Exists: every taint")
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class Claim(Strict):
+    """A PersistentVolumeClaim of the namespace."""
+
+    claim: str
+    path: str = Field(description="absolute path in the pods; site paths below it lie on the claim")
+    read_only: bool = False
+
+    @field_validator("claim")
+    @classmethod
+    def _is_object(cls, value: str) -> str:
+        return _matching(OBJECT, value)
+
+    @field_validator("path")
+    @classmethod
+    def _is_free(cls, value: str) -> str:
+        path = PurePosixPath(value)
+        if not path.is_absolute() or ".." in path.parts or len(path.parts) < 2 or ":" in value:
+            raise unshown(f"{value!r}: expected an absolute path below /, without .. and ':'")
+        for ours in OURS:
+            if path.is_relative_to(ours) or PurePosixPath(ours).is_relative_to(path):
+                raise unshown(f"{value!r}: {ours} belongs to abet; choose another path, such as /data")
+        return str(path)
+
+
+class KubernetesProfile(Strict):
+    """What differs from cluster to cluster; everything about the job itself is the JobSpec's."""
+
+    namespace: str | None = Field(default=None, description="empty: that of kubectl's context")
+    api: Literal["pytorchjob", "trainjob"] = Field(default="pytorchjob", description="what training jobs are made as")
+    secret: str | None = Field(default="abet-s3", description="secret with the keys of S3; empty: pods have a role")
+    secret_keys: tuple[str, ...] = Field(
+        default=("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), description="its entries, by the variables' names"
+    )
+    service_account: str | None = None
+    image_pull_secrets: tuple[str, ...] = ()
+    image_pull_policy: Literal["IfNotPresent", "Always"] = "IfNotPresent"
+    gpu_resource: str = Field(default="nvidia.com/gpu", description="what GPUs are called as a resource")
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    priority_class: str | None = None
+    queue: str | None = Field(default=None, description="local queue of Kueue")
+    labels: dict[str, str] = Field(default_factory=dict, description="further labels of jobs and pods")
+    volumes: tuple[Claim, ...] = ()
+    scratch_gib: Positive = Field(default=200, description="disk of the node for copies of what lies in S3")
+    run_as_user: Positive | None = Field(default=10001, description="numeric user; empty: the cluster chooses")
+    fs_group: Positive | None = Field(default=10001, description="group that claims belong to; empty: the cluster's")
+    deadline_hours: Positive = Field(default=168, description="life of a job, waiting included")
+    kept_hours: Positive = Field(default=168, description="how long a finished job stays visible")
+
+    @field_validator("secret_keys", mode="before")
+    @classmethod
+    def _are_names(cls, value: Any) -> Any:
+        return names_of_variables(value)
+
+    @field_validator("namespace")
+    @classmethod
+    def _is_label(cls, value: str | None) -> str | None:
+        return None if value is None else _matching(LABEL, value)
+
+    @field_validator("secret", "service_account", "priority_class")
+    @classmethod
+    def _is_object(cls, value: str | None) -> str | None:
+        return None if value is None else _matching(OBJECT, value)
+
+    @field_validator("image_pull_secrets")
+    @classmethod
+    def _are_objects(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_matching(OBJECT, name) for name in value)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Variables that every pod gets of the secret."""
+        return self.secret_keys if self.secret else ()
+
+
+def _matching(pattern: re.Pattern[str], value: str) -> str:
+    if not pattern.fullmatch(value):
+        raise unshown(f"{value!r}: expected a-z, 0-9 and '-', first and last a letter or digit, as Kubernetes does")
+    return value
+
+
+def load_profile(name: str) -> KubernetesProfile:
+    """A profile by name, or one's own by the path of a ``.yaml`` file.
+
+    Raises:
+        UsageError: an unknown profile, a misspelt key, or a wrong value.
+    """
+    path = profile_path(name)
+    values: Any = read_yaml(path)
+    return parse(KubernetesProfile, {} if values is None else values, source=str(path))
+
+
+def profile_path(name: str) -> Path:
+    """The file of a profile. Raises UsageError for a name that none has."""
+    if name.endswith((".yaml", ".yml")):
+        return Path(name).expanduser()
+    names = sorted(path.stem for path in PROFILES.glob("*.yaml"))
+    if name not in names:
+        raise unknown_name(kind=f"Kubernetes profile (in {PROFILES})", name=name, choices=names)
+    return PROFILES / f"{name}.yaml"

@@ -1,0 +1,59 @@
+"""What a pod is told of the site: a ConfigMap with a site file of its own, in which no path of this machine stands."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import yaml
+
+from abet.errors import UsageError
+from abet.places import Place
+from abet.site import FILE_NAME, S3Settings, SiteConfig, find_site_file
+from jobs.kubernetes.profile import KubernetesProfile
+from jobs.spec import JobSpec
+
+FOLDER: Final = "/etc/abet"
+SITE_PATH: Final = f"{FOLDER}/{FILE_NAME}"
+SCRATCH: Final = "/scratch"
+
+
+def pod_site(site: SiteConfig, profile: KubernetesProfile) -> str:
+    """The text of a pod's site file: every place of ``site`` that pods can see."""
+    values: dict[str, Any] = {
+        "data": {name: str(place) for name, place in site.data.items() if is_seen(place, profile)},
+        "artifacts": str(site.artifacts) if is_seen(site.artifacts, profile) else None,
+        "scratch": SCRATCH,
+        "s3": site.s3.model_dump(exclude_defaults=True) if site.s3 != S3Settings() else None,
+    }
+    return yaml.safe_dump({key: value for key, value in values.items() if value}, sort_keys=False)
+
+
+def is_seen(place: Place, profile: KubernetesProfile) -> bool:
+    """Whether pods see a place: S3, or what lies on a claim."""
+    return not isinstance(place, Path) or claim_of(str(place), profile) is not None
+
+
+def claim_of(path: str, profile: KubernetesProfile) -> str | None:
+    """The path of the claim that a path lies on."""
+    return next((each.path for each in profile.volumes if PurePosixPath(path).is_relative_to(each.path)), None)
+
+
+def require_seen(spec: JobSpec, site: SiteConfig, profile: KubernetesProfile) -> None:
+    """Raises UsageError for paths of a job that its pods would not see; names each."""
+    unseen = [path for path in _paths(spec, site) if claim_of(path, profile) is None]
+    if unseen:
+        raise UsageError(
+            f"{spec.name}: pods do not see {', '.join(dict.fromkeys(unseen))} of this machine: copy it to S3 (abet "
+            "sync) and name that place in the site file or on the command line, or name the claim that holds it under "
+            "`volumes:` of the Kubernetes profile"
+        )
+
+
+def _paths(spec: JobSpec, site: SiteConfig) -> Iterator[str]:
+    """What the job reads and writes, without what every job mounts elsewhere and a pod has of its own."""
+    file = find_site_file()
+    own = {str(site.jobs.absolute()), str(site.scratch_folder.absolute())}
+    own |= set() if file is None else {str(file.absolute().parent)}
+    if spec.artifacts and not Path(spec.artifacts).is_relative_to(str(site.artifacts)):
+        own.add(str(site.artifacts))  # mounted by every job; who writes elsewhere does not need it
+    yield from (mount.source for mount in spec.mounts if mount.source not in own)

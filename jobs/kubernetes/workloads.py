@@ -1,0 +1,164 @@
+"""The objects that Kubernetes gets for a job: PyTorchJob or TrainJob, Indexed Job, Job. Pure.
+
+Exit codes decide everywhere alike: 143 (stopped after saving) is started again and never counts; 2 and 3 are final; of
+1 the pod has made its own retries; 137 and the like are started again.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from abet.exits import FAILED, PERMANENT, STOPPED
+from jobs.kubernetes.pods import Values, pod_spec
+from jobs.kubernetes.profile import KubernetesProfile
+from jobs.spec import JobSpec
+
+NAME_LABEL: Final = "app.kubernetes.io/instance"
+QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
+TRAINER_STEP: Final = "trainer.kubeflow.org/trainjob-ancestor-step"
+DISRUPTED: Final = {"type": "DisruptionTarget", "status": "True"}
+TRAINING_FAILURES: Final = 20
+"""Pods of a TrainJob that may die (137, ...): the run's own count of starts gives up before."""
+PORT: Final = 23456
+"""Where several pods meet: the training operator's own default."""
+
+
+def config_name(name: str) -> str:
+    """The ConfigMap of a job."""
+    return f"{name}-site"
+
+
+def config_map(name: str, profile: KubernetesProfile, files: Mapping[str, str]) -> Values:
+    """The ConfigMap of the job ``name``."""
+    metadata = _metadata(config_name(name), name, profile)
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(files)}
+
+
+def pytorch_job(spec: JobSpec, name: str, profile: KubernetesProfile, image: str | None) -> list[Values]:
+    """A training job for the training operator 1.x: a Master, and Workers for further nodes."""
+    pod = pod_spec(spec, profile, image=image, container="pytorch", config=config_name(name))
+    # The operator's word, which stands beside the template; the pod itself is then never restarted in place
+    del pod["restartPolicy"]
+    pod["containers"][0]["ports"] = [{"name": "pytorchjob-port", "containerPort": PORT}]
+    replica = {"restartPolicy": "ExitCode", "template": _template(name, profile, pod)}
+    replicas = {"Master": {"replicas": 1, **replica}}
+    if spec.nodes > 1:
+        replicas["Worker"] = {"replicas": spec.nodes - 1, **replica}
+    policy = {
+        "cleanPodPolicy": "None",  # logs of ended pods stay
+        "activeDeadlineSeconds": 3600 * profile.deadline_hours,
+        "ttlSecondsAfterFinished": 3600 * profile.kept_hours,
+    }
+    body = {
+        "nprocPerNode": str(spec.processes_per_node),
+        "runPolicy": policy,
+        "pytorchReplicaSpecs": replicas,
+    }
+    return [_object("kubeflow.org/v1", "PyTorchJob", name, profile, body)]
+
+
+def train_job(spec: JobSpec, name: str, profile: KubernetesProfile, image: str | None) -> list[Values]:
+    """The same for Kubeflow Trainer 2.x: a runtime of its own, since patches of a shared one set no failure rules."""
+    pod = pod_spec(spec, profile, image=image, container="node", config=config_name(name))
+    job = {
+        "backoffLimit": TRAINING_FAILURES,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "FailJob", "onExitCodes": _codes(FAILED, *PERMANENT)},
+                {"action": "Ignore", "onExitCodes": _codes(STOPPED)},
+                {"action": "Ignore", "onPodConditions": [DISRUPTED]},
+            ]
+        },
+        "template": _template(name, profile, pod),
+    }
+    node = {
+        "name": "node",
+        "template": {"metadata": {"labels": {TRAINER_STEP: "trainer"}}, "spec": job},
+    }
+    runtime = {
+        "mlPolicy": {"numNodes": spec.nodes, "torch": {}},
+        "template": {"spec": {"replicatedJobs": [node], "failurePolicy": {"maxRestarts": 0}}},
+    }
+    train = {
+        "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": name},
+        "trainer": {"numNodes": spec.nodes, "numProcPerNode": spec.processes_per_node},
+        "activeDeadlineSeconds": 3600 * profile.deadline_hours,
+    }
+    version = "trainer.kubeflow.org/v1alpha1"
+    return [
+        _object(version, "TrainingRuntime", name, profile, runtime),
+        _object(version, "TrainJob", name, profile, train),
+    ]
+
+
+def indexed_job(spec: JobSpec, name: str, profile: KubernetesProfile, image: str | None) -> list[Values]:
+    """One index per shard, each tried again by itself."""
+    pod = pod_spec(spec, profile, image=image, container="abet", config=config_name(name))
+    body = {
+        "completionMode": "Indexed",
+        "completions": len(spec.shards),
+        "parallelism": len(spec.shards),
+        "backoffLimitPerIndex": spec.retries,
+        "maxFailedIndexes": len(spec.shards),  # the others' shards are kept
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "Ignore", "onPodConditions": [DISRUPTED]},
+                {"action": "FailIndex", "onExitCodes": _codes(*PERMANENT)},
+            ]
+        },
+        **_life(profile),
+        "template": _template(name, profile, pod),
+    }
+    return [_object("batch/v1", "Job", name, profile, body)]
+
+
+def plain_job(
+    spec: JobSpec, name: str, profile: KubernetesProfile, image: str | None, *, wait_minutes: int = 0
+) -> list[Values]:
+    """One pod: a merge, a report, an evaluation that is not sharded."""
+    pod = pod_spec(spec, profile, image=image, container="abet", config=config_name(name), wait_minutes=wait_minutes)
+    body = {
+        "backoffLimit": spec.retries,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "Ignore", "onPodConditions": [DISRUPTED]},
+                {"action": "FailJob", "onExitCodes": _codes(*PERMANENT)},
+            ]
+        },
+        **_life(profile, 60 * wait_minutes),
+        "template": _template(name, profile, pod),
+    }
+    return [_object("batch/v1", "Job", name, profile, body)]
+
+
+def _life(profile: KubernetesProfile, more_seconds: int = 0) -> Values:
+    return {
+        "activeDeadlineSeconds": 3600 * profile.deadline_hours + more_seconds,
+        "ttlSecondsAfterFinished": 3600 * profile.kept_hours,
+    }
+
+
+def _codes(*codes: int) -> Values:
+    return {"operator": "In", "values": sorted(codes)}
+
+
+def _object(version: str, kind: str, name: str, profile: KubernetesProfile, spec: Values) -> Values:
+    metadata = _metadata(name, name, profile)
+    if profile.queue and kind != "TrainingRuntime":
+        metadata["labels"] = {**metadata["labels"], QUEUE_LABEL: profile.queue}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def _metadata(name: str, job: str, profile: KubernetesProfile) -> Values:
+    where: dict[str, Any] = {"namespace": profile.namespace} if profile.namespace else {}
+    return {"name": name, **where, "labels": _labels(job, profile)}
+
+
+def _template(name: str, profile: KubernetesProfile, pod: Values) -> Values:
+    return {"metadata": {"labels": _labels(name, profile)}, "spec": pod}
+
+
+def _labels(job: str, profile: KubernetesProfile) -> dict[str, str]:
+    return {**profile.labels, "app.kubernetes.io/name": "abet", NAME_LABEL: job}

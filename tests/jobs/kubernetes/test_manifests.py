@@ -1,0 +1,162 @@
+"""JobSpecs become objects that the cluster takes, and that do what the jobs mean."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from abet.errors import UsageError
+from abet.site import SiteConfig, load_site
+from jobs import catalogue
+from jobs.catalogue import Request
+from jobs.kubernetes import manifests
+from jobs.kubernetes.manifests import documents, require_independent, to_yaml
+from jobs.kubernetes.profile import Claim, KubernetesProfile, Toleration, load_profile
+from jobs.kubernetes.rules import pods, problems
+from jobs.spec import JobSpec
+from tests.jobs.conftest import ROOT
+from tests.jobs.kubernetes.schemas import faults
+
+FULL = KubernetesProfile(
+    namespace="perception",
+    service_account="abet",
+    image_pull_secrets=("login",),
+    node_selector={"gpu": "h100"},
+    tolerations=(Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule"),),
+    priority_class="batch",
+    queue="perception",
+    labels={"team": "perception"},
+    volumes=(Claim(claim="datasets", path="/data", read_only=True),),
+)
+Made = Callable[[KubernetesProfile], list[dict[str, Any]]]
+
+
+def of_kind(found: list[dict[str, Any]], kind: str, name: str | None = None) -> dict[str, Any]:
+    return next(each for each in found if each["kind"] == kind and name in (None, each["metadata"]["name"]))
+
+
+@pytest.mark.parametrize("profile", [KubernetesProfile(), FULL], ids=["default", "full"])
+def test_every_object_is_valid_to_the_letter(profile: KubernetesProfile, every_kind: Made) -> None:
+    found = every_kind(profile)
+    assert {each["kind"] for each in found} == {"ConfigMap", "PyTorchJob", "TrainingRuntime", "TrainJob", "Job"}
+    assert {each["metadata"]["name"]: fault for each in found if (fault := faults(each))} == {}
+    assert problems(found) == []
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "k8s").glob("*.yaml") if "site" not in path.name))
+def test_committed_files_are_what_is_rendered_for_the_example(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ABET_SITE", str(ROOT / "k8s" / "site.example.yaml"))
+    site, profile = load_site(), load_profile("default")
+    text = (ROOT / "k8s" / name).read_text()
+    assert text == manifests.render(manifests.manifests(site, profile)[name], site), "run `make manifests`"
+    found = list(yaml.safe_load_all(text))
+    assert [fault for each in found for fault in faults(each)] == []
+    assert found[0]["kind"] == "ConfigMap"
+
+
+def test_all_of_them_are_committed(cloud: SiteConfig, tmp_path: Path) -> None:
+    written = {path.name for path in manifests.write_all(tmp_path, cloud, KubernetesProfile())}
+    assert written == {path.name for path in (ROOT / "k8s").glob("*.yaml")} - {"site.example.yaml"}
+
+
+def test_the_documentation_shows_what_is_committed() -> None:
+    committed = (ROOT / "k8s" / "finetune.yaml").read_text()
+    assert f"```yaml\n{committed}```" in (ROOT / "docs" / "kubernetes.md").read_text()
+
+
+def test_training_is_one_master_of_eight_gpus(finetune: JobSpec, cloud: SiteConfig) -> None:
+    config, job = documents(finetune, cloud, KubernetesProfile(), name="finetune-a1b2c")
+    assert job["spec"]["nprocPerNode"] == "8"
+    (master,) = job["spec"]["pytorchReplicaSpecs"].values()
+    assert (master["replicas"], master["restartPolicy"]) == (1, "ExitCode")
+    pod = master["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "8"
+    assert "activeDeadlineSeconds" not in pod
+    assert container["args"][-7:] == [
+        *("--", "train", "cityscapes_finetune", "--output", "s3://models/abet/cityscapes_finetune"),
+        *("--snapshot", "s3://models/abet/pretrain"),
+    ]
+    told = yaml.safe_load(config["data"]["abet.site.yaml"])
+    assert told["artifacts"] == "s3://models/abet"
+    assert told["data"]["cityscapes"] == "s3://datasets/cityscapes"
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["site"]["configMap"]["name"] == config["metadata"]["name"] == "finetune-a1b2c-site"
+    assert volumes["shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "64Gi"}
+
+
+def test_further_nodes_are_workers(finetune: JobSpec, cloud: SiteConfig) -> None:
+    _, job = documents(finetune.model_copy(update={"nodes": 4}), cloud, KubernetesProfile())
+    replicas = job["spec"]["pytorchReplicaSpecs"]
+    assert {name: replica["replicas"] for name, replica in replicas.items()} == {"Master": 1, "Worker": 3}
+
+
+def test_missing_shards_are_indexes_of_one_job_and_the_merge_waits(shards: list[JobSpec], cloud: SiteConfig) -> None:
+    profile = KubernetesProfile(deadline_hours=2)
+    _, job = documents(shards[0], cloud, profile)
+    assert (job["spec"]["completions"], job["spec"]["parallelism"]) == (2, 2)
+    args = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert args[args.index("--shards") + 1] == "3,7/8"
+    assert args[args.index("--dataset") + 1] == "road_anomaly"
+    _, merge = documents(shards[1], cloud, profile)
+    words = merge["spec"]["template"]["spec"]["containers"][0]["args"]
+    waits_minutes = int(words[words.index("--wait-minutes") + 1])
+    assert 60 * waits_minutes >= job["spec"]["activeDeadlineSeconds"]
+    assert merge["spec"]["activeDeadlineSeconds"] > 60 * waits_minutes
+
+
+def test_a_profile_reaches_the_pods(every_kind: Made) -> None:
+    for job in every_kind(FULL):
+        assert job["metadata"]["namespace"] == "perception"
+        for _, pod in pods(job):
+            assert pod["imagePullSecrets"] == [{"name": "login"}]
+            assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+            assert {"name": "claim-0", "mountPath": "/data", "readOnly": True} in pod["containers"][0]["volumeMounts"]
+    job = of_kind(every_kind(FULL), "PyTorchJob")
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "perception"
+
+
+def test_what_pods_do_not_see_is_refused_with_both_ways_out(
+    finetune: JobSpec, cloud: SiteConfig, tmp_path: Path
+) -> None:
+    here = cloud.model_copy(update={"data": {**cloud.data, "cityscapes": Path("/data/cityscapes")}})
+    (tmp_path / "pretrain").mkdir()
+    spec = catalogue.training("cityscapes_finetune", Request(snapshot=tmp_path / "pretrain"), here)
+    with pytest.raises(UsageError, match=r"pods do not see /data/cityscapes, \S+/pretrain of.*abet sync.*`volumes:`"):
+        documents(spec, here, KubernetesProfile())
+    spec = catalogue.training("cityscapes_finetune", Request(snapshot="none"), here)
+    config, *_ = documents(spec, here, FULL)
+    assert yaml.safe_load(config["data"]["abet.site.yaml"])["data"]["cityscapes"] == "/data/cityscapes"
+
+
+def test_without_an_image_nothing_is_rendered(finetune: JobSpec, cloud: SiteConfig) -> None:
+    with pytest.raises(UsageError, match="no image is named: `image:` in the site file"):
+        documents(finetune, cloud.model_copy(update={"image": None}), KubernetesProfile())
+
+
+def test_secrets_of_a_job_come_from_the_clusters(finetune: JobSpec, cloud: SiteConfig) -> None:
+    spec = finetune.model_copy(update={"secrets": ("WANDB_API_KEY",)})
+    _, job = documents(spec, cloud, KubernetesProfile(secret="mine", secret_keys=("AWS_PROFILE",)))
+    (container,) = job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"]
+    brought = {entry["name"]: entry["valueFrom"] for entry in container["env"] if "secretKeyRef" in str(entry)}
+    assert brought == {
+        name: {"secretKeyRef": {"name": "mine", "key": name, "optional": True}}
+        for name in ("AWS_PROFILE", "WANDB_API_KEY")
+    }
+    with pytest.raises(UsageError, match=r"--secret WANDB_API_KEY: .* set `secret:` there"):
+        documents(spec, cloud, KubernetesProfile(secret=None))
+
+
+def test_no_value_of_the_environment_reaches_a_manifest(every_kind: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY"):
+        monkeypatch.setitem(os.environ, name, "planted-value")
+    assert "planted-value" not in to_yaml(every_kind(FULL))
+
+
+def test_jobs_that_wait_for_each_other_are_refused_and_a_merge_is_not(shards: list[JobSpec], finetune: JobSpec) -> None:
+    require_independent(shards)
+    with pytest.raises(UsageError, match="a pipeline needs jobs that wait for each other"):
+        require_independent([finetune, finetune.model_copy(update={"after": ("x",)})])

@@ -1,9 +1,7 @@
-"""python -m jobs submit | render | profile | status | logs | cancel"""
+"""python -m jobs submit | render | manifests | profile | status | logs | cancel"""
 
-import os
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, Literal, NoReturn
@@ -15,17 +13,18 @@ from abet.config import recipe_names
 from abet.errors import AbetError, UsageError, unknown_name
 from abet.mirror import default_run
 from abet.names import OOD_NAMES
-from abet.places import SCHEME, Place, parse_place
+from abet.places import Place, parse_place
+from abet.settings import Strict
 from abet.site import SiteConfig, load_site
 from jobs import catalogue, watching
 from jobs.catalogue import NONE, Request
-from jobs.executors.local import LocalExecutor
-from jobs.profile import SlurmProfile, load_profile, profile_path
+from jobs.profile import load_profile, profile_path
 from jobs.records import find, records
 from jobs.spec import JobSpec
 from jobs.status import statuses
+from jobs.submission import SUBMIT
 
-Where = Literal["auto", "local", "slurm"]
+Where = Literal["auto", "local", "slurm", "kubernetes"]
 JOBS: Final = ("evaluate", "report", "pipeline")
 """Beside the recipes, which are jobs by their own names."""
 
@@ -41,7 +40,7 @@ TAKEN: Final = {
 """Options that mean something, by job."""
 
 app = typer.Typer(
-    help="Submit abet's jobs to SLURM or run them here; run it from the checkout.",
+    help="Submit abet's jobs to SLURM or Kubernetes, or run them here; run it from the checkout.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -54,11 +53,16 @@ def submit(
     job: Annotated[
         str, typer.Argument(help="A recipe (mapillary_pretrain, ..., or a .yaml path), evaluate, report or pipeline.")
     ],
-    on: Annotated[Where, typer.Option(help="auto: SLURM where sbatch is on PATH, else this machine.")] = "auto",
+    on: Annotated[
+        Where,
+        typer.Option(help="auto: SLURM where sbatch is on PATH, else this machine; kubernetes: what kubectl reaches."),
+    ] = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print exactly what would be submitted, and stop.")
     ] = False,
-    profile: Annotated[str | None, typer.Option(help="SLURM profile. Default: the site file's.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Profile of SLURM or Kubernetes. Default: the site file's.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the job for the scheduler.")] = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="Machines.")] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs of each machine.")] = None,
@@ -78,7 +82,7 @@ def submit(
     checkpoint: Annotated[str | None, typer.Option(help="What is evaluated or reported.")] = None,
     dataset: Annotated[str | None, typer.Option(help="What it is evaluated on.")] = None,
     data_root: Annotated[str | None, typer.Option(help="Place of the data set. Default: the site file's.")] = None,
-    shards: Annotated[int | None, typer.Option(min=1, help="Parts of an evaluation. Default: 8 on SLURM.")] = None,
+    shards: Annotated[int | None, typer.Option(min=1, help="Parts of an evaluation. Default: 8 on a cluster.")] = None,
     pretrain: Annotated[str, typer.Option(help="First recipe of the pipeline.")] = "mapillary_pretrain",
     finetune: Annotated[str, typer.Option(help="Second recipe of the pipeline.")] = "cityscapes_finetune",
     changes: Annotated[
@@ -113,32 +117,16 @@ def submit(
         snapshot=NONE if snapshot == NONE else _place(snapshot),
         checkpoint=_place(checkpoint),
         data_root=_place(data_root),
-        shards=shards or (catalogue.SHARDS if place == "slurm" else 1),
+        shards=shards or (1 if place == "local" else catalogue.SHARDS),
         changes=tuple(changes or ()),
         allow_below_target=allow_below_target,
         secrets=tuple(secret or ()),
         options=tuple(option or ()),
     )
     specs = _specs(job, request, site, dataset=dataset, pretrain=pretrain, finetune=finetune)
-    if place == "local":
-        local = LocalExecutor(site=site)
-        if dry_run:
-            typer.echo(local.render(specs), nl=False)
-            return
-        _require_set(request.secrets)
-        raise typer.Exit(local.submit(specs))
-    from jobs.executors.slurm import SlurmExecutor
-
-    slurm = SlurmExecutor(site=site, profile=load_profile(profile or site.profile))
-    if dry_run:
-        typer.echo(slurm.render(specs), nl=False)
-        return
-    _require_set(request.secrets)
-    require_keys(specs, slurm.profile)
-    require_places(specs, site)
-    for record in slurm.submit(specs):
-        typer.echo(f"submitted {record.job.id} as SLURM job {record.job.number}; records and logs: {record.folder}")
-    typer.echo("follow it: python -m jobs logs -f JOB; how it stands: python -m jobs status")
+    code = SUBMIT[place](specs, site, profile=profile, dry_run=dry_run)
+    if code:
+        raise typer.Exit(code)
 
 
 def _require_meant(job: str, context: typer.Context) -> None:
@@ -154,13 +142,7 @@ def _flag(key: str) -> str:
     return "--set" if key == "changes" else f"--{key.replace('_', '-')}"
 
 
-def _require_set(secrets: Sequence[str]) -> None:
-    for name in secrets:
-        if name not in os.environ:
-            raise UsageError(f"--secret {name}: there is no such variable here; export it, the job gets it from you")
-
-
-def _choose(on: Where) -> Literal["local", "slurm"]:
+def _choose(on: Where) -> Literal["local", "slurm", "kubernetes"]:
     if on == "auto":
         return "slurm" if shutil.which("sbatch") else "local"
     return on
@@ -216,30 +198,6 @@ def _evaluation(dataset: str | None, request: Request, site: SiteConfig) -> list
     return catalogue.evaluation(dataset, request, site, run=run, missing=missing)
 
 
-def require_keys(specs: Sequence[JobSpec], profile: SlurmProfile) -> None:
-    """Raises UsageError where the keys of S3 that are used here would not reach the job."""
-    # boto3 looks at these first, whatever else there is
-    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-    if not os.environ.get(keys[0]):
-        return
-    for spec in specs:
-        missing = [name for name in keys if os.environ.get(name) and name not in (*profile.environment, *spec.secrets)]
-        if missing and (spec.artifacts or "").startswith(SCHEME):
-            raise UsageError(
-                f"{spec.name} writes to {spec.artifacts} with keys from your environment; jobs get of it only what is "
-                f"named: add {' '.join(f'--secret {name}' for name in missing)} (make: SECRET='{' '.join(missing)}'), "
-                "or keep the keys in ~/.aws/credentials and unset those variables"
-            )
-
-
-def require_places(specs: Sequence[JobSpec], site: SiteConfig) -> None:
-    """Raises before anything waits in a queue: where a job writes must be writable for whoever submits it."""
-    from abet.storage import open_storage, require_writable
-
-    for text in dict.fromkeys(spec.artifacts for spec in specs if spec.artifacts):
-        require_writable(open_storage(parse_place(text), site.s3))
-
-
 @app.command()
 def render(
     output: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("slurm"),
@@ -254,20 +212,45 @@ def render(
 
 
 @app.command()
+def manifests(
+    output: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("k8s"),
+    profile: Annotated[str | None, typer.Option(help="Kubernetes profile. Default: the site file's.")] = None,
+) -> None:
+    """Write the manifests for `kubectl apply -f`: pretrain, finetune, eval, merge, and fine-tuning as a TrainJob."""
+    from jobs.kubernetes.manifests import write_all
+    from jobs.kubernetes.profile import load_profile
+
+    site = load_site()
+    for path in write_all(output, site, load_profile(profile or site.kubernetes)):
+        typer.echo(path)
+
+
+@app.command()
 def profile(
     name: Annotated[str | None, typer.Argument(help="A profile or a .yaml path. Default: the site file's.")] = None,
+    on: Annotated[Literal["slurm", "kubernetes"], typer.Option(help="Whose profile.")] = "slurm",
 ) -> None:
     """Check a profile, as far as it can be done here, and print its options. Exits 2 with what to mend."""
     from jobs.checks import problems
 
     site = load_site()
+    if on == "kubernetes":
+        from jobs.kubernetes import profile as kubernetes
+
+        used = name or site.kubernetes
+        _print_profile(kubernetes.profile_path(used), kubernetes.load_profile(used), " (its keys and values)")
+        return
     chosen = name or site.profile
     loaded = load_profile(chosen)
     tried = shutil.which("sbatch") is not None
     if tried and (found := problems(loaded, image=site.image)):
         raise UsageError(f"{profile_path(chosen)}: {'; '.join(found)}")
     remark = "" if tried else " (its keys and values; nothing was tried, there is no sbatch here)"
-    typer.echo(f"{profile_path(chosen)}: as it should be{remark}")
+    _print_profile(profile_path(chosen), loaded, remark)
+
+
+def _print_profile(path: Path, loaded: Strict, remark: str) -> None:
+    typer.echo(f"{path}: as it should be{remark}")
     for line in yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False).splitlines():
         typer.echo(f"  {line}")
 

@@ -21,7 +21,7 @@ from jobs.spec import JobSpec
 
 JOB_FILE: Final = "job.json"
 LOGS: Final = "logs"
-Where = Literal["local", "slurm"]
+Where = Literal["local", "slurm", "kubernetes"]
 
 
 class Submitted(Strict):
@@ -30,7 +30,11 @@ class Submitted(Strict):
     id: str
     on: Where
     spec: JobSpec
-    number: str | None = Field(default=None, description="what the scheduler calls it; empty: not handed over yet")
+    number: str | None = Field(
+        default=None,
+        description="what the scheduler calls it (on Kubernetes KIND/NAME); empty: not handed over yet",
+    )
+    namespace: str | None = Field(default=None, description="on Kubernetes; empty: that of kubectl's context")
     pid: int | None = Field(default=None, description="of a local job")
     pid_started: int | None = Field(default=None, description="its start, by `process_start`: pids are used again")
     host: str | None = None

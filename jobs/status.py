@@ -4,15 +4,15 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from abet.exits import FAILED
 from jobs import attempts
 from jobs.executors.states import TaskState, UnansweredError, query
+from jobs.kubernetes.states import status_of
 from jobs.records import Record, process_start
+from jobs.words import ENDED, Status
 
-ENDED = ("done", "below target", "refused", "failed", "stopped", "cancelled", "lost")
 WAITING = {"PENDING", "REQUEUED", "CONFIGURING", "REQUEUE_HOLD", "SPECIAL_EXIT", "REQUEUE_FED"}
 UNKNOWN = "UNKNOWN"
 UNFINISHED = {*WAITING, UNKNOWN, "RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "STOPPED"}
@@ -20,31 +20,19 @@ GONE = {"CANCELLED": "cancelled", "COMPLETED": "done", "TIMEOUT": "failed", "NOD
 """What SLURM's last word means for a job whose diary is silent."""
 
 
-@dataclass(frozen=True)
-class Status:
-    """One job, or one task of an array."""
-
-    state: str
-    """waiting, running, unknown (SLURM does not answer), or one of ENDED."""
-    detail: str = ""
-    step: int | None = None
-    """Newest step that is safely kept, of a training job."""
-    attempts: int = 0
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more happens by itself."""
-        return self.state in ENDED
-
-
 def statuses(known: Sequence[Record]) -> list[Status]:
-    """The status of every record, with one question to the scheduler for all."""
+    """The status of every record, with one question to SLURM for all of its jobs."""
     numbers = [str(record.job.number) for record in known if record.job.on == "slurm" and record.job.number]
     try:
         told, missing = query(numbers), None
     except UnansweredError as error:
         told, missing = {}, TaskState(UNKNOWN, str(error))
-    return [status(record, told.get(str(record.job.number), {}), missing) for record in known]
+    return [
+        status_of(record)
+        if record.job.on == "kubernetes"
+        else status(record, told.get(str(record.job.number), {}), missing)
+        for record in known
+    ]
 
 
 def status(record: Record, told: Mapping[str, TaskState], missing: TaskState | None = None) -> Status:

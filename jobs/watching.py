@@ -17,7 +17,8 @@ from abet.errors import UsageError
 from abet.text import printable
 from jobs import attempts
 from jobs.records import Record
-from jobs.status import Status, statuses
+from jobs.status import statuses
+from jobs.words import Status
 
 POLL_SECONDS: Final = 1.0
 STATE_SECONDS: Final = 5.0
@@ -35,16 +36,23 @@ def print_statuses(known: Sequence[Record], found: Sequence[Status]) -> None:
     table = Table("job", "on", "number", "state", "step", "starts", "what to know")
     for record, status in zip(known, found, strict=True):
         step = "" if status.step is None else str(status.step)
-        cells = (record.job.id, record.job.on, record.job.number or "", status.state, step, str(status.attempts))
+        number = (record.job.number or "").rpartition("/")[2]  # on Kubernetes KIND/NAME
+        cells = (record.job.id, record.job.on, number, status.state, step, str(status.attempts))
         table.add_row(*cells, Text(printable(status.detail, limit=600)))
     console.print(table)
     for record, status in zip(known, found, strict=True):
         if status.state in ("failed", "lost", "refused"):
-            console.print(f"logs of {record.job.id}: {record.logs}", soft_wrap=True)
+            where = f"python -m jobs logs {record.job.id}" if record.job.on == "kubernetes" else record.logs
+            console.print(f"logs of {record.job.id}: {where}", soft_wrap=True)
 
 
 def print_logs(record: Record, *, follow: bool) -> None:
-    """Everything in the job's log files, oldest file first, each line once; with ``follow`` until the job has ended."""
+    """All of the job's output, oldest first, each line once; with ``follow`` until the job has ended."""
+    if record.job.on == "kubernetes":
+        from jobs.kubernetes.logs import print_logs as print_pods
+
+        print_pods(record, follow=follow)
+        return
     seen: dict[Path, int] = {}
     asked = 0.0
     while True:
@@ -90,6 +98,10 @@ def cancel(record: Record, *, now: bool) -> str:
         attempts.cancel(diary)  # a job that is saving for another reason must not start again either
     if record.job.on == "local":
         _cancel_local(record, now=now)
+    elif record.job.on == "kubernetes":
+        from jobs.executors.kubernetes import cancel as cancel_pods
+
+        cancel_pods(record, now=now)
     else:
         from jobs.executors.slurm import cancel_number
 

@@ -49,7 +49,7 @@ def check_install() -> Iterator[Check]:
 
 
 def check_scheduler(site: SiteConfig | None) -> Iterator[Check]:
-    """SLURM's commands, and the profile that says how they are used here."""
+    """The commands of SLURM and Kubernetes, and the profiles that say how they are used here."""
     there = {name: shutil.which(name) for name in ("sbatch", "sinfo")}
     if not any(there.values()):
         yield Check.unset("scheduler", "no sbatch on PATH: jobs run on this machine")
@@ -60,6 +60,8 @@ def check_scheduler(site: SiteConfig | None) -> Iterator[Check]:
         yield _partitions()
     if site is not None:
         yield check_profile(site.profile)
+    if shutil.which("kubectl") and site is not None:
+        yield check_kubernetes(site)
 
 
 def _partitions() -> Check:
@@ -86,8 +88,20 @@ def check_profile(name: str, checkout: Path = CHECKOUT) -> Check:
     return Check.ok("profile", f"{name}: readable; what it says was not checked, this is no checkout")
 
 
-def _asked_of_jobs(name: str, checkout: Path, fix: str) -> Check:
-    command = [sys.executable, "-m", "jobs", "profile", "--", name]
+def check_kubernetes(site: SiteConfig, checkout: Path = CHECKOUT) -> Check:
+    """What the checkout's own jobs say of the Kubernetes profile, where kubectl is; the cluster is not asked."""
+    if not (checkout / "jobs" / "__main__.py").is_file():
+        return Check.unset("kubernetes", "not looked for, this is no checkout", "jobs are submitted from a checkout")
+    there = ", ".join(sorted(path.stem for path in (checkout / "k8s" / "profiles").glob("*.yaml")))
+    fix = f"correct it, or set `kubernetes` in the site file to another of: {there}"
+    found = _asked_of_jobs(site.kubernetes, checkout, fix, "--on", "kubernetes", name="kubernetes")
+    if found.state == "ok" and not site.image:
+        return Check.unset("kubernetes", f"{found.found}; no image", "set `image` to what `make push` pushed")
+    return found
+
+
+def _asked_of_jobs(profile: str, checkout: Path, fix: str, *options: str, name: str = "profile") -> Check:
+    command = [sys.executable, "-m", "jobs", "profile", *options, "--", profile]
     site = find_site_file()
     # From the checkout, and still with the site file that was found from here
     environment = os.environ if site is None else os.environ | {"ABET_SITE": str(site.absolute())}
@@ -96,11 +110,11 @@ def _asked_of_jobs(name: str, checkout: Path, fix: str) -> Check:
             command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=120, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Check.problem("profile", f"{' '.join(command)}: {error}", "run it from the checkout")
+        return Check.problem(name, f"{' '.join(command)}: {error}", "run it from the checkout")
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        return Check.problem("profile", said[-1].removeprefix("abet: error: "), fix)
-    return Check.ok("profile", done.stdout.splitlines()[0])
+        return Check.problem(name, said[-1].removeprefix("abet: error: "), fix)
+    return Check.ok(name, done.stdout.splitlines()[0])
 
 
 class Gpu(NamedTuple):

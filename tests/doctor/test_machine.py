@@ -6,7 +6,7 @@ import pytest
 
 from abet.doctor.check import Check
 from abet.doctor.folders import check_folders
-from abet.doctor.machine import Gpu, check_profile, judge_gpus, list_gpus
+from abet.doctor.machine import Gpu, check_kubernetes, check_profile, judge_gpus, list_gpus
 from abet.site import SiteConfig
 
 H100, V100 = Gpu("NVIDIA H100", 580, 9.0), Gpu("Tesla V100-SXM2", 580, 7.0)
@@ -89,3 +89,15 @@ def test_an_image_file_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     path.touch()
     assert image(str(path)).state == "ok"
     assert image("registry.example.org/abet:1.0").state == "ok"
+
+
+def test_the_kubernetes_profile_is_looked_at_too(tmp_path: Path) -> None:
+    site = SiteConfig(image="registry.example.org/abet:1")
+    assert check_kubernetes(site).state == "ok"
+    without = check_kubernetes(SiteConfig())
+    assert (without.state, "make push" in without.fix) == ("not set", True)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("namespce: x\n")
+    check = check_kubernetes(site.model_copy(update={"kubernetes": str(mine)}))
+    assert (check.name, check.state, "did you mean 'namespace'" in check.found) == ("kubernetes", "problem", True)
+    assert check_kubernetes(site, tmp_path).state == "not set"

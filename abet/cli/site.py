@@ -86,14 +86,17 @@ def _prompt(key: str, default: str | None) -> str | None:
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object on stdout.")] = False,
+    image: Annotated[
+        bool, typer.Option("--image", help="Inside a container: check the image, and not a site.")
+    ] = False,
 ) -> None:
     """Check this machine and every value of the site file, and print what to do about each problem. Exits 3 for any."""
     import json
 
-    from abet.doctor import examine
+    from abet.doctor import examine, examine_image
 
     checks = []
-    for check in examine():
+    for check in examine_image() if image else examine():
         checks.append(check)
         if not as_json:
             typer.echo(str(check))

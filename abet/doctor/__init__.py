@@ -10,13 +10,14 @@ from collections.abc import Iterator
 
 from abet.doctor.check import Check
 from abet.doctor.folders import check_folders
+from abet.doctor.image import examine_image
 from abet.doctor.machine import check_gpus, check_install, check_scheduler, check_shared_memory
 from abet.doctor.objects import check_s3
 from abet.doctor.sets import check_data_sets
 from abet.errors import AbetError
 from abet.site import FILE_NAME, SiteConfig, find_site_file, load_site
 
-__all__ = ["Check", "examine"]
+__all__ = ["Check", "examine", "examine_image"]
 
 
 def examine() -> Iterator[Check]:

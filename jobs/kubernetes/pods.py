@@ -115,7 +115,8 @@ def pod_arguments(spec: JobSpec, profile: KubernetesProfile, *, config: str, wai
     for variable in variables(spec, profile):
         words += ["--need", f"{variable}=secret/{profile.secret}"]
     waits = ["--wait-minutes", str(wait_minutes)] if spec.kind == "merge" and wait_minutes else []
-    return [*words, "--", *spec.command, *waits]
+    # Kubernetes takes $(NAME) in an argument for a variable, and $$ for a dollar
+    return [word.replace("$", "$$") for word in (*words, "--", *spec.command, *waits)]
 
 
 def _after(command: Sequence[str], option: str) -> str:

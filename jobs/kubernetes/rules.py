@@ -13,7 +13,13 @@ from abet.exits import PERMANENT, STOPPED
 Values = Mapping[str, Any]
 LABEL: Final = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 """DNS-1035: services of the operator are named after the job."""
-NAME_LENGTH: Final = 63 - len("-master-0")
+NAME_LENGTHS: Final = {
+    "PyTorchJob": 63 - len("-worker-10"),
+    "TrainJob": 63 - len("-node-0-0-abcde"),
+    "TrainingRuntime": 63,
+    "Job": 63 - len("-1000"),
+}
+"""Kind -> characters that leave room for what pods and services are called after it."""
 POLITE_SECONDS: Final = 60
 GIB: Final = {"Gi": 1.0, "Mi": 1 / 1024, "Ti": 1024.0}
 
@@ -52,11 +58,10 @@ def pods(document: Values) -> list[tuple[str, Values]]:
 
 def _name(document: Values) -> Iterator[str]:
     name = str(document.get("metadata", {}).get("name", ""))
-    if document.get("kind") == "ConfigMap":
-        return
-    if not LABEL.fullmatch(name) or len(name) > NAME_LENGTH:
+    longest = NAME_LENGTHS.get(str(document.get("kind")))
+    if longest is not None and (not LABEL.fullmatch(name) or len(name) > longest):
         yield (
-            f"name {name!r}: expected a-z, 0-9 and '-', first a letter, at most {NAME_LENGTH} characters, since pods "
+            f"name {name!r}: expected a-z, 0-9 and '-', first a letter, at most {longest} characters, since pods "
             "and services are named after it; give --name"
         )
 
@@ -70,6 +75,8 @@ def _replicas(document: Values) -> Iterator[str]:
         yield f"Master.replicas {replicas.get('Master', {}).get('replicas')}: the operator takes one, and needs it"
     if not isinstance(spec.get("nprocPerNode"), str):
         yield f"nprocPerNode {spec.get('nprocPerNode')!r}: the operator wants a string"
+    if spec.get("runPolicy", {}).get("backoffLimit") == 0:
+        yield f"runPolicy.backoffLimit 0 ends the job at its first {STOPPED}: leave it out"
     for name, replica in replicas.items():
         if replica.get("restartPolicy") != "ExitCode":
             yield (
@@ -100,6 +107,10 @@ def _failures(document: Values) -> Iterator[str]:
         yield f"podFailurePolicy: {STOPPED} means stopped after saving, and would end the job"
     if not any(rule["action"] == "Ignore" and rule.get("onPodConditions") for rule in rules):
         yield "podFailurePolicy: disruptions of the cluster (DisruptionTarget) count as failures; ignore them"
+    if spec.get("podReplacementPolicy") != "Failed":
+        yield "podReplacementPolicy: a pod that still saves gets a second one beside it; Failed waits for its end"
+    if spec.get("template", {}).get("spec", {}).get("restartPolicy") != "Never":
+        yield "restartPolicy: podFailurePolicy looks at pods, so containers must never be started again in one"
     if spec.get("completionMode") == "Indexed" and "backoffLimitPerIndex" not in spec:
         yield "backoffLimitPerIndex is missing: one shard's failures would end all"
 
@@ -127,11 +138,15 @@ def _volumes(document: Values) -> Iterator[str]:
 
 def _memory(document: Values) -> Iterator[str]:
     for where, pod in pods(document):
-        limits = [container.get("resources", {}).get("limits", {}).get("memory") for container in pod["containers"]]
-        for volume in pod.get("volumes", []):
-            shared = volume.get("emptyDir", {})
-            if shared.get("medium") != "Memory":
-                continue
+        resources = [container.get("resources", {}) for container in pod["containers"]]
+        limits = [each.get("limits", {}).get("memory") for each in resources]
+        if any(each.get("limits") != each.get("requests") for each in resources):
+            yield f"{where}: requests and limits differ: the pod may be evicted for what it was promised"
+        shared_volumes = [each for each in pod.get("volumes", []) if each.get("emptyDir", {}).get("medium") == "Memory"]
+        if not shared_volumes:
+            yield f"{where}: no volume in memory for /dev/shm, where a container has 64 MiB and loaders need more"
+        for volume in shared_volumes:
+            shared = volume["emptyDir"]
             if "sizeLimit" not in shared:
                 yield f"{where}: volume {volume['name']} has no sizeLimit, and may take the node's memory"
             elif not all(limits) or gib(shared["sizeLimit"]) > gib(limits[0]) / 2:
@@ -171,6 +186,7 @@ def _security(document: Values) -> Iterator[str]:
             else ["seccompProfile RuntimeDefault"]
         )
         wrong += [] if not any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")) else ["no host namespace"]
+        wrong += [] if pod.get("automountServiceAccountToken") is False else ["automountServiceAccountToken: false"]
         wrong += [] if not any("hostPath" in volume for volume in pod.get("volumes", [])) else ["no hostPath volume"]
         for container in pod.get("containers", []):
             own = container.get("securityContext", {})

@@ -14,7 +14,6 @@ from jobs.words import Status
 
 Values = Mapping[str, Any]
 Run = Callable[[Sequence[str]], str]
-INDEX_LABEL: Final = "batch.kubernetes.io/job-completion-index"
 
 WAITING: Final = {
     "ImagePullBackOff": "the image cannot be pulled: is it pushed under this name, and does the registry want a login "
@@ -115,24 +114,39 @@ def _items(command: list[str], run: Run) -> list[Values]:
 
 def judge(job: Values, pods: Sequence[Values], events: Sequence[Values], *, shards: Sequence[int] = ()) -> Status:
     """The status of a job from what the cluster says of it. Pure."""
-    starts = len(pods)
-    conditions = {
-        each["type"]: each for each in job.get("status", {}).get("conditions", []) if each["status"] == "True"
-    }
+    state, detail = _ended(job, pods, shards) or _held(job) or _alive(job, pods, events, shards)
+    return Status(state, detail, None, len(pods))
+
+
+def _ended(job: Values, pods: Sequence[Values], shards: Sequence[int]) -> tuple[str, str] | None:
+    told = job.get("status", {}).get("conditions", [])
+    conditions = {each["type"]: each for each in told if each["status"] == "True"}
     if _any(conditions, "Complete", "Succeeded"):
-        return Status("done", "", None, starts)
+        return "done", ""
     failed = _any(conditions, "Failed")
-    if failed is not None:
-        return Status(*_failure(failed, pods, shards), None, starts)
-    if job.get("spec", {}).get("suspend") or job.get("spec", {}).get("runPolicy", {}).get("suspend"):
-        return Status("waiting", "suspended: its queue (Kueue) has no room yet", None, starts)
+    return None if failed is None else _failure(failed, pods, _failed_shards(job, shards))
+
+
+def _held(job: Values) -> tuple[str, str] | None:
+    """A job that is not meant to run now."""
+    if job.get("metadata", {}).get("deletionTimestamp"):
+        return "running", "it was asked to stop, and saves"
+    spec = job.get("spec", {})
+    if spec.get("suspend") or spec.get("runPolicy", {}).get("suspend"):
+        return "waiting", "suspended: its queue (Kueue) has no room yet"
+    return None
+
+
+def _alive(job: Values, pods: Sequence[Values], events: Sequence[Values], shards: Sequence[int]) -> tuple[str, str]:
     if shards:
         return _of_shards(job, pods, shards)
     running = [pod for pod in pods if _phase(pod) == "Running"]
     if running and not any(_waits(pod) for pod in running):
-        return Status("running", _place(running[0]), None, starts)
+        return "running", _place(running[0])
     detail = next(_why_waiting(pods), None) or next(_why_no_pods(events), None) or _last_end(pods)
-    return Status("waiting", detail, None, starts)
+    if not detail and not job.get("status"):
+        detail = "nobody has looked at it yet; if that lasts, its operator does not run (docs/kubernetes.md)"
+    return "waiting", detail
 
 
 def _any(conditions: Mapping[str, Values], *types: str) -> Values | None:
@@ -179,7 +193,7 @@ def _translated(message: str, table: Sequence[tuple[str, str]]) -> str | None:
     return None
 
 
-def _failure(condition: Values, pods: Sequence[Values], shards: Sequence[int]) -> tuple[str, str]:
+def _failure(condition: Values, pods: Sequence[Values], failed_shards: Sequence[int]) -> tuple[str, str]:
     """State and detail of a job that the cluster gave up."""
     reason = condition.get("reason", "")
     codes = [code for pod in pods for code in _codes(pod)]
@@ -189,22 +203,22 @@ def _failure(condition: Values, pods: Sequence[Values], shards: Sequence[int]) -
     told = ENDS.get(reason) or condition.get("message") or reason
     why = _last_end(pods)
     detail = f"{told}{f'; {why}' if why and why != told else ''}"
-    return state, f"{detail}{_failed_shards(condition, pods, shards)}"
+    return state, f"{detail}{_again(failed_shards)}"
 
 
-def _failed_shards(condition: Values, pods: Sequence[Values], shards: Sequence[int]) -> str:
-    failed, done = ({_index(pod) for pod in pods if _phase(pod) == phase} for phase in ("Failed", "Succeeded"))
-    missing = sorted(shards[index] for index in failed - done if index is not None and index < len(shards))
-    return (
-        f"; shards {', '.join(map(str, missing))}: submit the evaluation again, only missing ones run"
-        if missing
-        else ""
-    )
+def _again(shards: Sequence[int]) -> str:
+    numbers = ", ".join(map(str, shards))
+    return f"; shards {numbers}: submit the evaluation again, only missing ones run" if shards else ""
 
 
-def _index(pod: Values) -> int | None:
-    text = pod["metadata"].get("labels", {}).get(INDEX_LABEL, "")
-    return int(text) if str(text).isdecimal() else None
+def _failed_shards(job: Values, shards: Sequence[int]) -> list[int]:
+    """Those whose index has failed for good. Indexes come as Kubernetes writes them: "1,3-5"."""
+    found: list[int] = []
+    for part in str(job.get("status", {}).get("failedIndexes", "")).split(","):
+        first, _, last = part.partition("-")
+        if first.isdecimal():
+            found += range(int(first), int(last or first) + 1)
+    return [shards[index] for index in found if index < len(shards)]
 
 
 def _codes(pod: Values) -> Iterator[int]:
@@ -227,13 +241,13 @@ def _last_end(pods: Sequence[Values]) -> str:
     return ""
 
 
-def _of_shards(job: Values, pods: Sequence[Values], shards: Sequence[int]) -> Status:
+def _of_shards(job: Values, pods: Sequence[Values], shards: Sequence[int]) -> tuple[str, str]:
     status = job.get("status", {})
     done, active = int(status.get("succeeded", 0)), int(status.get("active", 0))
     phases = Counter(_phase(pod) for pod in pods)
-    gone = status.get("failedIndexes", "")
+    gone = _failed_shards(job, shards)
     told = f"{done} of {len(shards)} shards done, {phases['Running']} running"
-    told += f", failed for good: index {gone}" if gone else ""
+    told += f", failed for good: shard {', '.join(map(str, gone))}" if gone else ""
     why = next(_why_waiting(pods), None)
     state = "running" if phases["Running"] or (done and active) else "waiting"
-    return Status(state, f"{told}{f'; {why}' if why else ''}", None, len(pods))
+    return state, f"{told}{f'; {why}' if why else ''}"

@@ -137,6 +137,13 @@ def test_without_an_image_nothing_is_rendered(finetune: JobSpec, cloud: SiteConf
         documents(finetune, cloud.model_copy(update={"image": None}), KubernetesProfile())
 
 
+def test_a_dollar_stays_a_dollar(finetune: JobSpec, cloud: SiteConfig) -> None:
+    spec = finetune.model_copy(update={"command": ("train", "r", "--set", "a=$(HOME) $x")})
+    _, job = documents(spec, cloud, KubernetesProfile())
+    (container,) = job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"]
+    assert container["args"][-1] == "a=$$(HOME) $$x"  # which Kubernetes makes into what was meant
+
+
 def test_secrets_of_a_job_come_from_the_clusters(finetune: JobSpec, cloud: SiteConfig) -> None:
     spec = finetune.model_copy(update={"secrets": ("WANDB_API_KEY",)})
     _, job = documents(spec, cloud, KubernetesProfile(secret="mine", secret_keys=("AWS_PROFILE",)))

@@ -53,7 +53,7 @@ MISTAKES: dict[str, tuple[Callable[[Documents], Any], str]] = {
     "no master": (lambda all: job(all)["spec"]["pytorchReplicaSpecs"].pop("Master"), "Master.replicas None"),
     "a name in capitals": (lambda all: job(all)["metadata"].update(name="Finetune"), "name 'Finetune'"),
     "a name that begins with a digit": (lambda all: job(all)["metadata"].update(name="1a"), "name '1a'"),
-    "a name that is too long": (lambda all: job(all)["metadata"].update(name="a" * 55), "at most 54 characters"),
+    "a name that is too long": (lambda all: job(all)["metadata"].update(name="a" * 54), "at most 53 characters"),
     "no image": (lambda all: container(all).pop("image"), "has no image"),
     "nprocPerNode as a number": (lambda all: job(all)["spec"].update(nprocPerNode=8), "wants a string"),
     "a mount without a volume": (lambda all: pod(all)["volumes"].pop(), "volumeMount shm has no volume"),
@@ -113,6 +113,18 @@ MISTAKES: dict[str, tuple[Callable[[Documents], Any], str]] = {
     "the value of a secret": (
         lambda all: container(all)["env"].append({"name": "AWS_SECRET_ACCESS_KEY", "value": "planted-value"}),
         "the value of AWS_SECRET_ACCESS_KEY stands in the manifest",
+    ),
+    "no second try": (lambda all: job(all)["spec"]["runPolicy"].update(backoffLimit=0), "backoffLimit 0"),
+    "two pods of one shard": (lambda all: job(all, "Job")["spec"].pop("podReplacementPolicy"), "podReplacementPolicy"),
+    "containers started again": (lambda all: pod(all, "Job").update(restartPolicy="OnFailure"), "restartPolicy"),
+    "less requested than used": (
+        lambda all: container(all)["resources"]["requests"].update(memory="1Gi"),
+        "requests and limits differ",
+    ),
+    "no shared memory": (lambda all: pod(all)["volumes"][-1].update(emptyDir={}), "no volume in memory"),
+    "a token of the cluster": (
+        lambda all: pod(all).pop("automountServiceAccountToken"),
+        "automountServiceAccountToken",
     ),
     # by schema
     "a misspelt field of a PyTorchJob": (lambda all: job(all)["spec"].update(nProcPerNode="8"), "nProcPerNode"),

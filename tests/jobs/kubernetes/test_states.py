@@ -94,6 +94,15 @@ def test_a_job_that_its_queue_holds_is_said_to_be() -> None:
         assert judge(job, [], []) == Status("waiting", "suspended: its queue (Kueue) has no room yet", None, 0)
 
 
+def test_a_job_that_nobody_looks_at_hints_at_its_operator() -> None:
+    assert "its operator does not run" in judge({}, [], []).detail
+
+
+def test_a_job_that_is_being_deleted_saves() -> None:
+    job = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    assert judge(job, [], []) == Status("running", "it was asked to stop, and saves", None, 0)
+
+
 def test_a_pod_that_runs_is_named() -> None:
     assert judge({}, [pod("Running", running={})], []) == Status("running", "p-0 on n1", None, 1)
 
@@ -129,12 +138,12 @@ def test_shards_are_counted_and_those_that_failed_for_good_are_named() -> None:
     pods = [ended(0, index=0), pod("Running", index=1, running={}), ended(3, index=2)]
     job = {"status": {"succeeded": 1, "active": 1, "failedIndexes": "2"}}
     status = judge(job, pods, [], shards=(3, 5, 7))
-    assert (status.state, status.detail) == ("running", "1 of 3 shards done, 1 running, failed for good: index 2")
-    over = {**condition("Failed", "FailedIndexes"), "spec": {}}
-    pods = [ended(0, index=0), ended(1, index=1), ended(0, index=1), ended(3, index=2)]
-    status = judge(over, pods, [], shards=(3, 5, 7))
+    assert (status.state, status.detail) == ("running", "1 of 3 shards done, 1 running, failed for good: shard 7")
+    over = condition("Failed", "FailedIndexes")
+    over["status"]["failedIndexes"] = "0,2-3"
+    status = judge(over, [ended(0, index=0), ended(3, index=2)], [], shards=(3, 5, 7, 8))
     assert status.state == "refused"
-    assert "; shards 7: submit the evaluation again" in status.detail
+    assert "; shards 3, 7, 8: submit the evaluation again" in status.detail
 
 
 # --- asking

@@ -8,6 +8,7 @@ A job whose shard will not come leaves ``failed-003-of-008.json`` beside the sha
 import json
 import re
 import time
+from contextlib import suppress
 from typing import Final
 
 from abet.errors import DataError
@@ -16,7 +17,7 @@ from abet.progress import note
 from abet.run import SHARD_NAME, evaluation_dir, shard_name
 from abet.shard_set import complete_set
 from abet.site import SiteConfig
-from abet.storage import Storage, open_storage
+from abet.storage import NotFound, Storage, open_storage
 
 FAILED_NAME: Final = re.compile(r"failed-(\d+)-of-(\d+)\.json")
 LOOK_SECONDS: Final = 10.0
@@ -25,10 +26,21 @@ AGAIN: Final = "mend that, and submit the evaluation again: shards that are ther
 
 
 def note_failure(
-    run: Place, dataset: str, shard: int, shards: int, site: SiteConfig, *, code: int, reason: str
+    run: Place,
+    dataset: str,
+    shard: int,
+    shards: int,
+    site: SiteConfig,
+    *,
+    code: int | None,
+    reason: str,
+    after: float = 0,
 ) -> None:
-    """Leave word in the run that a shard will not come: for whoever waits for it in `await_shards`."""
-    content = json.dumps({"code": code, "reason": reason}).encode()
+    """Leave word in the run that a shard will not come: for whoever waits for it in `await_shards`.
+
+    With ``after``, in seconds since the epoch, it counts from then on: a last try that is killed cannot say so itself.
+    """
+    content = json.dumps({"code": code, "reason": reason, "after": after}).encode()
     open_storage(evaluation_dir(run, dataset), site.s3).write(_failed_name(shard, shards), content, expect=None)
 
 
@@ -43,20 +55,26 @@ def await_shards(
     """Return when all shards are there.
 
     Raises:
-        DataError: one has failed for good, or the time is over; names each that is missing, and why.
+        DataError: one has failed for good, shards of several sets are there, or the time is over; names each that is
+            missing, and why. What is told of failures is removed with that: the next evaluation begins anew.
     """
     folder, deadline = evaluation_dir(run, dataset), time.monotonic() + 60 * minutes
     storage, told = open_storage(folder, site.s3), ""
     while True:
         names = [entry.name for entry in storage.list()]
         there = {name for name in names if SHARD_NAME.fullmatch(name)}
-        failed = [name for name in names if FAILED_NAME.fullmatch(name) and _shard_of(name) not in there]
+        notes = [name for name in names if FAILED_NAME.fullmatch(name) and _shard_of(name) not in there]
+        failed = {name: why for name in notes if (why := _why(storage, name))}
         if failed:
-            raise DataError(f"{folder}: {'; '.join(_why(storage, name) for name in failed)}; {AGAIN}")
+            storage.delete(failed)
+            raise DataError(f"{folder}: {'; '.join(failed.values())}; {AGAIN}")
+        sizes = {match[2] for name in there if (match := SHARD_NAME.fullmatch(name))}
         try:
             complete_set(run, dataset, there)
             return
         except DataError as error:
+            if len(sizes) > 1:  # no waiting cures that
+                raise
             if time.monotonic() >= deadline:
                 raise DataError(f"{error}. They were waited for {minutes:g} minutes") from None
             waits = f"waiting for {len(there)} shards to become all" if there else "waiting for the first shard"
@@ -80,12 +98,14 @@ def _shard_of(failed: str) -> str:
     return shard_name(int(match[1]), int(match[2]))
 
 
-def _why(storage: Storage, failed: str) -> str:
-    try:
-        said = json.loads(storage.read(failed)[0])
-        reason = f"exit code {said['code']}: {said['reason']}"
-    except (ValueError, KeyError, TypeError):  # cut short
-        reason = "nobody knows why"
+def _why(storage: Storage, failed: str) -> str | None:
+    """Why a shard will not come; None while it still may."""
     match = FAILED_NAME.fullmatch(failed)
     assert match is not None
+    reason = "nobody knows why"
+    with suppress(ValueError, KeyError, TypeError, NotFound):  # cut short, or taken back this moment
+        said = json.loads(storage.read(failed)[0])
+        if time.time() < said["after"]:
+            return None
+        reason = said["reason"] if said["code"] is None else f"exit code {said['code']}: {said['reason']}"
     return f"shard {int(match[1])}/{int(match[2])} has failed for good ({reason})"

@@ -9,7 +9,7 @@
 #   EXTRA_INDEX    a further index of Python packages, for another build of torch
 #   BUILD_MOUNTS   folders and files of this machine that the build sees, read-only, separated by spaces: certificates of
 #                  your proxy, a pip.conf, a folder of wheels
-#   BUILD_OPTIONS  further options of the builder
+#   BUILD_OPTIONS  further options for building
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -57,7 +57,7 @@ push() {
   [ -n "${REGISTRY:-}" ] || die "make push: say where, for example REGISTRY=registry.example.org/perception"
   local name=${REGISTRY%/}/${tag##*/}
   "$builder" tag "$tag" "$name"
-  "$builder" push "${options[@]}" "$name"
+  "$builder" push "$name"
   echo "pushed $name: write \`image: $name\` into abet.site.yaml"
 }
 

@@ -34,7 +34,8 @@ class Submitted(Strict):
         default=None,
         description="what the scheduler calls it (on Kubernetes KIND/NAME); empty: not handed over yet",
     )
-    namespace: str | None = Field(default=None, description="on Kubernetes; empty: that of kubectl's context")
+    context: str | None = Field(default=None, description="of kubectl, on Kubernetes; empty: it had none")
+    namespace: str | None = Field(default=None, description="on Kubernetes; empty: that of the context")
     pid: int | None = Field(default=None, description="of a local job")
     pid_started: int | None = Field(default=None, description="its start, by `process_start`: pids are used again")
     host: str | None = None

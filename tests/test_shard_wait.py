@@ -51,6 +51,31 @@ def test_a_shard_that_has_failed_for_good_ends_the_wait_at_once(tmp_path: Path) 
     wait(tmp_path)
 
 
+def test_what_was_told_of_a_failure_does_not_end_the_next_wait(tmp_path: Path) -> None:
+    note_failure(tmp_path, "road_anomaly", 2, 2, SITE, code=3, reason="a.png: no label")
+    with pytest.raises(DataError, match="shard 2/2 has failed for good"):
+        wait(tmp_path)
+    put(tmp_path, 1)
+    threading.Timer(0.2, put, (tmp_path, 2)).start()
+    wait(tmp_path)
+
+
+def test_a_failure_that_counts_later_is_waited_for_until_then(tmp_path: Path) -> None:
+    put(tmp_path, 1)
+    start = time.time()
+    note_failure(tmp_path, "road_anomaly", 2, 2, SITE, code=None, reason="its last try is over", after=start + 0.5)
+    with pytest.raises(DataError, match=r"shard 2/2 has failed for good \(its last try is over\)"):
+        wait(tmp_path)
+    assert time.time() - start >= 0.5
+
+
+def test_shards_of_two_sets_are_said_at_once(tmp_path: Path) -> None:
+    put(tmp_path, 1)
+    put(tmp_path, 1, of=4)
+    with pytest.raises(DataError, match="holds shards of 2 and of 4"):
+        wait(tmp_path)
+
+
 def test_a_failure_before_the_shard_that_came_after_all_is_forgotten(tmp_path: Path) -> None:
     note_failure(tmp_path, "road_anomaly", 2, 2, SITE, code=1, reason="x")
     put(tmp_path, 1, 2)

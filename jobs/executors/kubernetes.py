@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from abet.errors import AbetError, UsageError
+from abet.places import parse_place
+from abet.shard_wait import clear_failure
 from abet.site import SiteConfig
 from jobs.kubernetes.manifests import documents, require_independent, to_yaml
-from jobs.kubernetes.pods import Values
+from jobs.kubernetes.pods import Values, option_of, shard_count
 from jobs.kubernetes.profile import KubernetesProfile
+from jobs.kubernetes.states import NAME_LABEL, where
 from jobs.kubernetes.workloads import config_name
 from jobs.records import Record, new_record, write
 from jobs.spec import JobSpec
@@ -60,6 +63,7 @@ class KubernetesExecutor:
         for _, _, objects in made:
             # Of a TrainJob the runtime must be there, which it is not before it is created
             _create([each for each in objects if each["kind"] != "TrainJob"], "--dry-run=server")
+        where = _where_now(self.profile.namespace)
         done: list[Record] = []
         created: list[list[Values]] = []
         try:
@@ -67,15 +71,22 @@ class KubernetesExecutor:
                 record = write(new_record(self.site.jobs, spec, "kubernetes"))
                 done.append(record)
                 created.append(objects)
+                self._forget_failures(spec)
                 _create(objects)
-                number = f"{_kind(objects)}/{name}"
-                done[-1] = record.update(number=number, namespace=self.profile.namespace)
+                done[-1] = record.update(number=f"{_kind(objects)}/{name}", **where)
         except BaseException:
             _take_back(created)
             for record in done:
                 shutil.rmtree(record.folder, ignore_errors=True)
             raise
         return done
+
+    def _forget_failures(self, spec: JobSpec) -> None:
+        """What an earlier evaluation told of its shards must not end the merge of this one."""
+        if spec.shards:
+            run, dataset, of = parse_place(str(spec.artifacts)), option_of(spec, "--dataset"), shard_count(spec)
+            for shard in spec.shards:
+                clear_failure(run, dataset, shard, of, self.site)
 
     def _documents(self, spec: JobSpec, name: str) -> list[Values]:
         return documents(spec, self.site, self.profile, name=name)
@@ -133,10 +144,24 @@ REMEDIES: Final = {
 def _take_back(created: Sequence[Sequence[Values]]) -> None:
     """Delete all of them; one that stays is said, and does not keep the others."""
     for objects in created:
-        done = _kubectl("delete", "-f", "-", "--ignore-not-found", "--wait=false", text=to_yaml(objects))
-        if done.returncode:
+        try:
+            done = _kubectl("delete", "-f", "-", "--ignore-not-found", "--wait=false", text=to_yaml(objects))
+            said = done.stderr.strip() if done.returncode else ""
+        except AbetError as error:
+            said = str(error)
+        if said:
             name = objects[-1]["metadata"]["name"]
-            print(f"abet: warning: {name} may still be there: {done.stderr.strip()}", file=sys.stderr, flush=True)
+            print(f"abet: warning: {name} may still be there: {said}", file=sys.stderr, flush=True)
+
+
+def _where_now(namespace: str | None) -> dict[str, str | None]:
+    """Context and namespace that kubectl uses now: later commands mean these, whatever it is switched to."""
+    context = _kubectl("config", "current-context")
+    default = _kubectl("config", "view", "--minify", "--output", "jsonpath={..namespace}")
+    return {
+        "context": context.stdout.strip() or None,  # inside of a cluster there is none
+        "namespace": namespace or default.stdout.strip() or None,
+    }
 
 
 def cancel(record: Record, *, now: bool) -> None:
@@ -150,18 +175,14 @@ def cancel(record: Record, *, now: bool) -> None:
     orders = [[kind, name], ["configmap", config_name(name)]]
     orders += [["trainingruntimes.trainer.kubeflow.org", name]] if kind.startswith("trainjobs") else []
     if now:  # the job's own deletion leaves its pods their grace; before it, they would be replaced
-        orders.append(["pods", "--selector", f"app.kubernetes.io/instance={name}"])
+        orders.append(["pods", "--selector", f"{NAME_LABEL}={name}"])
     for order in orders:
         force = haste if order[0] == "pods" else ()
-        done = _kubectl("delete", *order, *_namespace(record), "--ignore-not-found", "--wait=false", *force)
+        done = _kubectl("delete", *order, *where(record), "--ignore-not-found", "--wait=false", *force)
         if done.returncode:
             raise AbetError(
                 f"kubectl delete {' '.join(order)}: {done.stderr.strip()}; try again when the cluster answers"
             )
-
-
-def _namespace(record: Record) -> tuple[str, ...]:
-    return ("--namespace", record.job.namespace) if record.job.namespace else ()
 
 
 def _kubectl(*words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,6 @@
-"""What a pod runs: the supervisor that SLURM's nodes run too, in a cluster that starts pods again by itself.
+"""What a pod runs (`jobs.pod`): the supervisor of SLURM's nodes, in a cluster that starts pods again by itself.
 
-    python -m jobs.kubernetes.pod --name finetune --processes 8 --run s3://models/abet/finetune \\
+    python -m jobs.pod --name finetune --processes 8 --run s3://models/abet/finetune \\
         --need AWS_ACCESS_KEY_ID=secret/abet-s3 -- train cityscapes_finetune --output s3://models/abet/finetune
 
 What fails (exit code 1) is started again here, in the same pod, as long as that brings new checkpoints; a stop signal
@@ -11,12 +11,15 @@ import argparse
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
 
 from abet.errors import AbetError, UsageError
-from abet.exits import DONE, PERMANENT
+from abet.exits import DONE, PERMANENT, STOPPED
 from abet.places import Place, parse_place
 from abet.shard_wait import clear_failure, note_failure
 from abet.site import SiteConfig, load_site
@@ -25,7 +28,10 @@ from jobs.kubernetes.environment import INDEX_FAILURES, POD_NAME, Need, Nodes, n
 from jobs.kubernetes.starts import Diary, GivenUp
 from jobs.runtime import bare_runner
 from jobs.spec import SHARD
-from jobs.supervisor import Outcome, Task, listening, say, supervise
+from jobs.supervisor import Outcome, Task, say, supervise
+
+SLACK_SECONDS: Final = 120
+"""Between the moment when a pod's time is over and the one when a merge believes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +41,11 @@ class Order:
     name: str
     command: tuple[str, ...]
     processes: int = 0
-    """Under `abet launch`; 0: the command runs alone."""
+    """Under `abet launch`; 0: the command runs alone, once."""
     retries: int = 3
     grace_seconds: int = 120
+    time_limit_minutes: int = 0
+    """Of a shard: after it the pod is ended."""
     run: Place | None = None
     """Of a training job: where its starts are counted. Of a shard: where its failure is noted."""
     dataset: str | None = None
@@ -59,16 +67,24 @@ def run_pod(order: Order, received: list[int], environment: Mapping[str, str] = 
     site = load_site()
     if order.shards:
         return _run_shard(order, site, received, environment)
+    if not order.processes:  # the cluster tries again by itself
+        return _supervised(replace(order, retries=0), Nodes(), order.command, received, environment).code
     nodes = nodes_of(environment)
-    if not order.processes or order.run is None or nodes.rank:
-        return _supervised(order, nodes, order.command, received, environment).code
+    if order.run is None or nodes.rank:
+        return _or_stopped(_supervised(order, nodes, order.command, received, environment).code, received)
     diary = Diary(run=order.run, site=site, pod=_pod(environment))
     with _said_aloud():
         diary.begin(retries=order.retries)
     code = _supervised(order, nodes, order.command, received, environment).code
-    with _said_aloud():
-        diary.end(code)
-    return code
+    if _or_stopped(code, received) == code:  # else it counts as one that died
+        with _said_aloud():
+            diary.end(code)
+    return _or_stopped(code, received)
+
+
+def _or_stopped(code: int, received: Sequence[int]) -> int:
+    """The code for the cluster: a pod that was to make room and failed at that must not end the job for good."""
+    return STOPPED if received and code not in (DONE, *PERMANENT) else code
 
 
 @contextmanager
@@ -86,15 +102,21 @@ def _run_shard(order: Order, site: SiteConfig, received: list[int], environment:
     assert order.run is not None
     assert order.dataset is not None
     shard = shard_of(order.shards, environment)
+    tell = partial(note_failure, order.run, order.dataset, shard, order.of, site)
+    last = int(environment.get(INDEX_FAILURES) or 0) >= order.retries
     with _said_aloud():
         clear_failure(order.run, order.dataset, shard, order.of, site)
+        if last:  # out of memory, say, and nobody is left to tell it
+            end = time.time() + 60 * order.time_limit_minutes + order.grace_seconds + SLACK_SECONDS
+            tell(code=None, reason="its last try is over, and it left no word: python -m jobs status", after=end)
     command = tuple(word.replace(SHARD, str(shard)) for word in order.command)
     # Each index is tried again by the cluster, on another node: not here
     outcome = _supervised(replace(order, retries=0), Nodes(), command, received, environment)
-    last = int(environment.get(INDEX_FAILURES) or 0) >= order.retries
-    if outcome.code in PERMANENT or (outcome.code != DONE and last and not received):
-        with _said_aloud():
-            note_failure(order.run, order.dataset, shard, order.of, site, code=outcome.code, reason=outcome.reason)
+    with _said_aloud():
+        if outcome.code in PERMANENT or (outcome.code != DONE and last and not received):
+            tell(code=outcome.code, reason=outcome.reason)
+        elif outcome.code == DONE:
+            clear_failure(order.run, order.dataset, shard, order.of, site)
     return outcome.code
 
 
@@ -145,13 +167,14 @@ def _pod(environment: Mapping[str, str]) -> str:
 
 def parse_order(arguments: Sequence[str] | None) -> Order:
     """The order on a command line. Raises UsageError, or SystemExit(2) as argparse does."""
-    parser = argparse.ArgumentParser(prog="jobs.kubernetes.pod", description="Run one abet command in a pod.")
+    parser = argparse.ArgumentParser(prog="jobs.pod", description="Run one abet command in a pod.")
     parser.add_argument("--name", required=True, help="of the job")
     parser.add_argument("--processes", type=int, default=0, help="under `abet launch`; 0: the command runs alone")
     parser.add_argument(
         "--retries", type=int, default=3, help="in a row without a new checkpoint; of a shard: of its index"
     )
     parser.add_argument("--grace-seconds", type=int, default=120)
+    parser.add_argument("--time-limit-minutes", type=int, default=0, help="of a shard")
     parser.add_argument("--run", type=parse_place, help="of training: where starts are counted; of a shard: its run")
     parser.add_argument("--dataset", help="of a shard")
     parser.add_argument("--shards", default="", help="numbers of the shards by the pod's index, for example 3,7/8")
@@ -167,6 +190,7 @@ def parse_order(arguments: Sequence[str] | None) -> Order:
         processes=given.processes,
         retries=given.retries,
         grace_seconds=given.grace_seconds,
+        time_limit_minutes=given.time_limit_minutes,
         run=given.run,
         dataset=given.dataset,
         shards=tuple(int(number) for number in numbers.split(",") if number),
@@ -175,15 +199,10 @@ def parse_order(arguments: Sequence[str] | None) -> Order:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of ``python -m jobs.kubernetes.pod``."""
-    with listening() as received:  # first of all: no stop signal is lost
-        try:
-            return run_pod(parse_order(arguments), received)
-        except AbetError as error:
-            print(f"abet: error: {error}", file=sys.stderr, flush=True)
-            return error.exit_code
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def run_command_line(arguments: Sequence[str], received: list[int]) -> int:
+    """The exit code of a pod with this command line. ``received``: of `listening`, entered before."""
+    try:
+        return run_pod(parse_order(arguments), received)
+    except AbetError as error:
+        print(f"abet: error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code

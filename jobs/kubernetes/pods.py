@@ -1,6 +1,5 @@
 """From a JobSpec to the pod that runs it: command line, environment, volumes, limits. Pure."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from abet.errors import UsageError
@@ -12,9 +11,11 @@ from jobs.spec import SHARD, JobSpec
 Values = dict[str, Any]
 MARGIN_SECONDS: Final = 30
 """Beside the grace of the job: the launcher's own end, and the last upload's."""
+MOST_SCRATCH_GIB: Final = {"train": None, "evaluate": 50, "merge": 5, "report": 5}
+"""Kind of job -> what it needs at most of the profile's scratch; None: all of it."""
 OTHER_DISK_GIB: Final = 10
 """Of the node's disk, beside the scratch: /tmp and logs."""
-COMMAND: Final = ("python", "-m", "jobs.kubernetes.pod")
+COMMAND: Final = ("python", "-m", "jobs.pod")
 FAILURE_COUNT: Final = "batch.kubernetes.io/job-index-failure-count"
 
 
@@ -64,7 +65,9 @@ def _pod_security(profile: KubernetesProfile) -> Values:
     numbers = {"runAsUser": profile.run_as_user, "runAsGroup": 0, "fsGroup": profile.fs_group}
     if profile.run_as_user is None:
         del numbers["runAsGroup"]
-    given = {key: value for key, value in numbers.items() if value is not None}
+    given: Values = {key: value for key, value in numbers.items() if value is not None}
+    if profile.fs_group is not None:
+        given["fsGroupChangePolicy"] = "OnRootMismatch"  # else every start walks through a whole data set
     return {"runAsNonRoot": True, **given, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
@@ -74,7 +77,8 @@ def _container(
     amounts = {
         "cpu": str(spec.cpus_per_node),
         "memory": f"{spec.memory_gib}Gi",
-        "ephemeral-storage": f"{profile.scratch_gib + OTHER_DISK_GIB}Gi",
+        # Kueue admits nothing that asks for a resource which its queue does not count, and few count this one
+        **({} if profile.queue else {"ephemeral-storage": f"{scratch_gib(spec, profile) + OTHER_DISK_GIB}Gi"}),
         **({profile.gpu_resource: str(spec.gpus_per_node)} if spec.gpus_per_node else {}),
     }
     return {
@@ -109,8 +113,9 @@ def pod_arguments(spec: JobSpec, profile: KubernetesProfile, *, config: str, wai
     if spec.kind == "train":
         words += ["--processes", str(spec.processes_per_node), "--run", str(spec.artifacts)]
     if spec.shards:
-        words += ["--run", str(spec.artifacts), "--dataset", _after(spec.command, "--dataset")]
-        words += ["--shards", f"{','.join(map(str, spec.shards))}/{_shard_count(spec.command)}"]
+        words += ["--run", str(spec.artifacts), "--dataset", option_of(spec, "--dataset")]
+        words += ["--time-limit-minutes", str(spec.time_limit_minutes)]
+        words += ["--shards", f"{','.join(map(str, spec.shards))}/{shard_count(spec)}"]
     words += ["--need", f"{SITE_FILE}=configmap/{config}"]
     for variable in variables(spec, profile):
         words += ["--need", f"{variable}=secret/{profile.secret}"]
@@ -119,12 +124,14 @@ def pod_arguments(spec: JobSpec, profile: KubernetesProfile, *, config: str, wai
     return [word.replace("$", "$$") for word in (*words, "--", *spec.command, *waits)]
 
 
-def _after(command: Sequence[str], option: str) -> str:
-    return command[list(command).index(option) + 1]
+def option_of(spec: JobSpec, option: str) -> str:
+    """The value of an option of the job's command."""
+    return spec.command[spec.command.index(option) + 1]
 
 
-def _shard_count(command: Sequence[str]) -> str:
-    return next(word.partition("/")[2] for word in command if word.startswith(f"{SHARD}/"))
+def shard_count(spec: JobSpec) -> int:
+    """How many shards the evaluation has, of which this job computes some."""
+    return next(int(word.partition("/")[2]) for word in spec.command if word.startswith(f"{SHARD}/"))
 
 
 def variables(spec: JobSpec, profile: KubernetesProfile) -> tuple[str, ...]:
@@ -135,6 +142,12 @@ def variables(spec: JobSpec, profile: KubernetesProfile) -> tuple[str, ...]:
             "profile names none: set `secret:` there"
         )
     return tuple(dict.fromkeys((*profile.keys, *spec.secrets)))
+
+
+def scratch_gib(spec: JobSpec, profile: KubernetesProfile) -> int:
+    """Disk of the node for copies of what lies in S3."""
+    most = MOST_SCRATCH_GIB[spec.kind]
+    return profile.scratch_gib if most is None else min(profile.scratch_gib, most)
 
 
 def _environment(spec: JobSpec, profile: KubernetesProfile) -> list[Values]:
@@ -156,7 +169,7 @@ def _volumes(spec: JobSpec, profile: KubernetesProfile, config: str) -> list[Val
     return [
         {"name": "site", "configMap": {"name": config, "optional": True}},
         {"name": "tmp", "emptyDir": {"sizeLimit": f"{OTHER_DISK_GIB // 2}Gi"}},
-        {"name": "scratch", "emptyDir": {"sizeLimit": f"{profile.scratch_gib}Gi"}},
+        {"name": "scratch", "emptyDir": {"sizeLimit": f"{scratch_gib(spec, profile)}Gi"}},
         # Counts as memory of the container
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{spec.shared_memory_gib}Gi"}},
         *(

@@ -15,6 +15,8 @@ from jobs.words import Status
 Values = Mapping[str, Any]
 Run = Callable[[Sequence[str]], str]
 
+NAME_LABEL: Final = "app.kubernetes.io/instance"
+"""Of everything that belongs to a job: its name."""
 WAITING: Final = {
     "ImagePullBackOff": "the image cannot be pulled: is it pushed under this name, and does the registry want a login "
     "(`image_pull_secrets` in the Kubernetes profile)?",
@@ -80,20 +82,37 @@ def status_of(record: Record, *, run: Run = output_of) -> Status:
     if number is None:
         return Status("lost", "its submission has not come to its end")
     kind, _, name = number.partition("/")
-    where = ["--namespace", record.job.namespace] if record.job.namespace else []
     try:
-        job = _one(["kubectl", "get", kind, name, *where, "--ignore-not-found", "-o", "json"], run)
-        pods = _items(["kubectl", "get", "pods", *where, "--selector", f"app.kubernetes.io/instance={name}"], run)
-        events = _items(["kubectl", "get", "events", *where, "--field-selector", f"involvedObject.name={name}"], run)
+        job = _one(["kubectl", "get", kind, name, *where(record), "--ignore-not-found"], run)
+        pods = _items(["kubectl", "get", "pods", *where(record), "--selector", f"{NAME_LABEL}={name}"], run)
     except UnansweredError as error:
         return _unanswered(kind, str(error))
     if job is None:
-        return (
-            Status("cancelled", "deleted")
-            if attempts.is_cancelled(record.folder)
-            else Status("lost", "the cluster has forgotten it")
-        )
-    return judge(job, pods, events, shards=record.job.spec.shards)
+        if attempts.is_cancelled(record.folder):
+            return Status("cancelled", "deleted")
+        return Status("lost", "it is no longer in the cluster: deleted, or removed some time after its end")
+    return judge(job, by_age(pods), _events(record, name, run), shards=record.job.spec.shards)
+
+
+def where(record: Record) -> tuple[str, ...]:
+    """The options by which kubectl finds a job again, whatever context it has by now."""
+    context = ("--context", record.job.context) if record.job.context else ()
+    return (*context, *(("--namespace", record.job.namespace) if record.job.namespace else ()))
+
+
+def by_age(pods: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pods, the oldest first."""
+    return sorted(pods, key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"]))
+
+
+def _events(record: Record, name: str, run: Run) -> list[dict[str, Any]]:
+    """Warnings about the job and what was made for it (a TrainJob's pods belong to a Job NAME-node-0), oldest first."""
+    try:
+        found = _items(["kubectl", "get", "events", *where(record), "--field-selector", "type=Warning"], run)
+    except UnansweredError:  # not everybody may list them
+        return []
+    own = [event for event in found if str(event["involvedObject"]["name"]).startswith(name)]
+    return sorted(own, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
 
 
 def _unanswered(kind: str, said: str) -> Status:
@@ -103,13 +122,13 @@ def _unanswered(kind: str, said: str) -> Status:
 
 
 def _one(command: list[str], run: Run) -> Values | None:
-    text = run(command)
+    text = run([*command, "--output", "json"])
     return json.loads(text) if text.strip() else None
 
 
-def _items(command: list[str], run: Run) -> list[Values]:
-    text = run([*command, "-o", "json"])
-    return list(json.loads(text)["items"]) if text.strip() else []
+def _items(command: list[str], run: Run) -> list[dict[str, Any]]:
+    found = _one(command, run)
+    return [] if found is None else list(found["items"])
 
 
 def judge(job: Values, pods: Sequence[Values], events: Sequence[Values], *, shards: Sequence[int] = ()) -> Status:

@@ -1,7 +1,8 @@
 """The objects that Kubernetes gets for a job: PyTorchJob or TrainJob, Indexed Job, Job. Pure.
 
-Exit codes decide everywhere alike: 143 (stopped after saving) is started again and never counts; 2 and 3 are final; of
-1 the pod has made its own retries; 137 and the like are started again.
+Exit codes decide: 2 and 3 are final everywhere. Of training, 143 (stopped after saving) and what was killed (137) go on
+in another pod, and of 1 the pod has made its own retries. Shards, merges and reports are tried again as often as the
+job says; only disruptions of the cluster do not count there.
 """
 
 from collections.abc import Mapping
@@ -10,9 +11,9 @@ from typing import Any, Final
 from abet.exits import FAILED, PERMANENT, STOPPED
 from jobs.kubernetes.pods import Values, pod_spec
 from jobs.kubernetes.profile import KubernetesProfile
+from jobs.kubernetes.states import NAME_LABEL
 from jobs.spec import JobSpec
 
-NAME_LABEL: Final = "app.kubernetes.io/instance"
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 TRAINER_STEP: Final = "trainer.kubeflow.org/trainjob-ancestor-step"
 DISRUPTED: Final = {"type": "DisruptionTarget", "status": "True"}
@@ -44,7 +45,7 @@ def pytorch_job(spec: JobSpec, name: str, profile: KubernetesProfile, image: str
     if spec.nodes > 1:
         replicas["Worker"] = {"replicas": spec.nodes - 1, **replica}
     policy = {
-        "cleanPodPolicy": "None",  # logs of ended pods stay
+        "cleanPodPolicy": "Running",  # logs of ended pods stay; no other pod keeps its GPUs
         "activeDeadlineSeconds": 3600 * profile.deadline_hours,
         "ttlSecondsAfterFinished": 3600 * profile.kept_hours,
     }
@@ -64,9 +65,9 @@ def train_job(spec: JobSpec, name: str, profile: KubernetesProfile, image: str |
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {
             "rules": [
-                {"action": "FailJob", "onExitCodes": _codes(FAILED, *PERMANENT)},
-                {"action": "Ignore", "onExitCodes": _codes(STOPPED)},
                 {"action": "Ignore", "onPodConditions": [DISRUPTED]},
+                {"action": "Ignore", "onExitCodes": _codes(STOPPED)},
+                {"action": "FailJob", "onExitCodes": _codes(FAILED, *PERMANENT)},
             ]
         },
         "template": _template(name, profile, pod),

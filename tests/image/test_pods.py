@@ -15,7 +15,7 @@ from tests.training.tiny import tiny_data, tiny_recipe
 from tests.trees import make_road_anomaly
 
 pytestmark = pytest.mark.image
-POD = ("python", "-m", "jobs.kubernetes.pod")
+POD = ("python", "-m", "jobs.pod")
 GRACE_SECONDS = 60
 
 
@@ -110,7 +110,7 @@ def test_what_no_retry_can_change_ends_with_2_or_3(container: Container) -> None
 
 
 def test_outside_of_tmp_and_mounts_nothing_can_be_written(container: Container) -> None:
-    done = container.run("sh", "-c", "touch /tmp/a /dev/shm/a /work/a && touch /opt/abet/a", entrypoint=False)
+    done = container.run("sh", "-c", "cd /tmp && touch a /dev/shm/a /work/a && touch /opt/abet/a", entrypoint=False)
     assert done.returncode != 0
     assert "Read-only file system" in done.stderr or "Permission denied" in done.stderr
     assert done.stderr.count("cannot touch") == 1

@@ -32,6 +32,8 @@ if words[0] == "create" and refused.exists():
 if words[0] == "get":
     answer = folder / words[1].partition(".")[0]
     print(answer.read_text() if answer.exists() else "", end="")
+if words == ["config", "current-context"]:
+    print("lab")
 if words[0] == "logs":
     print("log of", words[1])
 """
@@ -87,6 +89,7 @@ def test_a_submission_asks_first_and_then_creates(jobs: Jobs, kubectl: Kubectl, 
     assert name.startswith("cityscapes-finetune-")
     (record,) = records(tmp_path / "jobs")
     assert (record.job.on, record.job.number) == ("kubernetes", f"pytorchjobs.kubeflow.org/{name}")
+    assert (record.job.context, record.job.namespace) == ("lab", None)
     assert f"as Kubernetes pytorchjobs.kubeflow.org/{name}" in done.out
 
 
@@ -158,8 +161,12 @@ def test_a_refusal_is_said_with_its_remedy_and_leaves_nothing(
     assert records(tmp_path / "jobs") == []
 
 
+forgotten: list[tuple[str, int, int]] = []
+
+
 def evaluate(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, missing: list[int], *more: str) -> Finished:
     monkeypatch.setattr("abet.shard_set.missing_shards", lambda *_: missing)
+    monkeypatch.setattr("jobs.executors.kubernetes.clear_failure", lambda *told: forgotten.append(told[1:4]))
     words = ("--dataset", "road_anomaly", "--checkpoint", "s3://models/abet/run", "--run", "run")
     return jobs("submit", "evaluate", *words, "--on", "kubernetes", *more)
 
@@ -167,7 +174,9 @@ def evaluate(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, missing: list[int], *m
 def test_an_evaluation_is_the_missing_shards_and_a_merge(
     jobs: Jobs, kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    forgotten.clear()
     submitted(evaluate(jobs, monkeypatch, [3, 7]))
+    assert forgotten == [("road_anomaly", shard, 8) for shard in (3, 7)]
     shards, merge = (made[1] for words, made in kubectl.calls("create")[2:])
     assert shards["spec"]["completions"] == 2
     assert "--wait-minutes" in merge["spec"]["template"]["spec"]["containers"][0]["args"]
@@ -207,7 +216,7 @@ def test_status_logs_and_cancel(jobs: Jobs, kubectl: Kubectl, tmp_path: Path) ->
     shown = re.sub(r"[\s│]", "", submitted(jobs("status")).out)
     assert f"{name}running1{name}-master-0onn1" in shown
     submitted(jobs("logs", record.job.id))
-    assert kubectl.calls("logs") == [(["logs", f"{name}-master-0"], [])]
+    assert kubectl.calls("logs") == [(["logs", f"{name}-master-0", "--context", "lab"], [])]
     submitted(jobs("cancel", record.job.id))
     ordered = [words[1:3] for words, _ in kubectl.calls("delete")]
     assert ordered == [["pytorchjobs.kubeflow.org", name], ["configmap", f"{name}-site"]]
@@ -221,14 +230,19 @@ def test_followed_logs_go_on_with_the_pod_that_comes_next(jobs: Jobs, kubectl: K
 
     submitted(jobs(*FINETUNE))
     (record,) = records(tmp_path / "jobs")
-    states = iter([False, False, True])
-    pods = iter([["1"], ["1", "2"], ["1", "2"]])
+    states = iter([False, False, False, True])
+    running = iter(["1", "1", "2", "2"])
 
     def asked(_: Any) -> list[dict[str, Any]]:
-        return [{"metadata": {"name": "m-0", "uid": uid}, "status": {"phase": "Running"}} for uid in next(pods)]
+        uid = next(running)
+        return [{"metadata": {"name": "m-0", "uid": uid}, "status": {"phase": "Running"}}]
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs, "POLL_SECONDS", 0)
         patch.setattr(logs, "pods_of", asked)
         patch.setattr(logs, "status_of", lambda _: type("S", (), {"ended": next(states)})())
         logs.print_logs(record, follow=True)
-    assert [words for words, _ in kubectl.calls("logs")] == [["logs", "m-0", "--follow"]] * 2
+    told = [[word for word in words if not word[0].isdigit()] for words, _ in kubectl.calls("logs")]
+    whole, again = ["logs", "m-0", "--context", "lab", "--follow"], "--since-time"
+    # A stream that broke off, the next pod, and what it had still to say when the job had ended
+    assert told == [whole, [*whole, again], whole, [*whole[:-1], again]]

@@ -119,6 +119,17 @@ def test_a_profile_reaches_the_pods(every_kind: Made) -> None:
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "perception"
 
 
+def test_a_merge_asks_for_no_disk_of_training_and_a_queue_counts_none(every_kind: Made) -> None:
+    def disk(found: list[dict[str, Any]], name: str) -> str | None:
+        job = next(each for each in found if each["metadata"]["name"] == name and pods(each))
+        return pods(job)[0][1]["containers"][0]["resources"]["requests"].get("ephemeral-storage")
+
+    found = every_kind(KubernetesProfile())
+    amounts = {name: disk(found, name) for name in ("two", "eval-road-anomaly", "merge-road-anomaly")}
+    assert amounts == {"two": "210Gi", "eval-road-anomaly": "60Gi", "merge-road-anomaly": "15Gi"}
+    assert disk(every_kind(FULL), "two") is None
+
+
 def test_what_pods_do_not_see_is_refused_with_both_ways_out(
     finetune: JobSpec, cloud: SiteConfig, tmp_path: Path
 ) -> None:

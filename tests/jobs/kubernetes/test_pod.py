@@ -3,10 +3,13 @@
 import json
 import shlex
 import signal
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +17,9 @@ from abet.errors import AbetError, UsageError
 from abet.places import parse_place
 from abet.storage import StorageUnavailable
 from jobs.kubernetes import pod
-from jobs.kubernetes.pod import Order, main, parse_order, run_pod
+from jobs.kubernetes.pod import Order, parse_order, run_command_line, run_pod
 from jobs.runtime import Runner
+from tests.jobs.conftest import ROOT
 
 STAND_IN = """
 import json, os, signal, sys, time
@@ -32,6 +36,11 @@ if what[0] == "train":
     while not stopped:
         time.sleep(0.01)
     sys.exit(143)
+if what[0] == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (folder / "ready").touch()
+    time.sleep(1)
+    sys.exit(1)
 if what[0] == "commit":
     step = len((folder / "calls").read_text().split("\\n"))
     Path(os.environ["ABET_PROGRESS_FILE"]).write_text(json.dumps({"step": step}))
@@ -90,8 +99,9 @@ def test_new_checkpoints_begin_a_new_count(stage: Stage, tmp_path: Path) -> None
     assert len(stage.calls) == 5
 
 
-def test_a_stop_signal_ends_in_143_after_saving(stage: Stage, tmp_path: Path) -> None:
-    stage.todo("train")
+@pytest.fixture
+def stopping(stage: Stage) -> Iterator[list[int]]:
+    """What `listening` gives: a stop signal as soon as the stand-in is ready for it."""
     received: list[int] = []
 
     def stop() -> None:
@@ -99,9 +109,41 @@ def test_a_stop_signal_ends_in_143_after_saving(stage: Stage, tmp_path: Path) ->
             time.sleep(0.01)
         received.append(signal.SIGTERM)
 
-    threading.Thread(target=stop).start()
-    assert run_pod(training(tmp_path), received, {}) == 143
+    thread = threading.Thread(target=stop)
+    thread.start()
+    yield received
+    thread.join()
+
+
+def test_a_stop_signal_ends_in_143_after_saving(stage: Stage, stopping: list[int], tmp_path: Path) -> None:
+    stage.todo("train")
+    assert run_pod(training(tmp_path), stopping, {}) == 143
     assert len(stage.calls) == 1
+
+
+def test_a_pod_that_could_not_save_does_not_end_the_job_and_counts(
+    stage: Stage, stopping: list[int], tmp_path: Path
+) -> None:
+    stage.todo("deaf")
+    assert run_pod(training(tmp_path), stopping, {}) == 143
+    (start,) = json.loads((tmp_path / "run" / "starts.json").read_text())["starts"]
+    assert start["code"] is None
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_what_is_no_training_runs_once_and_is_tried_again_by_the_cluster(
+    code: int, stage: Stage, tmp_path: Path
+) -> None:
+    stage.todo(str(code))
+    order = Order(name="merge", command=("merge", "run"))
+    assert run_pod(order, [], {}) == code
+    assert stage.calls == [["merge", "run"]]
+
+
+def test_the_entry_listens_before_it_imports_what_takes_time() -> None:
+    code = "import sys, jobs.pod; print([m for m in ('pydantic', 'boto3', 'yaml', 'abet.site') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_pods_that_died_too_often_are_not_started_again(stage: Stage, tmp_path: Path) -> None:
@@ -150,7 +192,7 @@ def shard(tmp_path: Path, **changes: object) -> Order:
     return Order(**values)
 
 
-def failures(tmp_path: Path) -> dict[str, object]:
+def failures(tmp_path: Path) -> dict[str, Any]:
     folder = tmp_path / "run" / "evaluation" / "road_anomaly"
     return {path.name: json.loads(path.read_text()) for path in folder.glob("failed-*")}
 
@@ -159,7 +201,7 @@ def test_an_index_runs_its_shard_once_and_tells_what_is_permanent(stage: Stage, 
     stage.todo("3")
     assert run_pod(shard(tmp_path), [], {"JOB_COMPLETION_INDEX": "1"}) == 3
     assert stage.calls == [["evaluate", "--shard", "7/8"]]
-    assert failures(tmp_path) == {"failed-007-of-008.json": {"code": 3, "reason": "because 3"}}
+    assert failures(tmp_path) == {"failed-007-of-008.json": {"code": 3, "reason": "because 3", "after": 0}}
     stage.todo("0")
     assert run_pod(shard(tmp_path), [], {"JOB_COMPLETION_INDEX": "1"}) == 0
     assert failures(tmp_path) == {}
@@ -171,8 +213,19 @@ def test_of_what_may_be_tried_again_the_last_try_is_told(stage: Stage, tmp_path:
         assert failures(tmp_path) == {}
         environment = {"JOB_COMPLETION_INDEX": "0", "ABET_INDEX_FAILURES": before}
         assert run_pod(shard(tmp_path), [], environment) == 1
-    assert list(failures(tmp_path)) == ["failed-003-of-008.json"]
+    assert failures(tmp_path) == {"failed-003-of-008.json": {"code": 1, "reason": "because 1", "after": 0}}
     assert len(stage.calls) == 3
+
+
+def test_a_last_try_that_is_killed_counts_when_its_time_is_over(
+    stage: Stage, stopping: list[int], tmp_path: Path
+) -> None:
+    stage.todo("deaf")
+    last = {"JOB_COMPLETION_INDEX": "0", "ABET_INDEX_FAILURES": "2"}
+    assert run_pod(shard(tmp_path, time_limit_minutes=60), stopping, last) == 1  # evicted
+    (told,) = failures(tmp_path).values()
+    assert told["code"] is None
+    assert 3600 < told["after"] - time.time() < 3600 + 1000
 
 
 # --- the command line
@@ -180,7 +233,9 @@ def test_of_what_may_be_tried_again_the_last_try_is_told(stage: Stage, tmp_path:
 
 TRAINING = """--name finetune --processes 8 --retries 5 --grace-seconds 300 --run s3://models/run
 --need AWS_ACCESS_KEY_ID=secret/abet-s3 -- train cityscapes_finetune --output s3://models/run"""
-SHARDS_3_AND_7 = "--name e --run r --dataset road_anomaly --shards 3,7/8 -- evaluate --shard {shard}/8"
+SHARDS_3_AND_7 = (
+    "--name e --run r --dataset road_anomaly --time-limit-minutes 240 --shards 3,7/8 -- evaluate --shard {shard}/8"
+)
 
 
 def test_the_command_line_says_all_of_it() -> None:
@@ -190,7 +245,7 @@ def test_the_command_line_says_all_of_it() -> None:
     assert order.run == parse_place("s3://models/run")
     assert [need.name for need in order.needs] == ["abet-s3"]
     some = parse_order(shlex.split(SHARDS_3_AND_7))
-    assert (some.shards, some.of) == ((3, 7), 8)
+    assert (some.shards, some.of, some.time_limit_minutes) == ((3, 7), 8, 240)
     with pytest.raises(UsageError, match="--shards 3: expected NUMBERS/OF with --run and --dataset"):
         parse_order(["--name", "e", "--shards", "3", "--", "evaluate"])
 
@@ -199,6 +254,6 @@ def test_what_is_missing_is_said_before_anything_starts(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
-    assert main(["--name", "x", "--need", "NO_SUCH_KEY=secret/abet-s3", "--", "train", "r"]) == 2
+    assert run_command_line(["--name", "x", "--need", "NO_SUCH_KEY=secret/abet-s3", "--", "train", "r"], []) == 2
     assert "abet: error: NO_SUCH_KEY: secret abet-s3 is not in this namespace" in capsys.readouterr().err
     assert not (stage.folder / "calls").exists()

@@ -34,7 +34,7 @@ def test_one_of_your_own_is_named_by_its_path(tmp_path: Path) -> None:
         ("volumes: [{claim: a, path: /a/../b}]", "expected an absolute path below /"),
         ("volumes: [{claim: a, path: /}]", "expected an absolute path below /"),
         ("volumes: [{claim: a, path: /opt}]", "/opt/abet belongs to abet; choose another path"),
-        ("volumes: [{claim: a, path: /tmp/x}]", "/tmp belongs to abet"),
+        ("volumes: [{claim: a, path: /scratch/x}]", "/scratch belongs to abet"),
         ("tolerations: [{effect: NoWay}]", "effect"),
         ("api: mpijob", "api"),
         ("deadline_hours: 0", "deadline_hours"),

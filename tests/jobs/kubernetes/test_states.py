@@ -152,13 +152,14 @@ def test_shards_are_counted_and_those_that_failed_for_good_are_named() -> None:
 @pytest.fixture
 def record(tmp_path: Path, finetune: JobSpec) -> Record:
     made = new_record(tmp_path, finetune, "kubernetes")
-    return made.update(number="pytorchjobs.kubeflow.org/finetune-a1b2c", namespace="perception")
+    return made.update(number="pytorchjobs.kubeflow.org/finetune-a1b2c", context="lab", namespace="perception")
 
 
 def answering(**answers: Any) -> Any:
     def run(command: Sequence[str]) -> str:
         assert command[:2] == ["kubectl", "get"]
-        assert "perception" in command
+        named = [command[command.index(option) + 1] for option in ("--context", "--namespace")]
+        assert named == ["lab", "perception"]
         what = command[2].partition(".")[0]
         answer = answers.get(what, {"items": []})
         if isinstance(answer, Exception):
@@ -171,6 +172,19 @@ def answering(**answers: Any) -> Any:
 def test_the_cluster_is_asked_for_the_job_its_pods_and_events(record: Record) -> None:
     run = answering(pytorchjobs={}, pods={"items": [pod("Running", running={})]})
     assert status_of(record, run=run).state == "running"
+
+
+def test_events_of_what_was_made_for_the_job_count_too_the_newest_first_and_none_may_be_listed(record: Record) -> None:
+    def at(minute: int, name: str, message: str) -> dict[str, Any]:
+        when = f"2026-01-01T00:{minute:02d}:00Z"
+        return {**event(message), "involvedObject": {"name": name}, "lastTimestamp": when}
+
+    own = "finetune-a1b2c-node-0"  # a TrainJob's pods belong to a Job of this name
+    events = [at(9, own, "exceeded quota: gpus, used"), at(3, own, "older"), at(10, "other", "of another job")]
+    status = status_of(record, run=answering(pytorchjobs={}, events={"items": events}))
+    assert "the quota gpus" in status.detail
+    status = status_of(record, run=answering(pytorchjobs={}, events=UnansweredError("forbidden")))
+    assert status.state == "waiting"
 
 
 def test_a_job_that_is_not_there_was_cancelled_or_is_forgotten(record: Record) -> None:

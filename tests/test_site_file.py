@@ -29,6 +29,7 @@ def test_the_examples_comments_are_kept_and_only_values_change() -> None:
         "weights": "weights",
         "artifacts": "s3://models/abet",
         "profile": "default",
+        "kubernetes": "default",
         "jobs": "runs/jobs",
         "s3": {"checksums": "when_supported", "patience_seconds": 120},
     }

@@ -16,6 +16,7 @@ from abet.site import SiteConfig
 from jobs.kubernetes.manifests import documents, require_independent, to_yaml
 from jobs.kubernetes.pods import Values, option_of, shard_count
 from jobs.kubernetes.profile import KubernetesProfile
+from jobs.kubernetes.rules import NAME_LENGTHS
 from jobs.kubernetes.states import NAME_LABEL, where
 from jobs.kubernetes.workloads import config_name
 from jobs.records import Record, new_record, write
@@ -23,6 +24,8 @@ from jobs.spec import JobSpec
 
 SECONDS: Final = 120
 """How long kubectl may take for one order."""
+LONGEST: Final = min(NAME_LENGTHS.values()) - len("-xxxxx")
+"""Of a job's name; what is longer is cut."""
 KINDS: Final = {
     "PyTorchJob": "pytorchjobs.kubeflow.org",
     "TrainJob": "trainjobs.trainer.kubeflow.org",
@@ -93,7 +96,8 @@ class KubernetesExecutor:
 
 
 def _unique(name: str) -> str:
-    return f"{name}-{secrets.token_hex(3)[:5]}"
+    """A name that no other submission has, short enough for what operators append to it."""
+    return f"{name[:LONGEST].rstrip('-')}-{secrets.token_hex(3)[:5]}"
 
 
 def _kind(objects: Sequence[Values]) -> str:

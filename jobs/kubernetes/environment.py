@@ -13,6 +13,8 @@ INDEX: Final = "JOB_COMPLETION_INDEX"
 """Of a pod of an Indexed Job, from 0."""
 INDEX_FAILURES: Final = "ABET_INDEX_FAILURES"
 """How many pods of this index have failed before, by the downward API."""
+LAST_WORD: Final = "ABET_LAST_WORD"
+"""File from which the kubelet takes why a container ended."""
 POD_NAME: Final = "ABET_POD"
 """Name of this pod, by the downward API."""
 REMEDIES: Final = {

@@ -13,9 +13,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from abet.errors import AbetError, UsageError
@@ -24,7 +25,17 @@ from abet.places import Place, parse_place
 from abet.shard_wait import clear_failure, note_failure
 from abet.site import SiteConfig, load_site
 from jobs.cluster import Cluster
-from jobs.kubernetes.environment import INDEX_FAILURES, POD_NAME, Need, Nodes, nodes_of, parse_need, require, shard_of
+from jobs.kubernetes.environment import (
+    INDEX_FAILURES,
+    LAST_WORD,
+    POD_NAME,
+    Need,
+    Nodes,
+    nodes_of,
+    parse_need,
+    require,
+    shard_of,
+)
 from jobs.kubernetes.starts import Diary, GivenUp
 from jobs.runtime import bare_runner
 from jobs.spec import SHARD
@@ -142,8 +153,17 @@ def _supervised(
             outcome = supervise(task, pod, received)
             say(outcome, pod)
             if not outcome.again:
+                _leave_last_word(outcome.reason, environment)
                 return outcome
             pod = replace(pod, restarts=pod.restarts + 1)
+
+
+def _leave_last_word(reason: str, environment: Mapping[str, str]) -> None:
+    """Tell the cluster why, for `jobs status` and `kubectl describe pod`; it takes 4096 bytes."""
+    path = environment.get(LAST_WORD)
+    if path and reason:
+        with suppress(OSError):  # the exit code says the most important part
+            Path(path).write_text(reason[:1000], encoding="utf-8")
 
 
 def _launched(order: Order, nodes: Nodes, command: tuple[str, ...]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from abet.errors import UsageError
-from jobs.kubernetes.environment import INDEX_FAILURES, POD_NAME, SITE_FILE
+from jobs.kubernetes.environment import INDEX_FAILURES, LAST_WORD, POD_NAME, SITE_FILE
 from jobs.kubernetes.profile import KubernetesProfile
 from jobs.kubernetes.site_map import FOLDER, SCRATCH, SITE_PATH
 from jobs.spec import SHARD, JobSpec
@@ -16,6 +16,7 @@ MOST_SCRATCH_GIB: Final = {"train": None, "evaluate": 50, "merge": 5, "report": 
 OTHER_DISK_GIB: Final = 10
 """Of the node's disk, beside the scratch: /tmp and logs."""
 COMMAND: Final = ("python", "-m", "jobs.pod")
+LAST_WORD_PATH: Final = "/dev/termination-log"
 FAILURE_COUNT: Final = "batch.kubernetes.io/job-index-failure-count"
 
 
@@ -88,6 +89,8 @@ def _container(
         "command": list(COMMAND),
         "args": pod_arguments(spec, profile, config=config, wait_minutes=wait_minutes),
         "env": _environment(spec, profile),
+        "terminationMessagePath": LAST_WORD_PATH,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": {"requests": amounts, "limits": dict(amounts)},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -153,6 +156,7 @@ def scratch_gib(spec: JobSpec, profile: KubernetesProfile) -> int:
 def _environment(spec: JobSpec, profile: KubernetesProfile) -> list[Values]:
     found: list[Values] = [
         {"name": SITE_FILE, "value": SITE_PATH},
+        {"name": LAST_WORD, "value": LAST_WORD_PATH},
         {"name": POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
     ]
     if spec.shards:

@@ -76,6 +76,10 @@ ENDS: Final = {
 }
 
 
+BELOW_TARGET: Final = "below target"
+"""How a training pod begins its last word when its best mIoU misses the recipe's target."""
+
+
 def status_of(record: Record, *, run: Run = output_of) -> Status:
     """How a job stands, asked of the cluster now; state ``unknown`` where that does not answer."""
     number = record.job.number
@@ -117,7 +121,7 @@ def _events(record: Record, name: str, run: Run) -> list[dict[str, Any]]:
 
 def _unanswered(kind: str, said: str) -> Status:
     if "the server doesn't have a resource type" in said:
-        return Status("lost", f"the cluster knows no {kind} any more: is the operator still installed?")
+        return Status("unknown", f"the cluster knows no {kind} any more: is the operator still installed?")
     return Status("unknown", said)
 
 
@@ -217,10 +221,12 @@ def _failure(condition: Values, pods: Sequence[Values], failed_shards: Sequence[
     reason = condition.get("reason", "")
     codes = [code for pod in pods for code in _codes(pod)]
     state = "refused" if codes and codes[-1] in PERMANENT else "failed"
-    if codes and codes[-1] == STOPPED:
+    if codes and codes[-1] == STOPPED and reason != "DeadlineExceeded":
         state = "stopped"
     told = ENDS.get(reason) or condition.get("message") or reason
     why = _last_end(pods)
+    if BELOW_TARGET in why:
+        state = "below target"
     detail = f"{told}{f'; {why}' if why and why != told else ''}"
     return state, f"{detail}{_again(failed_shards)}"
 
@@ -256,7 +262,8 @@ def _last_end(pods: Sequence[Values]) -> str:
         for container in status.get("containerStatuses", []):
             ended = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated")
             if ended and ended["exitCode"]:
-                return ENDS.get(ended.get("reason", "")) or f"exit code {ended['exitCode']}"
+                said = ENDS.get(ended.get("reason", "")) or f"exit code {ended['exitCode']}"
+                return ": ".join(filter(None, (said, ended.get("message", "").strip())))
     return ""
 
 

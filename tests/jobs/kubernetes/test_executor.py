@@ -99,6 +99,13 @@ def test_each_submission_takes_a_name_of_its_own(jobs: Jobs, kubectl: Kubectl) -
     assert len({made[1]["metadata"]["name"] for words, made in kubectl.calls("create")}) == 3
 
 
+def test_a_long_name_is_cut_so_that_operators_can_append_to_it(jobs: Jobs, kubectl: Kubectl) -> None:
+    submitted(jobs(*FINETUNE, "--name", "a" * 50))
+    name = kubectl.calls("create")[-1][1][1]["metadata"]["name"]
+    assert len(name) == 48
+    assert name.startswith("a" * 42 + "-")
+
+
 def test_a_dry_run_prints_the_manifests_and_asks_nobody(jobs: Jobs, kubectl: Kubectl) -> None:
     shown = list(yaml.safe_load_all(submitted(jobs(*FINETUNE, "--dry-run")).out))
     assert [each["kind"] for each in shown] == ["ConfigMap", "PyTorchJob"]

@@ -81,7 +81,10 @@ def training(tmp_path: Path, **changes: object) -> Order:
 @pytest.mark.parametrize("code", [0, 2, 3])
 def test_an_end_that_no_retry_changes_is_the_pods(code: int, stage: Stage, tmp_path: Path) -> None:
     stage.todo(str(code))
-    assert run_pod(training(tmp_path), [], {}) == code
+    last_word = tmp_path / "termination-log"
+    last_word.touch()
+    assert run_pod(training(tmp_path), [], {"ABET_LAST_WORD": str(last_word)}) == code
+    assert last_word.read_text() == f"because {code}"
     assert stage.calls == [["launch", "--processes", "8", "--", "train", "r"]]
     (start,) = json.loads((tmp_path / "run" / "starts.json").read_text())["starts"]
     assert start["code"] == code

@@ -124,7 +124,8 @@ def test_a_job_that_succeeded_is_done(kind: str) -> None:
         ([ended(3)], "PyTorchJobFailed", "refused", "exit code 3"),
         ([ended(1)], "PyTorchJobFailed", "failed", "exit code 1"),
         ([ended(137, "OOMKilled")], "BackoffLimitExceeded", "failed", "out of memory: raise --memory-gib"),
-        ([ended(143)], "DeadlineExceeded", "stopped", "its time was over"),
+        ([ended(143)], "DeadlineExceeded", "failed", "its time was over"),
+        ([ended(143)], "JobFailed", "stopped", "exit code 143"),
         ([], "DeadlineExceeded", "failed", "`deadline_hours`"),
     ],
 )
@@ -132,6 +133,18 @@ def test_how_a_job_failed(pods: list[Any], reason: str, state: str, said: str) -
     status = judge(condition("Failed", reason, "told"), pods, [])
     assert status.state == state
     assert said in status.detail
+
+
+@pytest.mark.parametrize(
+    ("message", "state"),
+    [("below target: best mIoU 0.4 of 0.8", "below target"), ("label.png: pixel value 77 is no class", "refused")],
+)
+def test_a_pods_last_word_is_told(message: str, state: str) -> None:
+    last = ended(3)
+    last["status"]["containerStatuses"][0]["state"]["terminated"]["message"] = f"{message}\n"
+    status = judge(condition("Failed", "PyTorchJobFailed", "told"), [last], [])
+    assert status.state == state
+    assert f"exit code 3: {message}" in status.detail
 
 
 def test_shards_are_counted_and_those_that_failed_for_good_are_named() -> None:
@@ -197,7 +210,11 @@ def test_a_job_that_is_not_there_was_cancelled_or_is_forgotten(record: Record) -
     ("said", "state", "detail"),
     [
         ("kubectl: connection refused", "unknown", "connection refused"),
-        ('error: the server doesn\'t have a resource type "pytorchjobs"', "lost", "is the operator still installed?"),
+        (
+            'error: the server doesn\'t have a resource type "pytorchjobs"',
+            "unknown",
+            "is the operator still installed?",
+        ),
     ],
 )
 def test_a_cluster_that_does_not_answer(said: str, state: str, detail: str, record: Record) -> None:

@@ -175,18 +175,17 @@ def cancel(record: Record, *, now: bool) -> None:
         AbetError: the cluster does not do it.
     """
     kind, _, name = str(record.job.number).partition("/")
-    haste = ("--grace-period=0", "--force") if now else ()
-    orders = [[kind, name], ["configmap", config_name(name)]]
-    orders += [["trainingruntimes.trainer.kubeflow.org", name]] if kind.startswith("trainjobs") else []
+    # In the foreground the job is there, and said to stop, until its pods have saved
+    cascade = "background" if now else "foreground"
+    orders = [(kind, name, f"--cascade={cascade}"), ("configmap", config_name(name))]
+    orders += [("trainingruntimes.trainer.kubeflow.org", name)] if kind.startswith("trainjobs") else []
     if now:  # the job's own deletion leaves its pods their grace; before it, they would be replaced
-        orders.append(["pods", "--selector", f"{NAME_LABEL}={name}"])
+        orders.append(("pods", "--selector", f"{NAME_LABEL}={name}", "--grace-period=0", "--force"))
     for order in orders:
-        force = haste if order[0] == "pods" else ()
-        done = _kubectl("delete", *order, *where(record), "--ignore-not-found", "--wait=false", *force)
+        done = _kubectl("delete", *order, *where(record), "--ignore-not-found", "--wait=false")
         if done.returncode:
-            raise AbetError(
-                f"kubectl delete {' '.join(order)}: {done.stderr.strip()}; try again when the cluster answers"
-            )
+            what, said = " ".join(order), done.stderr.strip()
+            raise AbetError(f"kubectl delete {what}: {said}; try again when the cluster answers")
 
 
 def _kubectl(*words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -225,8 +225,9 @@ def test_status_logs_and_cancel(jobs: Jobs, kubectl: Kubectl, tmp_path: Path) ->
     submitted(jobs("logs", record.job.id))
     assert kubectl.calls("logs") == [(["logs", f"{name}-master-0", "--context", "lab"], [])]
     submitted(jobs("cancel", record.job.id))
-    ordered = [words[1:3] for words, _ in kubectl.calls("delete")]
-    assert ordered == [["pytorchjobs.kubeflow.org", name], ["configmap", f"{name}-site"]]
+    first, second = (words for words, _ in kubectl.calls("delete"))
+    assert first[1:4] == ["pytorchjobs.kubeflow.org", name, "--cascade=foreground"]  # there until its pods have saved
+    assert second[1:3] == ["configmap", f"{name}-site"]
     (kubectl.folder / "pytorchjobs").unlink()
     assert jobs("status", record.job.id).code == 1
     assert "cancelled" in jobs("status").out

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = sorted([*(ROOT / "slurm" / "one-machine").glob("*.sh"), ROOT / ".ci" / "run"])
+OTHERS = (ROOT / ".ci" / "run", ROOT / "docker" / "build.sh", ROOT / "tests" / "image" / "start.sh")
+SCRIPTS = sorted([*(ROOT / "slurm" / "one-machine").glob("*.sh"), *OTHERS])
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

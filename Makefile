@@ -8,7 +8,7 @@ LIGHT := .venv-light
 FAULT_TABLE ?=
 PURGE ?=
 IMAGE_TABLE ?=
-export TAG BASE EXTRA_INDEX BUILDER BUILD_MOUNTS BUILD_OPTIONS REGISTRY
+export TAG BASE EXTRA_INDEX BUILDER BUILD_MOUNTS BUILD_OPTIONS PUSH_OPTIONS REGISTRY
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-light demo test test-faults test-cluster test-image image push cluster-up cluster-down lint types benchmark clean

@@ -10,6 +10,7 @@
 #   BUILD_MOUNTS   folders and files of this machine that the build sees, read-only, separated by spaces: certificates of
 #                  your proxy, a pip.conf, a folder of wheels
 #   BUILD_OPTIONS  further options for building
+#   PUSH_OPTIONS   further options for pushing (podman, buildah), such as --tls-verify=false
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,6 +35,7 @@ builder=$(find_builder)
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' abet/version.py)
 tag=${TAG:-abet:$version}
 read -ra options <<<"${BUILD_OPTIONS:-}"
+read -ra push_options <<<"${PUSH_OPTIONS:-}"
 
 build() {
   local arguments=(--file docker/Dockerfile --tag "$tag" --build-arg VERSION="$version"
@@ -56,9 +58,20 @@ build() {
 push() {
   [ -n "${REGISTRY:-}" ] || die "make push: say where, for example REGISTRY=registry.example.org/perception"
   local name=${REGISTRY%/}/${tag##*/}
+  local digest file
   "$builder" tag "$tag" "$name"
-  "$builder" push "$name"
-  echo "pushed $name: write \`image: $name\` into abet.site.yaml"
+  if [ "$builder" = docker ]; then
+    docker push "$name"
+    digest=$(docker inspect --format '{{index .RepoDigests 0}}' "$name")
+    digest=${digest##*@}
+  else
+    file=$(mktemp)
+    "$builder" push "${push_options[@]}" --digestfile "$file" "$name"
+    digest=$(cat "$file")
+    rm -f "$file"
+  fi
+  echo "pushed $name; in abet.site.yaml:"
+  echo "image: ${name%:*}@$digest"
 }
 
 case ${1:-build} in

@@ -16,6 +16,7 @@ MOST_SCRATCH_GIB: Final = {"train": None, "evaluate": 50, "merge": 5, "report": 
 OTHER_DISK_GIB: Final = 10
 """Of the node's disk, beside the scratch: /tmp and logs."""
 COMMAND: Final = ("python", "-m", "jobs.pod")
+IMAGE_DIGEST: Final = "ABET_IMAGE_DIGEST"
 LAST_WORD_PATH: Final = "/dev/termination-log"
 FAILURE_COUNT: Final = "batch.kubernetes.io/job-index-failure-count"
 
@@ -88,7 +89,7 @@ def _container(
         "imagePullPolicy": profile.image_pull_policy,
         "command": list(COMMAND),
         "args": pod_arguments(spec, profile, config=config, wait_minutes=wait_minutes),
-        "env": _environment(spec, profile),
+        "env": _environment(spec, profile, image),
         "terminationMessagePath": LAST_WORD_PATH,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": {"requests": amounts, "limits": dict(amounts)},
@@ -153,12 +154,14 @@ def scratch_gib(spec: JobSpec, profile: KubernetesProfile) -> int:
     return profile.scratch_gib if most is None else min(profile.scratch_gib, most)
 
 
-def _environment(spec: JobSpec, profile: KubernetesProfile) -> list[Values]:
+def _environment(spec: JobSpec, profile: KubernetesProfile, image: str) -> list[Values]:
     found: list[Values] = [
         {"name": SITE_FILE, "value": SITE_PATH},
         {"name": LAST_WORD, "value": LAST_WORD_PATH},
         {"name": POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
     ]
+    if "@" in image:  # for run.json
+        found.append({"name": IMAGE_DIGEST, "value": image.rpartition("@")[2]})
     if spec.shards:
         path = f"metadata.annotations['{FAILURE_COUNT}']"
         found.append({"name": INDEX_FAILURES, "valueFrom": {"fieldRef": {"fieldPath": path}}})

@@ -1,12 +1,19 @@
 """The image is made of what it should be, and of nothing else."""
 
+import hashlib
 import json
+import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.conftest import unavailable
 from tests.image.conftest import PLANTED, Builder, inspect, layers
@@ -44,6 +51,46 @@ def test_nothing_of_the_machine_that_built_it_is_left(builder: Builder, mounted:
     settings = mounted[0] / "etc" / "pip.conf"
     assert not settings.exists() or settings.read_text() == ""  # where a file was mounted for the build
     assert str(builder.folder) not in json.dumps(inspect(builder)["OCIv1"])
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """A registry of this machine's own: its address."""
+    if shutil.which("docker-registry") is None:
+        unavailable("no docker-registry (apt)")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    config = {
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},
+        "http": {"addr": address},
+    }
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(config))
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(["docker-registry", "serve", str(tmp_path / "config.yml")], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 30
+        while socket.socket().connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))):
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_what_is_pushed_is_named_by_its_digest(builder: Builder, image: str, checkout: Path, registry: str) -> None:
+    settings = {"BUILDER": "buildah", "TAG": image, "REGISTRY": f"{registry}/perception"}
+    quick = "--tls-verify=false --disable-compression"
+    said = builder.run(checkout / "docker" / "build.sh", "push", **settings, PUSH_OPTIONS=quick)
+    name = said.splitlines()[-1].removeprefix("image: ")
+    place, _, digest = name.partition("@")
+    assert place == f"{registry}/perception/abet-test"
+    accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    url = f"http://{registry}/v2/perception/abet-test/manifests/{digest}"
+    with urllib.request.urlopen(urllib.request.Request(url, headers=accept)) as answer:
+        assert f"sha256:{hashlib.sha256(answer.read()).hexdigest()}" == digest
 
 
 def test_the_dockerfile_is_clean() -> None:

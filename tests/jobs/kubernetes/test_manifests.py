@@ -143,6 +143,13 @@ def test_what_pods_do_not_see_is_refused_with_both_ways_out(
     assert yaml.safe_load(config["data"]["abet.site.yaml"])["data"]["cityscapes"] == "/data/cityscapes"
 
 
+def test_an_image_by_its_digest_is_told_to_the_run(finetune: JobSpec, cloud: SiteConfig) -> None:
+    pinned = cloud.model_copy(update={"image": "registry.example.org/abet@sha256:0123"})
+    _, job = documents(finetune, pinned, KubernetesProfile())
+    (container,) = job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"]
+    assert {"name": "ABET_IMAGE_DIGEST", "value": "sha256:0123"} in container["env"]
+
+
 def test_without_an_image_nothing_is_rendered(finetune: JobSpec, cloud: SiteConfig) -> None:
     with pytest.raises(UsageError, match="no image is named: `image:` in the site file"):
         documents(finetune, cloud.model_copy(update={"image": None}), KubernetesProfile())

@@ -132,14 +132,14 @@ def load_profile(name: str) -> SlurmProfile:
     return _parse(profile_path(name))
 
 
-def profile_path(name: str) -> Path:
-    """The file of a profile. Raises UsageError for a name that none has."""
+def profile_path(name: str, *, folder: Path = PROFILES, kind: str = "profile") -> Path:
+    """The file of a profile: a name in ``folder``, or a path. Raises UsageError for a name that none has."""
     if name.endswith((".yaml", ".yml")):
         return Path(name).expanduser()
-    names = sorted(path.stem for path in PROFILES.glob("*.yaml"))
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in names:
-        raise unknown_name(kind=f"profile (in {PROFILES})", name=name, choices=names)
-    return PROFILES / f"{name}.yaml"
+        raise unknown_name(kind=f"{kind} (in {folder})", name=name, choices=names)
+    return folder / f"{name}.yaml"
 
 
 def _parse(path: Path) -> SlurmProfile:

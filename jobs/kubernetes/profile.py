@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 from pydantic import Field, field_validator
 
 from abet.config import Positive
-from abet.errors import unknown_name
 from abet.settings import Strict, parse, read_yaml, unshown
 from jobs.profile import ROOT
+from jobs.profile import profile_path as path_of
 from jobs.spec import names_of_variables
 
 PROFILES: Final = ROOT / "k8s" / "profiles"
@@ -127,9 +127,4 @@ def load_profile(name: str) -> KubernetesProfile:
 
 def profile_path(name: str) -> Path:
     """The file of a profile. Raises UsageError for a name that none has."""
-    if name.endswith((".yaml", ".yml")):
-        return Path(name).expanduser()
-    names = sorted(path.stem for path in PROFILES.glob("*.yaml"))
-    if name not in names:
-        raise unknown_name(kind=f"Kubernetes profile (in {PROFILES})", name=name, choices=names)
-    return PROFILES / f"{name}.yaml"
+    return path_of(name, folder=PROFILES, kind="Kubernetes profile")

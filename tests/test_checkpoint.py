@@ -214,6 +214,7 @@ def test_missing_weights_are_refused(tmp_path: Path) -> None:
         checkpoint.read(folder)
 
 
+@pytest.mark.faults
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     # A file size limit stands in for the full disk: the kernel refuses the write in the same place.
     code = """

@@ -56,6 +56,7 @@ def test_wrong_keys_are_refused(s3: S3Server, monkeypatch: pytest.MonkeyPatch):
     assert refusal(client(s3).list_objects_v2, Bucket=s3.bucket()) == "InvalidAccessKeyId"
 
 
+@pytest.mark.faults
 def test_what_was_stored_outlives_a_kill(s3: S3Server):
     bucket = s3.bucket()
     client(s3).put_object(Bucket=bucket, Key="k", Body=b"1" * 2**20)

@@ -125,6 +125,7 @@ def test_processes_that_count_together_lose_no_count(storage: Storage, request: 
     assert storage.read("count")[0] == b"40"
 
 
+@pytest.mark.faults
 def test_listing_is_sorted_relative_and_complete_beyond_a_page(storage: Storage):
     wanted = ["a", *(f"many/{number:04d}" for number in range(1100)), "z/a/b"]
     with ThreadPoolExecutor(8) as pool:

@@ -36,6 +36,7 @@ def replace(folder: Path, tree: Tree) -> None:
     write(folder, {name: content for name, content in tree.items() if there.get(name) != content})
 
 
+@pytest.mark.faults
 @settings(max_examples=60)
 @given(trees=st.lists(TREES, min_size=1, max_size=4), foreign=TREES)
 def test_after_any_edits_the_target_is_the_source(

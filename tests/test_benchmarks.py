@@ -17,6 +17,7 @@ def run(script: str, *options: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("script", ["head.py", "metrics.py", "storage.py"])
 def test_measuring_nothing_is_refused(script):
     result = run(script, "--repeats", 0)

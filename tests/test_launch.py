@@ -114,6 +114,7 @@ def test_ranks_that_are_done_print_through_and_end_with_0(tmp_path: Path) -> Non
     assert list(launched.temporary.iterdir()) == []
 
 
+@pytest.mark.faults
 def test_a_permanent_error_wins_and_is_told_once_without_traceback(tmp_path: Path) -> None:
     code, _, err = Launched(tmp_path, "lost", "3:label.png: pixel value 77 is no class", "0").end()
     assert code == 3

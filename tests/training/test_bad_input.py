@@ -163,6 +163,7 @@ def other_snapshot(folder: Path, **changes: Any) -> Path:
     return folder
 
 
+@pytest.mark.faults
 def test_a_snapshot_of_other_classes_needs_a_word_and_the_log_says_what_was_drawn_anew(
     zygote: Zygote, tiny: Tiny, tmp_path: Path
 ) -> None:

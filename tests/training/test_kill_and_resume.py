@@ -54,6 +54,7 @@ def commits(events: list[str]) -> list[int]:
     return found
 
 
+@pytest.mark.faults
 def test_a_run_killed_between_steps_and_one_killed_within_a_commit_end_alike(
     zygote: Zygote, tiny: Tiny, uninterrupted: Whole
 ) -> None:

@@ -176,6 +176,7 @@ def test_a_bucket_that_is_not_there_and_keys_that_may_only_read_are_refused_at_o
     assert "no credentials found" in result["log"]
 
 
+@pytest.mark.faults
 def test_a_start_that_is_refused_ends_nobody_s_ownership(remote: Remote) -> None:
     remote.train("run", "--set", "training.steps=2")
     owner = remote.storage("run").read("owner.json")

@@ -35,8 +35,12 @@ if todo == "train":
         signal.signal(number, lambda number, frame: seen.append(signal.Signals(number).name))
 # One write: those of other ranks may come between two
 os.write(2, f"rank {rank} pid {os.getpid()} parent {os.getppid()} of {os.environ['WORLD_SIZE']}\\n".encode())
+folder = Path(os.environ["ABET_EXIT_DIR"])
+(folder / f"said-{rank}").touch()
 print(f"result of {rank}, {os.environ['OMP_NUM_THREADS']} threads")
-if todo == "die":
+if todo == "die":  # once every rank has said who it is
+    while len(list(folder.glob("said-*"))) < int(os.environ["WORLD_SIZE"]):
+        time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
 if todo == "hang":
     time.sleep(100)
@@ -47,7 +51,6 @@ if todo == "train":
         time.sleep(0.01)
     todo = f"143:rank {rank} saved after {seen[0]}, whatever {seen[1]} wanted"
 if todo == "lost":  # as soon as rank 1 has ended
-    folder = Path(os.environ["ABET_EXIT_DIR"])
     while not any(ending.rank == 1 for ending in recorded(folder)):
         stat = Path("/proc") / str(announced(folder).get(1, os.getpid())) / "stat"
         if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":

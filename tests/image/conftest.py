@@ -141,7 +141,7 @@ class Container:
     def command(
         self, *words: object, uid: int = 10001, entrypoint: bool = True, env: dict[str, str] | None = None
     ) -> list[str]:
-        """The command that starts it. ``/data`` and ``/work`` are folders of the test, the latter to be written to."""
+        """The command that starts it. ``/data`` and ``/workspace`` are folders of the test, the latter to be written to."""
         given = dict(entry.split("=", 1) for entry in self.config["Env"]) | (env or {})
         start = [*(self.config["Entrypoint"] if entrypoint else []), *map(str, words)]
         script = Path(__file__).with_name("start.sh")
@@ -164,8 +164,8 @@ def mounted(builder: Builder, image: str) -> Iterator[tuple[Path, dict[str, Any]
 
 @pytest.fixture
 def container(mounted: tuple[Path, dict[str, Any]], tmp_path: Path) -> Container:
-    for name in ("data", "work"):
+    for name in ("data", "workspace"):
         (tmp_path / name).mkdir()
-    (tmp_path / "work").chmod(0o777)
+    (tmp_path / "workspace").chmod(0o777)
     tmp_path.chmod(0o755)
     return Container(*mounted, tmp_path)

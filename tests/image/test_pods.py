@@ -28,8 +28,8 @@ def training(container: Container, *, steps: int) -> tuple[object, ...]:
     tiny_data(container.folder / "data" / "cityscapes")
     checkpoints = {"steps": steps, "validate_every_steps": steps, "checkpoint_every_steps": steps}
     tiny_recipe(container.folder / "data" / "tiny.yaml", {"training": checkpoints})
-    order = ("--name", "tiny", "--processes", 1, "--grace-seconds", GRACE_SECONDS, "--run", "/work/run", "--")
-    words = ("--data-root", "/data/cityscapes", "--output", "/work/run", "--device", "cpu", "--threads", 1)
+    order = ("--name", "tiny", "--processes", 1, "--grace-seconds", GRACE_SECONDS, "--run", "/workspace/run", "--")
+    words = ("--data-root", "/data/cityscapes", "--output", "/workspace/run", "--device", "cpu", "--threads", 1)
     return (*order, "train", "/data/tiny.yaml", *words)
 
 
@@ -49,18 +49,18 @@ def test_the_entrypoint_is_abet(container: Container) -> None:
 def test_ten_steps_and_an_evaluation_of_them(container: Container) -> None:
     said = finished(container.run(*POD, *training(container, steps=10), entrypoint=False, uid=1000660000))
     print(said[-1500:])
-    latest = json.loads((container.folder / "work" / "run" / "checkpoints" / "latest.json").read_text())
+    latest = json.loads((container.folder / "workspace" / "run" / "checkpoints" / "latest.json").read_text())
     assert latest["step"] == 10
     make_road_anomaly(container.folder / "data" / "road_anomaly", count=4)
-    shards = ("--name", "evaluate", "--run", "/work/run", "--dataset", "road_anomaly", "--shards", "1,2/2")
-    words = ("--dataset", "road_anomaly", "--data-root", "/data/road_anomaly", "--checkpoint", "/work/run")
-    where = ("--output", "/work/run", "--shard", "{shard}/2", "--device", "cpu")
+    shards = ("--name", "evaluate", "--run", "/workspace/run", "--dataset", "road_anomaly", "--shards", "1,2/2")
+    words = ("--dataset", "road_anomaly", "--data-root", "/data/road_anomaly", "--checkpoint", "/workspace/run")
+    where = ("--output", "/workspace/run", "--shard", "{shard}/2", "--device", "cpu")
     order = (*POD, *shards, "--", "evaluate", *words, *where)
     for index in ("0", "1"):
         finished(container.run(*order, entrypoint=False, uid=1000660000, env={"JOB_COMPLETION_INDEX": index}))
-    merge = ("--name", "merge", "--", "merge", "/work/run", "--dataset", "road_anomaly", "--wait-minutes", 1)
+    merge = ("--name", "merge", "--", "merge", "/workspace/run", "--dataset", "road_anomaly", "--wait-minutes", 1)
     finished(container.run(*POD, *merge, entrypoint=False, uid=1000660000))
-    folder = container.folder / "work" / "run" / "evaluation" / "road_anomaly"
+    folder = container.folder / "workspace" / "run" / "evaluation" / "road_anomaly"
     assert json.loads((folder / "metrics.json").read_text())["images"] == 4
 
 
@@ -76,7 +76,7 @@ def test_sigterm_saves_and_ends_in_143_within_the_grace_period(container: Contai
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
     start = time.monotonic()
     try:
-        metrics = container.folder / "work" / "run" / "metrics.jsonl"
+        metrics = container.folder / "workspace" / "run" / "metrics.jsonl"
         while not (metrics.exists() and metrics.read_text().count("\n") >= 5):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() - start < 120, log.read_text()
@@ -87,12 +87,12 @@ def test_sigterm_saves_and_ends_in_143_within_the_grace_period(container: Contai
     finally:
         process.kill()
     took = time.monotonic() - asked
-    latest = json.loads((container.folder / "work" / "run" / "checkpoints" / "latest.json").read_text())
+    latest = json.loads((container.folder / "workspace" / "run" / "checkpoints" / "latest.json").read_text())
     ended = trained + took
     print(f"0.0 s start; {trained:.1f} s five steps done, SIGTERM; {ended:.1f} s exit code {code}, {latest} saved")
     assert code == 143, log.read_text()
     assert latest["step"] >= 5
-    starts = json.loads((container.folder / "work" / "run" / "starts.json").read_text())["starts"]
+    starts = json.loads((container.folder / "workspace" / "run" / "starts.json").read_text())["starts"]
     assert [each["code"] for each in starts] == [143]
 
 
@@ -110,7 +110,7 @@ def test_what_no_retry_can_change_ends_with_2_or_3(container: Container) -> None
 
 
 def test_outside_of_tmp_and_mounts_nothing_can_be_written(container: Container) -> None:
-    done = container.run("sh", "-c", "cd /tmp && touch a /dev/shm/a /work/a && touch /opt/abet/a", entrypoint=False)
+    done = container.run("sh", "-c", "cd /tmp && touch a /dev/shm/a /workspace/a && touch /opt/abet/a", entrypoint=False)
     assert done.returncode != 0
     assert "Read-only file system" in done.stderr or "Permission denied" in done.stderr
     assert done.stderr.count("cannot touch") == 1

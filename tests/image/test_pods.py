@@ -110,7 +110,8 @@ def test_what_no_retry_can_change_ends_with_2_or_3(container: Container) -> None
 
 
 def test_outside_of_tmp_and_mounts_nothing_can_be_written(container: Container) -> None:
-    done = container.run("sh", "-c", "cd /tmp && touch a /dev/shm/a /workspace/a && touch /opt/abet/a", entrypoint=False)
+    script = "cd /tmp && touch a /dev/shm/a /workspace/a && touch /opt/abet/a"
+    done = container.run("sh", "-c", script, entrypoint=False)
     assert done.returncode != 0
     assert "Read-only file system" in done.stderr or "Permission denied" in done.stderr
     assert done.stderr.count("cannot touch") == 1

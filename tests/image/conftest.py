@@ -141,7 +141,7 @@ class Container:
     def command(
         self, *words: object, uid: int = 10001, entrypoint: bool = True, env: dict[str, str] | None = None
     ) -> list[str]:
-        """The command that starts it. ``/data`` and ``/workspace`` are folders of the test; the latter is written to."""
+        """The command that starts it. ``/data`` and ``/workspace`` are folders of the test, the latter for runs."""
         given = dict(entry.split("=", 1) for entry in self.config["Env"]) | (env or {})
         start = [*(self.config["Entrypoint"] if entrypoint else []), *map(str, words)]
         script = Path(__file__).with_name("start.sh")

@@ -19,7 +19,7 @@ from jobs.kubernetes.pods import Values
 from jobs.kubernetes.profile import KubernetesProfile
 from jobs.kubernetes.rules import require_sound
 from jobs.kubernetes.site_map import pod_site, require_seen
-from jobs.kubernetes.workloads import config_map, indexed_job, plain_job, pytorch_job, train_job
+from jobs.kubernetes.workloads import batch_job, config_map, pytorch_job, train_job
 from jobs.spec import JobSpec
 
 WAIT_SLACK_MINUTES: Final = 10
@@ -54,11 +54,9 @@ def _workload(spec: JobSpec, name: str, profile: KubernetesProfile, image: str |
         return make(spec, name, profile, image)
     if spec.nodes > 1:
         raise UsageError(f"{spec.name}: {spec.nodes} nodes, and only training runs on several")
-    if spec.shards:
-        return indexed_job(spec, name, profile, image)
     waits = spec.kind == "merge"
     minutes = 60 * profile.deadline_hours + WAIT_SLACK_MINUTES if waits else 0
-    return plain_job(spec, name, profile, image, wait_minutes=minutes)
+    return batch_job(spec, name, profile, image, wait_minutes=minutes)
 
 
 def require_independent(specs: Sequence[JobSpec]) -> None:

@@ -92,52 +92,33 @@ def train_job(spec: JobSpec, name: str, profile: KubernetesProfile, image: str |
     ]
 
 
-def indexed_job(spec: JobSpec, name: str, profile: KubernetesProfile, image: str | None) -> list[Values]:
-    """One index per shard, each tried again by itself."""
-    pod = pod_spec(spec, profile, image=image, container="abet", config=config_name(name))
-    body = {
-        "completionMode": "Indexed",
-        "completions": len(spec.shards),
-        "parallelism": len(spec.shards),
-        "backoffLimitPerIndex": spec.retries,
-        "maxFailedIndexes": len(spec.shards),  # the others' shards are kept
-        "podReplacementPolicy": "Failed",
-        "podFailurePolicy": {
-            "rules": [
-                {"action": "Ignore", "onPodConditions": [DISRUPTED]},
-                {"action": "FailIndex", "onExitCodes": _codes(*PERMANENT)},
-            ]
-        },
-        **_life(profile),
-        "template": _template(name, profile, pod),
-    }
-    return [_object("batch/v1", "Job", name, profile, body)]
-
-
-def plain_job(
+def batch_job(
     spec: JobSpec, name: str, profile: KubernetesProfile, image: str | None, *, wait_minutes: int = 0
 ) -> list[Values]:
-    """One pod: a merge, a report, an evaluation that is not sharded."""
+    """What does not train: an index per shard, each tried again by itself, or one pod for a merge or a report."""
     pod = pod_spec(spec, profile, image=image, container="abet", config=config_name(name), wait_minutes=wait_minutes)
+    final = {"action": "FailIndex" if spec.shards else "FailJob", "onExitCodes": _codes(*PERMANENT)}
     body = {
-        "backoffLimit": spec.retries,
+        **_tries(spec),
         "podReplacementPolicy": "Failed",
-        "podFailurePolicy": {
-            "rules": [
-                {"action": "Ignore", "onPodConditions": [DISRUPTED]},
-                {"action": "FailJob", "onExitCodes": _codes(*PERMANENT)},
-            ]
-        },
-        **_life(profile, 60 * wait_minutes),
+        "podFailurePolicy": {"rules": [{"action": "Ignore", "onPodConditions": [DISRUPTED]}, final]},
+        "activeDeadlineSeconds": 3600 * profile.deadline_hours + 60 * wait_minutes,
+        "ttlSecondsAfterFinished": 3600 * profile.kept_hours,
         "template": _template(name, profile, pod),
     }
     return [_object("batch/v1", "Job", name, profile, body)]
 
 
-def _life(profile: KubernetesProfile, more_seconds: int = 0) -> Values:
+def _tries(spec: JobSpec) -> Values:
+    count = len(spec.shards)
+    if not count:
+        return {"backoffLimit": spec.retries}
     return {
-        "activeDeadlineSeconds": 3600 * profile.deadline_hours + more_seconds,
-        "ttlSecondsAfterFinished": 3600 * profile.kept_hours,
+        "completionMode": "Indexed",
+        "completions": count,
+        "parallelism": count,
+        "backoffLimitPerIndex": spec.retries,
+        "maxFailedIndexes": count,  # the others' shards are kept
     }
 
 

@@ -28,7 +28,7 @@ find_builder() {
   for each in ${BUILDER:-docker podman buildah}; do
     works "$each" && { echo "$each"; return; }
   done
-  die "no docker engine, podman or buildah here; on Debian: apt-get install --no-install-recommends buildah"
+  die "no ${BUILDER:-docker engine, podman or buildah} here; on Debian: apt-get install --no-install-recommends buildah"
 }
 
 builder=$(find_builder)

@@ -8,6 +8,7 @@ to the ranks directly, and `abet.exits` makes one code and one reason of what th
 """
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -39,6 +40,8 @@ from abet.exits import (
 from abet.files import read_json, write_json
 
 POLL_SECONDS: Final = 0.1
+UNMET_SECONDS: Final = 10.0
+"""How long a stop signal waits for ranks that have not started: torchrun itself would wait for a lost machine."""
 AGENT_WORD: Final = "agent.json"
 """What torchrun saw: {"failures": {rank: {"pid", "exit_code"}}} of the ranks that failed first, or {"error"}."""
 HINTS: Final[dict[int, str]] = {
@@ -91,6 +94,8 @@ def launch(job: Launch) -> tuple[int, str]:
         try:
             while agent.poll() is None:
                 signals.deliver(folder)
+                if signals.waited_seconds > UNMET_SECONDS and not announced(folder):
+                    return _unmet(signals.received)
                 time.sleep(POLL_SECONDS)
         finally:
             agent.kill()
@@ -98,6 +103,13 @@ def launch(job: Launch) -> tuple[int, str]:
             _sweep(folder)
         code, reason = verdict(job, folder, agent.returncode, signals.received)
     return code, reason
+
+
+def _unmet(signals: Sequence[int]) -> tuple[int, str]:
+    """Exit code and reason where no rank has begun: there is nothing to save."""
+    if signal.SIGINT in signals:
+        return INTERRUPTED, "interrupted"
+    return STOPPED, f"stopped by {_name(signals[0])} before all machines had met: run the same command again"
 
 
 def _check(job: Launch) -> None:
@@ -136,10 +148,17 @@ class _Signals:
 
     def __init__(self) -> None:
         self.received: list[int] = []
+        self._first = math.inf
         self._delivered: dict[int, int] = {}
 
     def note(self, number: int, _frame: FrameType | None) -> None:
         self.received.append(signal.SIGTERM if number == signal.SIGHUP else number)
+        self._first = min(self._first, time.monotonic())
+
+    @property
+    def waited_seconds(self) -> float:
+        """Since the first signal; minus infinity without one."""
+        return time.monotonic() - self._first
 
     def deliver(self, folder: Path) -> None:
         if not self.received:

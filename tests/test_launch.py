@@ -17,6 +17,7 @@ from abet.cli import launch as command_line
 from abet.errors import UsageError
 from abet.exits import Ending
 from abet.launch import Launch, launch, verdict
+from tests.s3_server import free_ports
 from tests.test_exits import is_running, said, wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -63,9 +64,10 @@ record_exit(int(code), reason)
 sys.exit(int(code))
 """
 DRIVER = """
-import sys
+import json, sys
 from abet.launch import Launch, launch
-code, reason = launch(Launch(command=sys.argv[1:], processes=len(sys.argv) - 1, module="standing_in"))
+options, *todo = sys.argv[1:]
+code, reason = launch(Launch(command=todo, processes=len(todo), module="standing_in", **json.loads(options)))
 print(f"abet: {reason}", file=sys.stderr)
 sys.exit(code)
 """
@@ -74,13 +76,13 @@ sys.exit(code)
 class Launched:
     """A launcher in a process of its own, with a private folder for temporary files."""
 
-    def __init__(self, folder: Path, *todo: str) -> None:
+    def __init__(self, folder: Path, *todo: str, **options: Any) -> None:
         (folder / "standing_in.py").write_text(RANK)
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "ABET_"))}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, *todo],
+            [sys.executable, "-c", DRIVER, json.dumps(options), *todo],
             env={**environment, "PYTHONPATH": f"{ROOT}:{folder}", "TMPDIR": str(self.temporary)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -161,6 +163,16 @@ def test_a_signal_that_comes_before_the_ranks_waits_for_them(tmp_path: Path) -> 
     code, _, err = launched.end()
     assert code == 143
     assert reasons(err) == ["abet: stopped by SIGUSR2 before the start: run the same command again"]
+
+
+@pytest.mark.faults
+def test_a_launcher_whose_machines_never_meet_stops_when_told(tmp_path: Path) -> None:
+    launched = Launched(tmp_path, "train", nodes=2, node_rank=1, rendezvous=f"127.0.0.1:{free_ports(1)}")
+    assert wait_until(lambda: any(launched.temporary.glob("abet-launch-*/torchrun.log")))
+    launched.process.send_signal(signal.SIGTERM)
+    code, _, err = launched.end()
+    assert code == 143
+    assert reasons(err) == ["abet: stopped by SIGTERM before all machines had met: run the same command again"]
 
 
 @pytest.mark.faults

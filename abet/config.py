@@ -90,6 +90,30 @@ class AugmentationConfig(Strict):
         return self
 
 
+class SamplingConfig(Strict):
+    """Class-uniform sampling: a share of each epoch are crops around things of each class, as many for every class."""
+
+    class_uniform_share: Probability = Field(
+        description="share of an epoch's crops that are taken around a class, evenly over the classes; 0: none"
+    )
+    tile_pixels: Positive = Field(
+        description="side of the squares that labels are cut into; each has one place per class that occurs in it"
+    )
+    boost_split: str | None = Field(
+        description="a further split with coarse labels whose places of some classes join in; null: none"
+    )
+    boost_classes: tuple[Count, ...] = Field(description="train ids of the classes that boost_split adds places of")
+    last_boosted_epoch: Count = Field(description="from the epoch after this one (from 0) on, boost_split is left out")
+
+    @model_validator(mode="after")
+    def _boosted(self) -> "SamplingConfig":
+        if bool(self.boost_classes) != (self.boost_split is not None):
+            raise ValueError("boost_split and boost_classes go together: give both, or null and []")
+        if self.boost_split is not None and self.class_uniform_share == 0:
+            raise ValueError("boost_split adds places of classes, which a class_uniform_share of 0 never visits")
+        return self
+
+
 class BatchConfig(Strict):
     """``global_batch`` = ``batch_per_gpu`` x processes x ``accumulation``, on any number of GPUs."""
 
@@ -100,13 +124,91 @@ class BatchConfig(Strict):
     )
 
 
+LOSS_KINDS = "cross_entropy, image_weighted or relaxed: what is minimised; each kind has keys of its own"
+
+
+class CrossEntropyConfig(Strict):
+    """The mean of -log softmax over the valid pixels of a global batch."""
+
+    kind: Literal["cross_entropy"] = Field(description=LOSS_KINDS)
+
+
+ClassWeightBound = Annotated[Number, Field(description="a class weighs 1 + this x (1 - its share of the crop); 0: 1")]
+ImagesSummed = Annotated[
+    PositiveNumber,
+    Field(
+        description="the loss is this many times the mean over images: the reference sums over the crops of one GPU "
+        "(two) and averages over GPUs"
+    ),
+]
+
+
+class ImageWeightedConfig(Strict):
+    """Cross-entropy in which classes that are rare in a crop weigh more, a mean within each image."""
+
+    kind: Literal["image_weighted"] = Field(description=LOSS_KINDS)
+    class_weight_bound: ClassWeightBound
+    batch_statistics: bool = Field(description="shares are of the crops of a micro-batch together, not of each crop")
+    images_summed: ImagesSummed
+
+
+class RelaxedConfig(Strict):
+    """Boundary label relaxation: near a boundary any class of the 3x3 window is right; hard labels at the end."""
+
+    kind: Literal["relaxed"] = Field(description=LOSS_KINDS)
+    class_weight_bound: ClassWeightBound
+    strict_classes: tuple[Count, ...] = Field(description="train ids whose own pixels are never relaxed: thin things")
+    last_relaxed_epoch: Count = Field(
+        description="from the epoch after this one (from 0) on labels are hard, and boundary pixels count twice"
+    )
+    images_summed: ImagesSummed
+
+
+LossConfig = Annotated[CrossEntropyConfig | ImageWeightedConfig | RelaxedConfig, Field(discriminator="kind")]
+
+
+class SecondPhaseConfig(Strict):
+    """The learning rate starts again: the reference's scl-poly, for the epochs with hard labels."""
+
+    from_epoch: Positive = Field(description="first epoch (from 0) of the second phase")
+    rescale: PositiveNumber = Field(description="the second phase starts with this x learning_rate")
+    poly_exponent: Number = Field(description="exponent of the second phase")
+
+
 class OptimiserConfig(Strict):
-    """SGD with momentum and the polynomial schedule lr(t) = learning_rate * (1 - t / steps) ** poly_exponent."""
+    """SGD with momentum and the polynomial schedule lr(t) = learning_rate * (1 - t / end) ** poly_exponent."""
 
     learning_rate: PositiveNumber = Field(description="of the first step")
     momentum: Probability = Field(description="share of the last update that is kept")
     weight_decay: Number = Field(description="L2 penalty on every parameter, normalisation included, as the reference")
+    schedule_unit: Literal["step", "epoch"] = Field(description="when the rate changes; the reference: each epoch")
     poly_exponent: Number = Field(description="1: a straight line to zero; 0: constant")
+    second_phase: SecondPhaseConfig | None = Field(description="a second fall of the rate; null: none")
+
+
+class QuirkConfig(Strict):
+    """What the reference's training does against its evident intent, each off unless one repeats its numbers."""
+
+    border_weights_of_whole_batch: bool = Field(
+        default=False,
+        description="relaxed loss: sum each image's loss once per image of the micro-batch, with that one's boundary "
+        "weights: with two crops about twice the loss, so set loss.images_summed to half",
+    )
+    schedule_one_epoch_ahead: bool = Field(
+        default=False, description="epoch e uses the learning rate of e + 1, and the last epoch 0 (torch 1.1 and newer)"
+    )
+    ignored_count_as_last_class: bool = Field(
+        default=False, description="image-weighted loss: ignored pixels count as the last class in the class shares"
+    )
+    boosted_places_never_cut: bool = Field(
+        default=False, description="places of sampling.boost_split stay after sampling.last_boosted_epoch"
+    )
+    centroid_unmoved_by_padding: bool = Field(
+        default=False, description="a padded crop looks for its class where it was before the padding moved it"
+    )
+    validation_images_dropped: bool = Field(
+        default=False, description="each process validates floor(images / processes) images; the rest are left out"
+    )
 
 
 class TrainingConfig(Strict):
@@ -136,10 +238,26 @@ class Recipe(Strict):
     description: str = Field(description="what the job is, in a sentence")
     model: ModelConfig
     data: DataConfig
+    sampling: SamplingConfig
     augmentation: AugmentationConfig
     batch: BatchConfig
+    loss: LossConfig
     optimiser: OptimiserConfig
     training: TrainingConfig
+    reference_quirks: QuirkConfig = QuirkConfig()
+
+    @model_validator(mode="after")
+    def _known_classes(self) -> "Recipe":
+        lists = {"sampling.boost_classes": self.sampling.boost_classes}
+        if isinstance(self.loss, RelaxedConfig):
+            lists["loss.strict_classes"] = self.loss.strict_classes
+        for name, train_ids in lists.items():
+            if unknown := [str(train_id) for train_id in train_ids if train_id >= self.model.num_classes]:
+                raise ValueError(
+                    f"{name}: {', '.join(unknown)} is no train id of {self.model.num_classes} classes: they count "
+                    f"from 0 to {self.model.num_classes - 1}"
+                )
+        return self
 
 
 def recipe_names() -> list[str]:

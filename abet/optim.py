@@ -1,7 +1,8 @@
 """Stochastic gradient descent and its learning rate, a pure function of the step.
 
 optimiser = make_sgd(model, recipe.optimiser)
-set_learning_rate(optimiser, learning_rate_at(step, recipe.optimiser, recipe.training.steps))
+rate = learning_rate_at(step, recipe.optimiser, steps=recipe.training.steps, steps_per_epoch=185)
+set_learning_rate(optimiser, rate)
 """
 
 import math
@@ -12,20 +13,60 @@ from torch import nn
 from abet.config import OptimiserConfig
 
 
-def poly(step: int, steps: int, exponent: float) -> float:
-    """(1 - step / steps) ** exponent, in [0, 1]: the share of the first learning rate (reference behaviour: "poly").
+def poly(done: int, total: int, exponent: float) -> float:
+    """(1 - done / total) ** exponent, in [0, 1]: the share of the first learning rate (reference behaviour: "poly").
 
-    ``step`` counts the optimiser steps that are done, 0..``steps``. The reference counts epochs; here every step has
-    its own rate.
+    ``done`` counts steps or epochs, 0..``total``.
     """
-    assert steps >= 1, steps
-    assert 0 <= step <= steps, (step, steps)
-    return float((1.0 - step / steps) ** exponent)
+    assert total >= 1, total
+    assert 0 <= done <= total, (done, total)
+    return float((1.0 - done / total) ** exponent)
 
 
-def learning_rate_at(step: int, config: OptimiserConfig, steps: int) -> float:
-    """The learning rate of the optimiser step that follows ``step`` done ones; the first has ``learning_rate``."""
-    return config.learning_rate * poly(step, steps, config.poly_exponent)
+def two_phase_poly(
+    done: int, total: int, exponent: float, *, second_from: int, rescale: float, second_exponent: float
+) -> float:
+    """`poly` before ``second_from``; from there on ``rescale`` times a second fall from one to zero.
+
+    Reference behaviour: "scl-poly". ``done``, ``total`` and ``second_from`` count steps or epochs.
+    """
+    if done < second_from:
+        return poly(done, total, exponent)
+    return rescale * poly(done - second_from, total - second_from, second_exponent)
+
+
+def learning_rate_at(
+    step: int, config: OptimiserConfig, *, steps: int, steps_per_epoch: int, one_epoch_ahead: bool = False
+) -> float:
+    """The learning rate of the optimiser step that follows ``step`` done ones; the first has ``learning_rate``.
+
+    Args:
+        step: 0..``steps`` - 1.
+        config: the schedule, and whether it falls with each step or with each epoch.
+        steps: of the whole run.
+        steps_per_epoch: after which the training images have been gone through once.
+        one_epoch_ahead: take the rate of the next epoch (reference behaviour under torch 1.1 and newer).
+    """
+    assert 0 <= step < steps, (step, steps)
+    unit = steps_per_epoch if config.schedule_unit == "epoch" else 1
+    total = -(-steps // unit)
+    done = step // unit + (steps_per_epoch // unit if one_epoch_ahead else 0)
+    return config.learning_rate * _share(min(done, total), total, config, epochs=steps_per_epoch // unit)
+
+
+def _share(done: int, total: int, config: OptimiserConfig, *, epochs: int) -> float:
+    """``epochs`` is an epoch in the unit of ``done`` and ``total``."""
+    second = config.second_phase
+    if second is None or second.from_epoch * epochs >= total:
+        return poly(done, total, config.poly_exponent)
+    return two_phase_poly(
+        done,
+        total,
+        config.poly_exponent,
+        second_from=second.from_epoch * epochs,
+        rescale=second.rescale,
+        second_exponent=second.poly_exponent,
+    )
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -42,22 +43,31 @@ def unshown(rule: str) -> PydanticCustomError:
 
 
 def _explain(kind: type[BaseModel], error: dict[str, Any]) -> str:
-    location = [str(part) for part in error["loc"]]
-    if error["type"] != "extra_forbidden":
-        # the mapping around the fault says little
-        whole = error["type"] in ("missing", "unshown") or isinstance(error["input"], dict)
-        shown = "" if whole else f" (found {without_password(repr(error['input']))})"
-        return f"{'.'.join(location) or 'value'}: {error['msg'].removeprefix('Value error, ')}{shown}"
-    for part in location[:-1]:
-        annotation = kind.model_fields[part].annotation
-        assert isinstance(annotation, type), location
-        assert issubclass(annotation, BaseModel), location
-        kind = annotation
-    return str(unknown_name(kind="key", name=".".join(location), choices=_dotted(kind, location[:-1])))
+    kind, path = _resolved(kind, [str(part) for part in error["loc"]])
+    location = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        prefix = location.rpartition(".")[0]
+        known = [f"{prefix}.{name}".removeprefix(".") for name in kind.model_fields]
+        return str(unknown_name(kind="key", name=location, choices=known))
+    # the mapping around the fault says little
+    whole = error["type"] in ("missing", "unshown") or isinstance(error["input"], dict)
+    shown = "" if whole else f" (found {without_password(repr(error['input']))})"
+    return f"{location or 'value'}: {error['msg'].removeprefix('Value error, ')}{shown}"
 
 
-def _dotted(kind: type[BaseModel], prefix: list[str]) -> list[str]:
-    return [".".join([*prefix, name]) for name in kind.model_fields]
+def _resolved(kind: type[BaseModel], location: list[str]) -> tuple[type[BaseModel], list[str]]:
+    """The innermost section of a fault's place, and the place as a user writes it: without the kind of a section."""
+    if not location:
+        return kind, []
+    part, *rest = location
+    inner = sections(kind.model_fields[part]) if part in kind.model_fields else []
+    if not inner:
+        return kind, location
+    if len(inner) > 1 and rest:
+        tag = rest.pop(0)
+        inner = [one for one in inner if tag in get_args(one.model_fields["kind"].annotation)]
+    kind, path = _resolved(inner[0], rest)
+    return kind, [part, *path]
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -104,18 +114,32 @@ def override(kind: type[Strict], values: Any, changes: Sequence[str], *, source:
         if key not in known:
             if any(name.startswith(f"{key}.") for name in known):
                 raise UsageError(f"--set {change!r}: {key} is a section; set its keys one by one, as {key}.KEY=VALUE")
-            raise unknown_name(kind=f"key of {source}", name=key, choices=known)
+            section = [name for name in known if name.startswith(key.rpartition(".")[0] + ".")]
+            raise unknown_name(kind=f"key of {source}", name=key, choices=section or known)
         values = _with_value(values, key.split("."), _scalar(change, text))
     return values
 
 
 def dotted_fields(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every leaf of ``kind`` by its dotted name, in order: ("training.steps", its field) and so on."""
+    """Every key of ``kind`` by its dotted name, in order: ("training.steps", its field) and so on.
+
+    Of a section that comes in several kinds, the keys of all of them; a section that may be null is a key as well.
+    """
     for name, field in kind.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from dotted_fields(field.annotation, f"{prefix}{name}.")
-        else:
+        inner = sections(field)
+        if not inner or type(None) in get_args(field.annotation):
             yield f"{prefix}{name}", field
+        keys: dict[str, FieldInfo] = {}
+        for section in inner:
+            keys = {**dict(dotted_fields(section, f"{prefix}{name}.")), **keys}
+        yield from keys.items()
+
+
+def sections(field: FieldInfo) -> list[type[BaseModel]]:
+    """The sections that a field may hold: none for a plain value, several where the section has a ``kind``."""
+    union = get_origin(field.annotation) in (Union, UnionType)
+    members = get_args(field.annotation) if union else (field.annotation,)
+    return [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
 
 
 def _scalar(change: str, text: str) -> Any:
@@ -126,6 +150,8 @@ def _scalar(change: str, text: str) -> Any:
 
 
 def _with_value(values: Any, path: list[str], value: Any) -> Any:
+    if values is None:
+        values = {}  # a section that was null: `parse` asks for its other keys
     if not isinstance(values, dict):
         return values  # `parse` says what is wrong with it
     first, *rest = path

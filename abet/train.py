@@ -15,8 +15,9 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from abet.data.loader import Batch, TrainingBatches
+from abet.data.sampling import CropSource
 from abet.distributed import barrier, copy_buffers, step_agreement, sum_on_device
-from abet.losses import count_valid, cross_entropy_sum
+from abet.losses import count_valid, make_loss, objective_scale, units
 from abet.memory import readable_memory_errors
 from abet.models.inputs import normalise
 from abet.optim import largest_gradient, learning_rate_at, set_learning_rate
@@ -70,15 +71,21 @@ def _readable_memory_errors(job: TrainJob) -> AbstractContextManager[None]:
 
 
 def _batches(job: TrainJob, session: Session) -> TrainingBatches:
-    return TrainingBatches(
-        job.train,
+    source = CropSource(
+        dataset=job.train,
+        boosted=job.sampling.boosted,
         augmentation=job.recipe.augmentation,
+        seed=job.recipe.training.seed,
+        skip_corrupt=job.skip_corrupt,
+        centroid_unmoved=job.recipe.reference_quirks.centroid_unmoved_by_padding,
+    )
+    return TrainingBatches(
+        source,
+        job.sampling.lists,
         plan=job.plan,
         rank=job.topology.rank,
-        seed=job.recipe.training.seed,
         start_step=session.step,
         workers=job.recipe.data.workers_per_process,
-        skip_corrupt=job.skip_corrupt,
         pin_memory=job.topology.device.type == "cuda",
     )
 
@@ -93,7 +100,13 @@ def _advance(job: TrainJob, session: Session, record: Record, batches: TrainingB
     )
     if stopping:
         record.save_and_stop(stop)
-    lr = learning_rate_at(session.step, job.recipe.optimiser, job.recipe.training.steps)
+    lr = learning_rate_at(
+        session.step,
+        job.recipe.optimiser,
+        steps=job.recipe.training.steps,
+        steps_per_epoch=job.steps_per_epoch,
+        one_epoch_ahead=job.recipe.reference_quirks.schedule_one_epoch_ahead,
+    )
     loss = _optimise(job, session, record, micro, lr=lr, valid_pixels=valid_pixels)
     session.step += 1
     record.step(loss, lr, batches.take_waited_seconds(), [fault for batch in micro for fault in batch.faults])
@@ -117,7 +130,7 @@ def _fetch(batches: TrainingBatches, accumulation: int, stop: Callable[[], bool]
 def _optimise(
     job: TrainJob, session: Session, record: Record, micro: Sequence[Batch], *, lr: float, valid_pixels: int
 ) -> float:
-    """Forward, backward and update; returns the mean loss over the valid pixels of the global batch.
+    """Forward, backward and update; returns the mean loss over the valid pixels or images of the global batch.
 
     Where that or its gradient is not finite, nothing is updated: neither weights nor running statistics. With loss
     scaling such gradients are ordinary, and the scaler skips the update.
@@ -125,18 +138,22 @@ def _optimise(
     topology = job.topology
     torch.manual_seed(step_seed(job.recipe.training.seed, session.step, topology.rank))
     statistics = session.copy_statistics()
-    scale = topology.processes / max(valid_pixels, 1)  # the gradients are averaged over processes, the loss is not
+    recipe, images = job.recipe, job.plan.global_batch
+    loss_sum = make_loss(recipe.loss, recipe.reference_quirks, recipe.model.num_classes)
+    # the gradients are averaged over processes, the loss is not
+    scale = topology.processes * objective_scale(recipe.loss, valid_pixels=valid_pixels, images=images)
     losses = []
     for number, batch in enumerate(micro, start=1):
         with _synchronising(session.network, last=number == len(micro)):
-            images = batch.images.to(topology.device, non_blocking=True)
+            pixels = batch.images.to(topology.device, non_blocking=True)
             labels = batch.labels.to(topology.device, non_blocking=True)
             with job.arithmetic.autocast():
-                output = session.network(normalise(images, NORMALISATION.mean, NORMALISATION.std))
-            loss = cross_entropy_sum(output.logits, labels)
+                output = session.network(normalise(pixels, NORMALISATION.mean, NORMALISATION.std))
+            loss = loss_sum(output.logits, labels, session.step // job.steps_per_epoch)
             torch.autograd.backward(session.scaler.scale(loss * scale))
             losses.append(loss.detach())
-    mean = sum_on_device(topology, torch.stack(losses).sum()) / max(valid_pixels, 1)
+    total = sum_on_device(topology, torch.stack(losses).sum())
+    mean = total / max(units(recipe.loss, valid_pixels=valid_pixels, images=images), 1)
     scaled = session.scaler.is_enabled()
     if not (math.isfinite(mean) and (scaled or math.isfinite(largest_gradient(session.optimiser)))):
         session.restore_statistics(statistics)

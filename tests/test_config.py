@@ -34,11 +34,13 @@ def test_every_field_is_explained() -> None:
 def test_a_shipped_recipe_leaves_nothing_to_defaults(name: str) -> None:
     with resources.as_file(resources.files("abet") / "recipes" / f"{name}.yaml") as path:
         written = read_yaml(path)
-    for key in dict(dotted_fields(Recipe)):
-        section: Any = written
-        for part in key.split("."):
-            assert part in section, key
-            section = section[part]
+    assert _keys(written) == _keys(plain(name))
+
+
+def _keys(values: Any, prefix: str = "") -> set[str]:
+    if not isinstance(values, dict):
+        return {prefix}
+    return {key for name, value in values.items() for key in _keys(value, f"{prefix}.{name}")}
 
 
 def test_a_change_replaces_one_value_and_is_read_as_in_the_file() -> None:
@@ -63,11 +65,39 @@ def test_a_change_replaces_one_value_and_is_read_as_in_the_file() -> None:
         ("training.steps=", r"training\.steps: .*valid integer"),
         ("augmentation.scale_min=9", r"scale_min 9\.0 is above scale_max"),
         ("optimiser.learning_rate=.nan", r"learning_rate"),
+        ("loss.kind=focal", r"loss: .*'focal'.*'cross_entropy', 'image_weighted', 'relaxed'"),
+        ("loss.strict_classes=[1]", r"unknown key 'loss\.strict_classes'.* loss\.kind"),
+        ("loss.kind=relaxed", r"loss\.last_relaxed_epoch: Field required"),
+        ("optimiser.second_phase.from_epoch=3", r"optimiser\.second_phase\.rescale: Field required"),
+        ("sampling.boost_split=train_extra", r"boost_split and boost_classes go together"),
     ],
 )
 def test_a_change_that_cannot_be_meant_is_refused(change: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         load_recipe("demo_finetune", changes=[change])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("loss.strict_classes=[5, 19]", r"loss\.strict_classes: 19 is no train id of 19 classes: .* from 0 to 18"),
+        ("sampling.boost_classes=[19, 3, 40]", r"sampling\.boost_classes: 19, 40 is no train id"),
+        ("sampling.class_uniform_share=0", r"class_uniform_share of 0 never visits"),
+        ("loss.last_relaxed_epoch=null", r"loss\.last_relaxed_epoch: .*valid integer"),
+        ("loss.class_weight_bound=-1", r"loss\.class_weight_bound: .*greater than or equal to 0"),
+        ("loss.bound=1", r"'loss\.bound'.* The choices are: loss\.kind, loss\.class_weight_bound, [\w., ]*$"),
+    ],
+)
+def test_a_loss_or_sampler_that_cannot_be_meant_is_refused(change: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        load_recipe("cityscapes_finetune", changes=[change])
+
+
+def test_a_section_that_may_be_null_is_set_to_null_or_key_by_key() -> None:
+    assert load_recipe("cityscapes_finetune", changes=["optimiser.second_phase=null"]).optimiser.second_phase is None
+    changed = load_recipe("cityscapes_finetune", changes=["optimiser.second_phase.from_epoch=3"]).optimiser
+    assert changed.second_phase is not None
+    assert changed.second_phase.from_epoch == 3
 
 
 def test_a_misspelt_key_names_the_nearest() -> None:
@@ -108,8 +138,8 @@ def test_a_trunk_has_six_stages() -> None:
 def test_a_key_that_stands_there_twice_is_an_error_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     lines = yaml.safe_dump(plain("demo_finetune"), sort_keys=False).splitlines()
-    path.write_text("\n".join([*lines, "  keep_last: 7"]))
-    with pytest.raises(UsageError, match=r"(?s)mine\.yaml.*'keep_last' stands there twice") as caught:
+    path.write_text("\n".join([*lines, "  validation_images_dropped: true"]))
+    with pytest.raises(UsageError, match=r"(?s)mine\.yaml.*'validation_images_dropped' stands there twice") as caught:
         load_recipe(str(path))
     assert f"line {len(lines) + 1}, column 3" in str(caught.value)
 

@@ -121,18 +121,30 @@ def make_mapillary(root, count=3, size=(48, 64), seed=0, version="v1.1", split="
     return samples
 
 
-def make_cityscapes(root, count=3, size=(48, 64), seed=0, tree="usual", split="train", kinds=("labelIds",)):
-    """Two cities in turn; ``tree`` "usual" or "nvidia"; ``kinds`` are the label files written."""
+def make_cityscapes(
+    root,
+    count=3,
+    size=(48, 64),
+    seed=0,
+    tree="usual",
+    split="train",
+    kinds=("labelIds",),
+    cities=("aachen", "zurich"),
+):
+    """The cities in turn; split train_extra has coarse labels; ``tree`` "usual" or "nvidia"; ``kinds`` are the label files written."""
     numbers = {"labelIds": {**CITYSCAPES_IDS, IGNORE: 0}, "labelTrainIds": {n: n for n in (*range(19), IGNORE)}}
-    above = {"usual": ("", ""), "nvidia": ("leftImg8bit_trainvaltest/", "gtFine_trainvaltest/")}[tree]
+    coarse = split == "train_extra"
+    kind_of_labels = "gtCoarse" if coarse else "gtFine"
+    nvidia = ("leftImg8bit_trainextra/", "gtCoarse/") if coarse else ("leftImg8bit_trainvaltest/", "gtFine_trainvaltest/")
+    above = {"usual": ("", ""), "nvidia": nvidia}[tree]
     root, samples = Path(root), {}
     for index in range(count):
-        city = ("aachen", "zurich")[index % 2]
+        city = cities[index % len(cities)]
         stem, sample = f"{city}_{index:06d}_000019", make_training_sample(len(CITYSCAPES), size, seed + index)
         image = f"{above[0]}leftImg8bit/{split}/{city}/{stem}_leftImg8bit.png"
         save(root / image, sample.image)
         for kind in kinds:
-            label = f"{above[1]}gtFine/{split}/{city}/{stem}_gtFine_{kind}.png"
+            label = f"{above[1]}{kind_of_labels}/{split}/{city}/{stem}_{kind_of_labels}_{kind}.png"
             save(root / label, translate(sample.label, numbers[kind]))
         samples[image] = sample
     return samples

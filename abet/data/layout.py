@@ -43,7 +43,7 @@ class Scan:
 class Layout:
     """One tree that a data set may come in.
 
-    ``folders`` are the directories (``{split}`` filled in) that a root of this layout has;
+    ``folders`` are the directories (``{split}`` filled in, or by a function of the split) that a root of it has;
     ``scan(root, split)`` lists it and raises DataError only for a directory that cannot be read, or for labels of
     other classes throughout.
     """
@@ -51,7 +51,7 @@ class Layout:
     name: str
     origin: str
     tree: tuple[str, ...]
-    folders: tuple[str, ...]
+    folders: tuple[str, ...] | Callable[[str], tuple[str, ...]]
     scan: Callable[[Path, str], Scan]
 
     def missing(self, root: Path, split: str) -> list[str]:
@@ -60,7 +60,8 @@ class Layout:
 
     def wanted(self, split: str) -> list[str]:
         """The folders of this layout for one split."""
-        return [name.format(split=split) for name in self.folders]
+        names = self.folders(split) if callable(self.folders) else self.folders
+        return [name.format(split=split) for name in names]
 
 
 @dataclass(frozen=True, kw_only=True)

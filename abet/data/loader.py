@@ -1,6 +1,6 @@
 """Batches for training, decoded ahead by processes of their own; and a share of the validation images, by threads.
 
-with TrainingBatches(dataset, ...) as batches:
+with TrainingBatches(source, lists, ...) as batches:
     batch = batches.next_batch(stop)
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from abet.batching import BatchPlan
-from abet.config import AugmentationConfig
+from abet.data.epochs import EpochLists
 from abet.data.images import ImageArray, IndexArray, read_label
 from abet.data.index import Dataset, Pair
 from abet.data.sampling import Crops, CropSource, micro_batches
@@ -53,32 +53,28 @@ class TrainingBatches:
 
     def __init__(
         self,
-        dataset: Dataset,
+        source: CropSource,
+        lists: EpochLists,
         *,
-        augmentation: AugmentationConfig,
         plan: BatchPlan,
         rank: int,
-        seed: int,
         start_step: int = 0,
         workers: int = 0,
-        skip_corrupt: bool = False,
         pin_memory: bool = False,
     ) -> None:
-        """Nothing is started yet. Raises DataError for fewer images than a global batch.
+        """Nothing is started yet. Raises DataError for an epoch that is shorter than a global batch.
 
         Args:
-            dataset: a training set.
-            augmentation: what happens to image and label.
+            source: what makes the crops.
+            lists: which crops an epoch is made of.
             plan: how a global batch is shared out.
             rank: of this process, below ``plan.processes``.
-            seed: of order and augmentation.
             start_step: optimiser steps that are done already.
             workers: loader processes, which live until the end; 0 decodes in one thread of this process.
-            skip_corrupt: replace an image that cannot be read by another one, and report it.
             pin_memory: page-locked memory, for copies to a CUDA device that do not wait.
         """
-        self._source = CropSource(dataset=dataset, augmentation=augmentation, seed=seed, skip_corrupt=skip_corrupt)
-        self._keys = micro_batches(plan, rank, len(dataset.pairs), seed, start_step)
+        self._source = source
+        self._keys = micro_batches(plan, rank, lists, start_step)
         self._workers: list[Worker] = []
         self._worker_count = workers
         self._pin_device = torch.cuda.current_device() if pin_memory else None

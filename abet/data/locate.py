@@ -82,7 +82,7 @@ def _nothing(spec: DatasetSpec, root: Path, split: str) -> str:
     lines = [f"{root} holds no {spec.title} tree (split {split}); found: {found}"]
     for layout in spec.layouts:
         missing = layout.missing(root, split)
-        half = len(missing) < len(layout.folders)
+        half = len(missing) < len(layout.wanted(split))
         lines.append(f"  {layout.origin}: lacks {', '.join(missing)}" + (" (half unpacked?)" if half else ""))
         lines += _other_splits(spec, layout, root, split)
     return "\n".join([*lines, expected(spec, split)])

@@ -6,22 +6,20 @@ Nothing about the order is ever stored: a run that goes on at step s asks for ``
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
 from itertools import count as count_from
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from abet.batching import BatchPlan
 from abet.config import AugmentationConfig
+from abet.data.epochs import EpochLists, generator
 from abet.data.images import ImageArray, IndexArray
 from abet.data.index import Dataset, Pair
 from abet.data.transforms import augment
 from abet.errors import DataError
 
-_ORDER_STREAM: Final = 1
 _SAMPLE_STREAM: Final = 2
 _REPLACEMENT_STREAM: Final = 3
 _REPLACEMENTS: Final = 9
@@ -33,26 +31,19 @@ class SampleKey(NamedTuple):
     epoch: int
     position: int
     image: int
-
-
-def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """The image indices 0 to ``count`` - 1 in the order of this epoch, (count,) int64."""
-    return _generator(seed, _ORDER_STREAM, epoch).permutation(count)
+    centroid: tuple[int, int] | None = None
+    """(x, y) that the crop shows, in pixels of the original image; None: it may lie anywhere."""
 
 
 def sample_rng(seed: int, key: SampleKey) -> np.random.Generator:
     """The random numbers of one crop: a function of (seed, epoch, position)."""
-    return _generator(seed, _SAMPLE_STREAM, key.epoch, key.position)
+    return generator(seed, _SAMPLE_STREAM, key.epoch, key.position)
 
 
 def replacements(seed: int, key: SampleKey, count: int, *, limit: int) -> list[int]:
     """Up to ``limit`` other images to try, in this order, when that of ``key`` cannot be read."""
-    order = _generator(seed, _REPLACEMENT_STREAM, key.epoch, key.position).permutation(count)[: limit + 1]
+    order = generator(seed, _REPLACEMENT_STREAM, key.epoch, key.position).permutation(count)[: limit + 1]
     return [image for image in order.tolist() if image != key.image][:limit]
-
-
-def _generator(seed: int, *place: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=place)))
 
 
 class Crops(NamedTuple):
@@ -76,6 +67,10 @@ class CropSource:
     augmentation: AugmentationConfig
     seed: int
     skip_corrupt: bool
+    boosted: Dataset | None = None
+    """Its images count on after those of ``dataset``."""
+    centroid_unmoved: bool = False
+    """See `abet.config.QuirkConfig.centroid_unmoved_by_padding`."""
 
     def take(self, keys: Sequence[SampleKey]) -> Crops:
         """The crops of ``keys``. Raises DataError for a file that cannot be read, or replaced."""
@@ -84,15 +79,22 @@ class CropSource:
         labels = np.empty((len(keys), *size), np.uint8)
         names, faults = [], list[str]()
         for place, key in enumerate(keys):
-            pair, image, label = self._read(key, faults)
-            images[place], labels[place] = augment(image, label, sample_rng(self.seed, key), self.augmentation)
-            names.append(pair.name)
+            found = self._read(key, faults)
+            images[place], labels[place] = augment(
+                found.image,
+                found.label,
+                sample_rng(self.seed, key),
+                self.augmentation,
+                found.centroid,
+                centroid_unmoved=self.centroid_unmoved,
+            )
+            names.append(found.name)
         return Crops(images, labels, tuple(names), tuple(faults))
 
-    def _read(self, key: SampleKey, faults: list[str]) -> tuple[Pair, ImageArray, IndexArray]:
-        first = self.dataset.pairs[key.image]
+    def _read(self, key: SampleKey, faults: list[str]) -> "_Found":
+        dataset, first = self._pair(key.image)
         try:
-            return first, *self.dataset.read(first)
+            return _Found(first.name, *dataset.read(first), key.centroid)
         except DataError as error:
             if not self.skip_corrupt:
                 raise
@@ -100,49 +102,60 @@ class CropSource:
         for index in replacements(self.seed, key, len(self.dataset.pairs), limit=_REPLACEMENTS):
             pair = self.dataset.pairs[index]
             with suppress(DataError):
-                image, label = self.dataset.read(pair)
+                found = _Found(pair.name, *self.dataset.read(pair), None)
                 faults.append(f"{reason} (replaced by {pair.name})")
-                return pair, image, label
+                return found
         raise DataError(
             f"{reason}. None of the images tried in its place ({_REPLACEMENTS} at most) can be read either: "
-            f"`abet data check {self.dataset.name} {self.dataset.root}` lists what is wrong"
+            f"`abet data check {dataset.name} {dataset.root}` lists what is wrong"
         )
+
+    def _pair(self, image: int) -> tuple[Dataset, Pair]:
+        count = len(self.dataset.pairs)
+        if image < count:
+            return self.dataset, self.dataset.pairs[image]
+        assert self.boosted is not None, image
+        return self.boosted, self.boosted.pairs[image - count]
+
+
+class _Found(NamedTuple):
+    name: str
+    image: ImageArray
+    label: IndexArray
+    centroid: tuple[int, int] | None
 
 
 def steps_per_epoch(count: int, plan: BatchPlan) -> int:
-    """Optimiser steps that go through ``count`` images once; an incomplete last batch is dropped.
+    """Optimiser steps of an epoch of ``count`` crops; an incomplete last batch is dropped.
 
     Raises:
         DataError: fewer images than a global batch.
     """
     if count < plan.global_batch:
         raise DataError(
-            f"{count} images are fewer than one global batch of {plan.global_batch} crops; "
+            f"{count} crops of an epoch are fewer than one global batch of {plan.global_batch} crops; "
             f"add images or lower batch.global_batch to {count} or less"
         )
     return count // plan.global_batch
 
 
-def micro_batches(
-    plan: BatchPlan, rank: int, count: int, seed: int, start_step: int
-) -> Iterator[tuple[SampleKey, ...]]:
+def micro_batches(plan: BatchPlan, rank: int, lists: EpochLists, start_step: int) -> Iterator[tuple[SampleKey, ...]]:
     """What ``rank`` takes from ``start_step`` on, ``plan.accumulation`` micro-batches for each step, without end.
 
     Micro-batch a of rank r holds positions (a * processes + r) * batch_per_gpu onwards of its step's global batch, so
-    the union over ranks and micro-batches is the same for every topology. Epochs are ordered by `epoch_order`.
+    the union over ranks and micro-batches is the same for every topology.
 
     Raises:
-        DataError: ``count`` images are fewer than a global batch.
+        DataError: an epoch is shorter than a global batch.
     """
     assert 0 <= rank < plan.processes, (rank, plan)
-    per_epoch = steps_per_epoch(count, plan)
-    order_of = lru_cache(maxsize=1)(lambda epoch: epoch_order(seed, epoch, count))
+    per_epoch = steps_per_epoch(lists.length, plan)
 
     def of_step(step: int) -> Iterator[tuple[SampleKey, ...]]:
         epoch, step_in_epoch = divmod(step, per_epoch)
         for turn in range(plan.accumulation):
             first = step_in_epoch * plan.global_batch + (turn * plan.processes + rank) * plan.batch_per_gpu
             positions = range(first, first + plan.batch_per_gpu)
-            yield tuple(SampleKey(epoch, position, int(order_of(epoch)[position])) for position in positions)
+            yield tuple(SampleKey(epoch, position, *lists.crop(epoch, position)) for position in positions)
 
     return chain.from_iterable(map(of_step, count_from(start_step)))

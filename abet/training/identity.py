@@ -34,6 +34,7 @@ Rounding differs; so do the statistics of a batch where they are not synchronise
 NOTES: Final = {
     "training_list_sha256": " (the training images or their labels)",
     "validation_list_sha256": " (the validation images or their labels)",
+    "epoch_lists_sha256": " (the images that crops are taken from, or the places of their classes)",
 }
 """What stands behind keys that do not say it themselves."""
 ABSENT: Final = "(absent)"
@@ -49,6 +50,7 @@ class Identity(Strict):
     recipe: dict[str, Any] = Field(description="Recipe.model_dump(mode='json'): a dump, so that old ones stay legible")
     training_list_sha256: str = Field(description="`Dataset.list_sha256()` of what is trained on")
     validation_list_sha256: str
+    epoch_lists_sha256: str = Field(description="`Sampling.sha256()`: what the epochs' lists of crops follow from")
     processes: int = Field(ge=1)
     threads: int = Field(ge=1, description="torch.get_num_threads() of each process: sums depend on it on a CPU")
     device: str = Field(description="kind of device: cpu or cuda")
@@ -61,6 +63,7 @@ class Identity(Strict):
         *,
         training_list_sha256: str,
         validation_list_sha256: str,
+        epoch_lists_sha256: str,
         processes: int,
         device: torch.device,
     ) -> "Identity":
@@ -69,6 +72,7 @@ class Identity(Strict):
             recipe=recipe.model_dump(mode="json"),
             training_list_sha256=training_list_sha256,
             validation_list_sha256=validation_list_sha256,
+            epoch_lists_sha256=epoch_lists_sha256,
             processes=processes,
             threads=torch.get_num_threads(),
             device=device.type,

@@ -16,6 +16,7 @@ from abet.site import SiteConfig
 from abet.training.copying import Copier
 from abet.training.identity import Identity
 from abet.training.precision import Arithmetic, choose_arithmetic
+from abet.training.sampling import CENTROIDS, Sampling, open_sampling
 from abet.training.work_folder import work_root
 
 Resume = Literal["auto", "never"]
@@ -36,6 +37,7 @@ class TrainJob:
     """Where the data come from; a copy of them when that is in S3 is read from ``train.root``."""
     train: Dataset
     validation: Dataset
+    sampling: Sampling
     plan: BatchPlan
     topology: Topology
     arithmetic: Arithmetic
@@ -48,12 +50,18 @@ class TrainJob:
     """What copies the run to S3, on rank 0, once it is opened."""
 
     @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps after which the next epoch's list begins."""
+        return steps_per_epoch(self.sampling.lists.length, self.plan)
+
+    @property
     def identity(self) -> Identity:
         """What makes the run the run that it is."""
         return Identity.of(
             self.recipe,
             training_list_sha256=self.train.list_sha256(),
             validation_list_sha256=self.validation.list_sha256(),
+            epoch_lists_sha256=self.sampling.sha256(),
             processes=self.topology.processes,
             device=self.topology.device,
         )
@@ -86,7 +94,10 @@ def plan_job(
     allow_topology_change: bool = False,
     skip_corrupt: bool = False,
 ) -> TrainJob:
-    """Open the data and check that recipe, data and processes fit together; reads a few labels and writes nothing.
+    """Open the data and check that recipe, data and processes fit together.
+
+    Reads a few labels; with class-uniform sampling all of them, unless their places lie in the cache below the site's
+    scratch, which is all that is written.
 
     ``root`` is where what lies at ``data_root`` can be read here.
 
@@ -98,8 +109,9 @@ def plan_job(
     train = open_dataset(recipe.data.dataset, root, recipe.data.train_split)
     validation = open_dataset(recipe.data.dataset, root, recipe.data.validation_split)
     _require_classes(recipe, train)
-    steps_per_epoch(len(train.pairs), plan)
     require_valid_pixels(train)
+    sampling = open_sampling(recipe, train, root=root, folder=site.scratch_folder / CENTROIDS)
+    steps_per_epoch(sampling.lists.length, plan)
     return TrainJob(
         name=name,
         recipe=recipe,
@@ -108,6 +120,7 @@ def plan_job(
         data_root=data_root,
         train=train,
         validation=validation,
+        sampling=sampling,
         plan=plan,
         topology=topology,
         arithmetic=arithmetic,

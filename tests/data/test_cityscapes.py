@@ -1,10 +1,11 @@
-"""Cityscapes: two trees, label ids or train ids but never a mixture, and no test split."""
+"""Cityscapes: two trees, label ids or train ids but never a mixture, folds, coarse labels, and no test split."""
 
 import shutil
 
 import numpy as np
 import pytest
 
+from abet.data.cityscapes import fold_cities
 from abet.data.index import open_dataset
 from abet.errors import DataError, UsageError
 from abet.labels import CITYSCAPES, IGNORE
@@ -71,11 +72,71 @@ def test_val_is_a_split_of_its_own(tmp_path):
     assert "4 images, the published val split has 500" in val.notes
 
 
-@pytest.mark.parametrize(("split", "reason"), [("test", "dummies"), ("train_extra", "coarse labels alone")])
-def test_splits_without_fine_labels_are_refused_with_the_reason(tmp_path, split, reason):
-    make_cityscapes(tmp_path, split=split)
-    with pytest.raises(UsageError, match=rf"{reason}.*choices are: train, val"):
-        open_dataset("cityscapes", tmp_path, split)
+def test_the_test_split_is_refused_with_the_reason(tmp_path):
+    make_cityscapes(tmp_path, split="test")
+    with pytest.raises(UsageError, match=r"dummies.*choices are: train, val, trainval"):
+        open_dataset("cityscapes", tmp_path, "test")
+
+
+def test_trainval_is_both_folders_in_the_order_of_names(tmp_path):
+    train, val = make_cityscapes(tmp_path, count=3), make_cityscapes(tmp_path, count=2, split="val", cities=("lindau",))
+    assert [pair.name for pair in open_dataset("cityscapes", tmp_path, "trainval").pairs] == sorted({**train, **val})
+
+
+VAL_CITIES = ("frankfurt", "lindau", "munster")
+TRAIN_CITIES = (
+    *("aachen", "bochum", "bremen", "cologne", "darmstadt", "dusseldorf", "erfurt", "hamburg", "hanover", "jena"),
+    *("krefeld", "monchengladbach", "strasbourg", "stuttgart", "tubingen", "ulm", "weimar", "zurich"),
+)
+HELD_OUT = {
+    "cv1": {"darmstadt", "dusseldorf", "erfurt"},
+    "cv2": {"monchengladbach", "strasbourg", "stuttgart"},
+}
+
+
+@pytest.mark.parametrize("fold", HELD_OUT)
+@pytest.mark.parametrize("tree", ["usual", "nvidia"])
+def test_a_fold_holds_three_cities_out_of_both_folders(tmp_path, fold, tree):
+    make_cityscapes(tmp_path, count=18, size=(8, 8), cities=TRAIN_CITIES, tree=tree)
+    make_cityscapes(tmp_path, count=3, size=(8, 8), cities=VAL_CITIES, split="val", tree=tree)
+    train, val = (open_dataset("cityscapes", tmp_path, f"{fold}_{part}") for part in ("train", "val"))
+    assert {pair.image.parent.name for pair in val.pairs} == HELD_OUT[fold]
+    assert {pair.image.parent.name for pair in train.pairs} == {*VAL_CITIES, *TRAIN_CITIES} - HELD_OUT[fold]
+    assert f"fold {fold[2]} validates on {', '.join(sorted(HELD_OUT[fold]))}" in val.notes
+    assert not any("other folds" in note for note in val.notes)
+
+
+def test_fold_0_is_the_official_split():
+    assert fold_cities(VAL_CITIES, TRAIN_CITIES, 0) == VAL_CITIES
+
+
+def test_folds_of_other_cities_are_pointed_out(tmp_path):
+    make_cityscapes(tmp_path, count=4, size=(8, 8), cities=("a", "b", "c", "d"))
+    make_cityscapes(tmp_path, count=2, size=(8, 8), cities=("e", "f"), split="val")
+    notes = open_dataset("cityscapes", tmp_path, "cv1_val").notes
+    assert "6 cities, the published folders have 21: other folds" in notes
+
+
+@pytest.mark.parametrize("tree", ["usual", "nvidia"])
+def test_coarse_labels_are_a_split_of_their_own(tmp_path, tree):
+    samples = make_cityscapes(tmp_path, tree=tree, split="train_extra")
+    extra = open_dataset("cityscapes", tmp_path, "train_extra")
+    assert "labels read from *_gtCoarse_labelIds.png" in extra.notes
+    for pair in extra.pairs:
+        np.testing.assert_array_equal(extra.read(pair)[1], samples[pair.name].label)
+
+
+def test_a_missing_coarse_set_names_its_folders(tmp_path):
+    make_cityscapes(tmp_path)
+    message = refusal(tmp_path, "train_extra")
+    assert "lacks leftImg8bit/train_extra, gtCoarse/train_extra" in message
+    assert "split train is there" in message
+
+
+def test_two_folders_with_labels_of_two_kinds_are_refused(tmp_path):
+    make_cityscapes(tmp_path)
+    make_cityscapes(tmp_path, split="val", kinds=("labelTrainIds",))
+    assert "use one kind for both" in refusal(tmp_path, "trainval")
 
 
 # --- kinds of label

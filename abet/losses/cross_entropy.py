@@ -1,4 +1,4 @@
-"""Losses as sums over pixels: the loop divides by the number of valid pixels of the whole global batch."""
+"""Plain cross-entropy, as a sum over pixels: the loop divides by the valid pixels of the whole global batch."""
 
 import torch
 import torch.nn.functional as F

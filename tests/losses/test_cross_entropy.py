@@ -9,15 +9,7 @@ import torch
 
 from abet.labels import IGNORE
 from abet.losses import count_valid, cross_entropy_sum
-
-
-def crops(num_classes=5, size=(2, 6, 7), seed=0):
-    """Logits that differ widely, and labels of which about a third is ignored."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(0, 20, (size[0], num_classes, *size[1:])).astype(np.float32)
-    labels = rng.integers(0, num_classes, size, dtype=np.uint8)
-    labels[rng.random(size) < 0.3] = IGNORE
-    return torch.from_numpy(logits), torch.from_numpy(labels)
+from tests.losses.crops import crops
 
 
 def naive(logits, labels):

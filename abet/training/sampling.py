@@ -1,0 +1,124 @@
+"""What a training job takes its crops from: the epochs' lists, and the coarse split that joins in.
+
+    sampling = open_sampling(recipe, train, folder=site.scratch_folder / CENTROIDS, ...)
+
+Class-uniform sampling needs the places of every class, which take minutes to find the first time and come from a cache
+after that. The first process of each node finds them; the others read what it left.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abet.config import Recipe
+from abet.data.centroid_cache import load_or_compute
+from abet.data.centroids import Centroids
+from abet.data.epochs import EpochLists
+from abet.data.index import Dataset, open_dataset
+from abet.errors import DataError, UsageError
+
+CENTROIDS: Final = "centroids"
+"""The folder of the cache, below the site's scratch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Which crops an epoch is made of, and where those beyond the training split come from."""
+
+    lists: EpochLists
+    boosted: Dataset | None
+    notes: tuple[str, ...]
+    """What the log should say of it."""
+
+    def sha256(self) -> str:
+        """Fingerprint of all that an epoch's list follows from, apart from the seed."""
+        lists = self.lists
+        boosted = None if self.boosted is None else self.boosted.list_sha256()
+        numbers = [lists.images, lists.share, lists.last_boosted_epoch, boosted]
+        digest = hashlib.sha256(json.dumps(numbers).encode())
+        for places in (*lists.places, *lists.boosted):
+            digest.update(f"{len(places)}:".encode() + np.ascontiguousarray(places, "<i4").tobytes())
+        return digest.hexdigest()
+
+
+def open_sampling(recipe: Recipe, train: Dataset, *, root: Path, folder: Path) -> Sampling:
+    """The lists of a recipe's epochs; reads every label of ``train`` unless ``folder`` holds its places already.
+
+    Raises:
+        DataError: the boosted split is missing or incomplete, a label cannot be read, or no class has a place.
+    """
+    config, seed = recipe.sampling, recipe.training.seed
+    images = len(train.pairs)
+    if not config.class_uniform_share:
+        return Sampling(lists=EpochLists(seed=seed, images=images), boosted=None, notes=())
+    boosted = _open_boosted(recipe, root)
+    found = load_or_compute(train, tile_pixels=config.tile_pixels, folder=folder)
+    places = _by_class(found, recipe.model.num_classes)
+    more: list[NDArray[np.int32]] = []
+    if boosted is not None:
+        further = load_or_compute(boosted, tile_pixels=config.tile_pixels, folder=folder)
+        more = _by_class(further, recipe.model.num_classes, only=config.boost_classes, images_before=images)
+    _require_places(train, config.tile_pixels, [*places, *more])
+    never = recipe.reference_quirks.boosted_places_never_cut
+    lists = EpochLists(
+        seed=seed,
+        images=images,
+        share=config.class_uniform_share,
+        places=places,
+        boosted=more,
+        last_boosted_epoch=recipe.training.steps if never else config.last_boosted_epoch,
+    )
+    return Sampling(lists=lists, boosted=boosted, notes=_notes(train, lists))
+
+
+def _open_boosted(recipe: Recipe, root: Path) -> Dataset | None:
+    split = recipe.sampling.boost_split
+    if split is None:
+        return None
+    try:
+        return open_dataset(recipe.data.dataset, root, split)
+    except DataError as error:
+        raise DataError(
+            f"{error}\nsampling.boost_split {split} adds places of classes {list(recipe.sampling.boost_classes)}; to "
+            "train without it: --set sampling.boost_split=null --set sampling.boost_classes=[]"
+        ) from None
+    except UsageError as error:
+        raise UsageError(f"sampling.boost_split: {error}") from None
+
+
+def _by_class(
+    found: Centroids, num_classes: int, *, only: Sequence[int] | None = None, images_before: int = 0
+) -> list[NDArray[np.int32]]:
+    """Per class (M, 3) int32: image (counted on from ``images_before``), x, y."""
+    everyone = range(num_classes) if only is None else only
+    empty = np.empty((0, 3), np.int32)
+    return [
+        found.of_class(train_id) + np.array([images_before, 0, 0], np.int32) if train_id in everyone else empty
+        for train_id in range(num_classes)
+    ]
+
+
+def _require_places(train: Dataset, tile_pixels: int, places: Sequence[NDArray[np.int32]]) -> None:
+    if not any(map(len, places)):
+        raise DataError(
+            f"{train.name}, split {train.split}: no label holds a whole square of {tile_pixels} pixels (with anything "
+            "but ignored pixels in it), so no class has a place to take crops around; lower sampling.tile_pixels, or "
+            "set sampling.class_uniform_share=0"
+        )
+
+
+def _notes(train: Dataset, lists: EpochLists) -> tuple[str, ...]:
+    boosted = lists.boosted or [()] * len(lists.places)
+    absent = [row.name for row, own, more in zip(train.classes, lists.places, boosted, strict=True) if not len(own) + len(more)]
+    lines = [
+        f"class-uniform sampling: {lists.length} crops an epoch, {lists.per_class} of them around each of "
+        f"{len(lists.places) - len(absent)} classes"
+    ]
+    lines += [f"no place of {', '.join(absent)}: never taken on purpose"] if absent else []
+    return tuple(lines)

@@ -120,9 +120,10 @@ pipeline: $(JOBS_ENV)/.ready  ## Pre-train, fine-tune, evaluate both OOD sets, r
 status: $(SUBMIT_ENV)/.ready  ## Say how the jobs stand
 	@$(SUBMIT_ENV)/bin/python -m jobs status
 
-manifests: $(SUBMIT_ENV)/.ready  ## Render slurm/*.sbatch and k8s/*.yaml for the example sites
+manifests: $(SUBMIT_ENV)/.ready  ## Render slurm/*.sbatch and k8s/*.yaml for the example sites (yours: `python -m jobs manifests`)
 	@ABET_SITE=abet.site.example.yaml $(SUBMIT_ENV)/bin/python -m jobs render --profile default
-	@ABET_SITE=k8s/site.example.yaml $(SUBMIT_ENV)/bin/python -m jobs manifests --profile default
+	@ABET_SITE=k8s/site.example.yaml AWS_ENDPOINT_URL= AWS_ENDPOINT_URL_S3= AWS_DEFAULT_REGION= \
+	  $(SUBMIT_ENV)/bin/python -m jobs manifests --profile default
 
 benchmark: $(READY)  ## Measure the head and the metrics against their baselines
 	@$(BIN)/python benchmarks/head.py && $(BIN)/python benchmarks/metrics.py

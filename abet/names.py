@@ -1,8 +1,20 @@
-"""The data sets by name, for whoever needs no more: nothing else is imported."""
+"""Data sets by name, and how images are named, for whoever needs no more: nothing else is imported."""
 
+import re
 from typing import Final
 
 OOD_NAMES: Final = ("lost_and_found", "road_anomaly")
 """What is evaluated."""
 TRAINING_NAMES: Final = ("cityscapes", "mapillary")
 """What is learned from."""
+
+_PART: Final = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE: Final = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d+)?/)?"
+    rf"{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@[a-z0-9]+:[0-9a-f]+)?"
+)
+
+
+def is_registry_image(text: str) -> bool:
+    """Whether ``text`` can name an image of a registry: [HOST[:PORT]/]NAME[:TAG][@DIGEST], the name in lower case."""
+    return _IMAGE.fullmatch(text) is not None and not text.endswith((".sif", ".sqsh"))

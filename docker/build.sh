@@ -28,7 +28,8 @@ find_builder() {
   for each in ${BUILDER:-docker podman buildah}; do
     works "$each" && { echo "$each"; return; }
   done
-  die "no ${BUILDER:-docker engine, podman or buildah} here; on Debian: apt-get install --no-install-recommends buildah"
+  [ -z "${BUILDER:-}" ] || die "BUILDER=$BUILDER does not answer here: is it installed, and its daemon running?"
+  die "no docker engine, podman or buildah here; on Debian: apt-get install --no-install-recommends buildah"
 }
 
 builder=$(find_builder)
@@ -47,6 +48,7 @@ build() {
     [ "$builder" != docker ] || die "BUILD_MOUNTS: docker build cannot mount; use podman or buildah, or bake it into BASE"
     arguments+=(--volume "$mount:$mount:ro")
   done
+  echo "building $tag with $builder: minutes the first time, of which pip is silent for most"
   case $builder in
     docker) DOCKER_BUILDKIT=1 docker build "${arguments[@]}" "${options[@]}" . ;;
     podman) podman build --layers "${arguments[@]}" "${options[@]}" . ;;

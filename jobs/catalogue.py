@@ -68,6 +68,7 @@ def training(recipe: str, request: Request, site: SiteConfig) -> JobSpec:
     gpus = request.gpus if request.gpus is not None else (0 if trains_on_cpus(recipe) else GPUS_OF_RECIPE)
     processes = gpus or request.processes or 1
     nodes = request.nodes or 1
+    full_size = not trains_on_cpus(recipe) and not _own_file(recipe)
     plan_batches(settings.batch, processes * nodes, settings.training.sync_batch_norm)
     command = ["train", recipe, "--output", str(output)]
     command += [] if request.data_root is None else ["--data-root", str(root)]
@@ -86,7 +87,7 @@ def training(recipe: str, request: Request, site: SiteConfig) -> JobSpec:
         gpus_per_node=gpus,
         processes_per_node=processes,
         cpus_per_node=request.cpus or (gpus * CPUS_PER_GPU or 2 * processes),
-        memory_gib=request.memory_gib or (gpus * MEMORY_GIB_PER_GPU or 4 * processes),
+        memory_gib=request.memory_gib or (gpus or (full_size and processes)) * MEMORY_GIB_PER_GPU or 4 * processes,
         time_limit_minutes=request.time_limit_minutes or (24 * 60 if gpus else 60),
         shared_memory_gib=max(1, 8 * gpus),
         artifacts=str(output),

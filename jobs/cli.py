@@ -1,5 +1,6 @@
 """python -m jobs submit | render | manifests | profile | status | logs | cancel"""
 
+import os
 import shutil
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ from abet.mirror import default_run
 from abet.names import OOD_NAMES
 from abet.places import Place, parse_place
 from abet.settings import Strict
-from abet.site import SiteConfig, load_site
+from abet.site import SiteConfig, find_site_file, load_site
 from jobs import catalogue, watching
 from jobs.catalogue import NONE, Request
 from jobs.profile import load_profile, profile_path
@@ -219,9 +220,12 @@ def manifests(
     """Write the manifests for `kubectl apply -f`: pretrain, finetune, eval, merge, and fine-tuning as a TrainJob."""
     from jobs.kubernetes.manifests import write_all
     from jobs.kubernetes.profile import load_profile
+    from jobs.kubernetes.site_map import with_environment
 
-    site = load_site()
-    for path in write_all(output, site, load_profile(profile or site.kubernetes)):
+    site, file = load_site(), find_site_file()
+    source = file.name if file is not None else "no site file"
+    chosen = load_profile(profile or site.kubernetes)
+    for path in write_all(output, with_environment(site, os.environ), chosen, source=source):
         typer.echo(path)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from abet.doctor.check import Check
 from abet.errors import AbetError
 from abet.install import FULL_INSTALL, FULL_REMEDY, missing_modules, version_of
+from abet.names import is_registry_image
 from abet.settings import read_yaml
 from abet.site import SiteConfig, find_site_file
 from abet.version import __version__
@@ -60,7 +61,7 @@ def check_scheduler(site: SiteConfig | None) -> Iterator[Check]:
         yield _partitions()
     if site is not None:
         yield check_profile(site.profile)
-    if shutil.which("kubectl") and site is not None:
+    if site is not None and (shutil.which("kubectl") or site.kubernetes != SiteConfig().kubernetes):
         yield check_kubernetes(site)
 
 
@@ -89,15 +90,20 @@ def check_profile(name: str, checkout: Path = CHECKOUT) -> Check:
 
 
 def check_kubernetes(site: SiteConfig, checkout: Path = CHECKOUT) -> Check:
-    """What the checkout's own jobs say of the Kubernetes profile, where kubectl is; the cluster is not asked."""
+    """What the checkout's own jobs say of the profile, and whether kubectl is there; the cluster is not asked."""
     if not (checkout / "jobs" / "__main__.py").is_file():
         return Check.unset("kubernetes", "not looked for, this is no checkout", "jobs are submitted from a checkout")
     there = ", ".join(sorted(path.stem for path in (checkout / "k8s" / "profiles").glob("*.yaml")))
     fix = f"correct it, or set `kubernetes` in the site file to another of: {there}"
     found = _asked_of_jobs(site.kubernetes, checkout, fix, "--on", "kubernetes", name="kubernetes")
-    if found.state == "ok" and not site.image:
-        return Check.unset("kubernetes", f"{found.found}; no image", "set `image` to what `make push` pushed")
-    return found
+    if found.state != "ok":
+        return found
+    if not site.image or not is_registry_image(site.image):
+        image = f"{site.image} is no image of a registry" if site.image else "no image"
+        return Check.unset("kubernetes", f"{found.found}; {image}", "set `image` to what `make push` pushed")
+    if not shutil.which("kubectl"):
+        return Check.unset("kubernetes", f"{found.found}; no kubectl on PATH", "install it and log in to the cluster")
+    return Check.ok("kubernetes", f"{found.found}; the cluster was not asked")
 
 
 def _asked_of_jobs(profile: str, checkout: Path, fix: str, *options: str, name: str = "profile") -> Check:

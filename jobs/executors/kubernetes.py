@@ -1,5 +1,7 @@
 """Kubernetes by kubectl: whatever cluster and login that reaches, abet uses."""
 
+import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -17,6 +19,7 @@ from jobs.kubernetes.manifests import documents, require_independent, to_yaml
 from jobs.kubernetes.pods import Values, option_of, shard_count
 from jobs.kubernetes.profile import KubernetesProfile
 from jobs.kubernetes.rules import NAME_LENGTHS
+from jobs.kubernetes.site_map import with_environment
 from jobs.kubernetes.states import NAME_LABEL, where
 from jobs.kubernetes.workloads import config_name
 from jobs.records import Record, new_record, write
@@ -92,7 +95,7 @@ class KubernetesExecutor:
                 clear_failure(run, dataset, shard, of, self.site)
 
     def _documents(self, spec: JobSpec, name: str) -> list[Values]:
-        return documents(spec, self.site, self.profile, name=name)
+        return documents(spec, with_environment(self.site, os.environ), self.profile, name=name)
 
 
 def _unique(name: str) -> str:
@@ -120,7 +123,7 @@ def _create_together(objects: Sequence[Values], options: Sequence[str]) -> None:
             break
         time.sleep(pause)
     if done.returncode:
-        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        said = _said(done) or f"exit code {done.returncode}"
         raise UsageError(f"the cluster refuses {objects[-1]['metadata']['name']}: {said}; {_remedy(said)}")
 
 
@@ -150,7 +153,7 @@ def _take_back(created: Sequence[Sequence[Values]]) -> None:
     for objects in created:
         try:
             done = _kubectl("delete", "-f", "-", "--ignore-not-found", "--wait=false", text=to_yaml(objects))
-            said = done.stderr.strip() if done.returncode else ""
+            said = _said(done) if done.returncode else ""
         except AbetError as error:
             said = str(error)
         if said:
@@ -184,8 +187,14 @@ def cancel(record: Record, *, now: bool) -> None:
     for order in orders:
         done = _kubectl("delete", *order, *where(record), "--ignore-not-found", "--wait=false")
         if done.returncode:
-            what, said = " ".join(order), done.stderr.strip()
+            what, said = " ".join(order), _said(done)
             raise AbetError(f"kubectl delete {what}: {said}; try again when the cluster answers")
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    """What kubectl told a user, in one line: without its library's log lines, and advice to switch checks off."""
+    lines = [line for line in done.stderr.splitlines() if not re.match(r"[EWI]\d{4} ", line)]
+    return re.sub(r"; if you choose to ignore these errors.*?--validate=false", "", " ".join(" ".join(lines).split()))
 
 
 def _kubectl(*words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:

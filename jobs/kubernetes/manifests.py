@@ -107,14 +107,41 @@ class Manifest:
     profile: KubernetesProfile
 
 
-AGAIN: Final = (
-    "The same file again says `unchanged` and starts nothing: the name is taken, also by a job that has ended.",
+UNCHANGED: Final = (
+    "The same file again says `unchanged` and starts nothing: the name is taken, also by a job that has ended."
+)
+TRAIN_AGAIN: Final = (
+    UNCHANGED,
     "To run it again: kubectl delete -f this file, then apply it; training goes on from its last checkpoint.",
 )
-GENERAL: Final = (
-    "Rendered by `make manifests` from k8s/site.example.yaml. For your own site, with its image, bucket and profile:",
-    "  python -m jobs manifests --output DIR, or python -m jobs submit JOB --on kubernetes (a new name each time).",
+EVALUATE_AGAIN: Final = (
+    UNCHANGED,
+    "To run it again: kubectl delete -f this file, then apply it; shards that are there are kept.",
 )
+EXAMPLE: Final = "site.example.yaml"
+OPERATORS: Final = {
+    "pytorchjob": "the Kubeflow training operator 1.7 to 1.9",
+    "trainjob": "Kubeflow Trainer 2.2 or newer",
+}
+
+
+def origin(source: str) -> tuple[str, ...]:
+    """Where a file comes from; ``source`` is the name of the site file."""
+    if source == EXAMPLE:
+        return (
+            "Rendered by `make manifests` from k8s/site.example.yaml. For your own site, with its image and bucket:",
+            "  python -m jobs manifests --output DIR, or python -m jobs submit JOB --on kubernetes (ever a new name).",
+        )
+    return (f"Rendered by `python -m jobs manifests` from {source}: change that, and render it again.",)
+
+
+def needs(manifest: "Manifest") -> str:
+    """What must be there before it is applied."""
+    profile = manifest.profile
+    secret = [f"secret {profile.secret} with {', '.join(profile.keys)}"] if profile.secret else []
+    claims = [f"claim {volume.claim}" for volume in profile.volumes]
+    operator = [OPERATORS[profile.api]] if manifest.spec.kind == "train" else []
+    return f"Needs: {'; '.join([*operator, 'the image', *secret, *claims])}. docs/kubernetes.md makes them."
 
 
 def manifests(site: SiteConfig, profile: KubernetesProfile) -> Mapping[str, Manifest]:
@@ -133,23 +160,23 @@ def manifests(site: SiteConfig, profile: KubernetesProfile) -> Mapping[str, Mani
     made = {
         "pretrain.yaml": (
             "Mapillary pre-training with the AbeT head, eight GPUs",
-            (f"It starts from {trunk}.", *AGAIN),
+            (f"It starts from {trunk}.", *TRAIN_AGAIN),
             pretrain,
         ),
         "finetune.yaml": (
             "Cityscapes fine-tuning with the AbeT head, eight GPUs",
-            (f"It starts from the best checkpoint of {pretrained}.", *AGAIN),
+            (f"It starts from the best checkpoint of {pretrained}.", *TRAIN_AGAIN),
             finetune,
         ),
         "eval.yaml": (
             f"Evaluation of {finetuned} on RoadAnomaly in {catalogue.SHARDS} shards, one GPU each",
             (
-                "Apply k8s/merge.yaml with it: that waits for the shards, and names those that have failed for good.",
-                *AGAIN,
+                "Apply merge.yaml with it: that waits for the shards, and names those that have failed for good.",
+                *EVALUATE_AGAIN,
             ),
             evaluate,
         ),
-        "merge.yaml": ("Adds up the shards of k8s/eval.yaml", ("It may be applied together with that.", *AGAIN), merge),
+        "merge.yaml": ("Adds up the shards of eval.yaml", ("It may be applied together with that.", UNCHANGED), merge),
     }
     found = {
         file: Manifest(title=title, notes=notes, spec=spec, profile=profile)
@@ -164,16 +191,19 @@ def manifests(site: SiteConfig, profile: KubernetesProfile) -> Mapping[str, Mani
     return found
 
 
-def render(manifest: Manifest, site: SiteConfig) -> str:
-    """The text of one committed file."""
-    comment = [f"# {manifest.title}.", *(f"# {line}" for line in (*manifest.notes, *GENERAL))]
+def render(manifest: Manifest, site: SiteConfig, *, source: str = EXAMPLE) -> str:
+    """The text of one file; ``source`` is the name of the site file."""
+    lines = (*manifest.notes, needs(manifest), *origin(source))
+    comment = [f"# {manifest.title}.", *(f"# {line}" for line in lines)]
     return "\n".join([*comment, to_yaml(documents(manifest.spec, site, manifest.profile))])
 
 
-def write_all(folder: Path, site: SiteConfig, profile: KubernetesProfile) -> Iterator[Path]:
-    """Render every file into ``folder``; yields their paths. Raises UsageError when it is no folder."""
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder; make it first, or name another --output")
+def write_all(folder: Path, site: SiteConfig, profile: KubernetesProfile, *, source: str = EXAMPLE) -> Iterator[Path]:
+    """Render every file into ``folder``; yields their paths. Raises UsageError when it cannot be one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output {folder}: {error.strerror}; name another folder") from None
     if not isinstance(site.artifacts, S3Uri) and not profile.volumes:
         raise UsageError(
             f"artifacts: {site.artifacts} is a folder of this machine: set `artifacts` in the site file to s3://, or "
@@ -181,5 +211,5 @@ def write_all(folder: Path, site: SiteConfig, profile: KubernetesProfile) -> Ite
         )
     for name, manifest in manifests(site, profile).items():
         path = folder / name
-        path.write_text(render(manifest, site), encoding="utf-8")
+        path.write_text(render(manifest, site, source=source), encoding="utf-8")
         yield path

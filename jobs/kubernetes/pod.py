@@ -185,6 +185,13 @@ def _pod(environment: Mapping[str, str]) -> str:
     return environment.get(POD_NAME) or os.uname().nodename
 
 
+def _place(text: str) -> Place:
+    try:
+        return parse_place(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def parse_order(arguments: Sequence[str] | None) -> Order:
     """The order on a command line. Raises UsageError, or SystemExit(2) as argparse does."""
     parser = argparse.ArgumentParser(prog="jobs.pod", description="Run one abet command in a pod.")
@@ -195,7 +202,7 @@ def parse_order(arguments: Sequence[str] | None) -> Order:
     )
     parser.add_argument("--grace-seconds", type=int, default=120)
     parser.add_argument("--time-limit-minutes", type=int, default=0, help="of a shard")
-    parser.add_argument("--run", type=parse_place, help="of training: where starts are counted; of a shard: its run")
+    parser.add_argument("--run", type=_place, help="of training: where starts are counted; of a shard: its run")
     parser.add_argument("--dataset", help="of a shard")
     parser.add_argument("--shards", default="", help="numbers of the shards by the pod's index, for example 3,7/8")
     parser.add_argument("--need", action="append", default=[], help="VARIABLE=secret/NAME or VARIABLE=configmap/NAME")

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from abet.errors import UsageError
+from abet.names import is_registry_image
 from jobs.kubernetes.environment import INDEX_FAILURES, LAST_WORD, POD_NAME, SITE_FILE
 from jobs.kubernetes.profile import KubernetesProfile
 from jobs.kubernetes.site_map import FOLDER, SCRATCH, SITE_PATH
@@ -39,6 +40,11 @@ def pod_spec(
     """
     if not image:
         raise UsageError("no image is named: `image:` in the site file, the one that `make push` pushed")
+    if not is_registry_image(image):
+        raise UsageError(
+            f"image: {image!r} is no image of a registry: expected [HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST], the name "
+            "in lower case, as `make push` prints it"
+        )
     values: Values = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,

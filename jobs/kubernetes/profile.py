@@ -20,6 +20,10 @@ LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 """A DNS-1123 label: names of namespaces."""
 OBJECT: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 """A DNS-1123 subdomain: names of secrets, claims, accounts."""
+LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
+LABEL_KEY: Final = re.compile(rf"({OBJECT.pattern}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{{0,61}}[A-Za-z0-9])?")
+RESOURCE: Final = re.compile(rf"{OBJECT.pattern}/[A-Za-z0-9]([A-Za-z0-9_.-]{{0,61}}[A-Za-z0-9])?")
+"""An extended resource: its vendor's domain, a slash, its name."""
 OURS: Final = ("/tmp", "/scratch", "/etc/abet", "/dev/shm", "/opt/abet")
 """Folders of the container that abet mounts or brings itself."""
 
@@ -97,10 +101,35 @@ class KubernetesProfile(Strict):
     def _is_object(cls, value: str | None) -> str | None:
         return None if value is None else _matching(OBJECT, value)
 
+    @field_validator("image_pull_secrets", mode="before")
+    @classmethod
+    def _is_list(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise unshown(f"expected a list of names: [{value}]")
+        return value
+
     @field_validator("image_pull_secrets")
     @classmethod
     def _are_objects(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_matching(OBJECT, name) for name in value)
+
+    @field_validator("queue")
+    @classmethod
+    def _is_label_value(cls, value: str | None) -> str | None:
+        return None if value is None else _matching(LABEL_VALUE, value, _LABEL_RULE)
+
+    @field_validator("labels", "node_selector")
+    @classmethod
+    def _are_labels(cls, value: dict[str, str]) -> dict[str, str]:
+        for key, text in value.items():
+            _matching(LABEL_KEY, key, f"{_LABEL_RULE}, before it perhaps a domain and '/'")
+            _matching(LABEL_VALUE, text, _LABEL_RULE)
+        return value
+
+    @field_validator("gpu_resource")
+    @classmethod
+    def _is_resource(cls, value: str) -> str:
+        return _matching(RESOURCE, value, "a domain, '/' and a name, such as nvidia.com/gpu")
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -108,9 +137,13 @@ class KubernetesProfile(Strict):
         return self.secret_keys if self.secret else ()
 
 
-def _matching(pattern: re.Pattern[str], value: str) -> str:
+_OBJECT_RULE: Final = "a-z, 0-9 and '-', first and last a letter or digit"
+_LABEL_RULE: Final = "at most 63 letters, digits, '-', '_' and '.', first and last a letter or digit"
+
+
+def _matching(pattern: re.Pattern[str], value: str, rule: str = _OBJECT_RULE) -> str:
     if not pattern.fullmatch(value):
-        raise unshown(f"{value!r}: expected a-z, 0-9 and '-', first and last a letter or digit, as Kubernetes does")
+        raise unshown(f"{value!r}: expected {rule}, as Kubernetes does")
     return value
 
 

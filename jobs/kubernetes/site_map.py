@@ -1,8 +1,9 @@
 """What a pod is told of the site: a ConfigMap with a site file of its own, in which no path of this machine stands."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -17,8 +18,24 @@ SITE_PATH: Final = f"{FOLDER}/{FILE_NAME}"
 SCRATCH: Final = "/scratch"
 
 
+def with_environment(site: SiteConfig, environment: Mapping[str, str]) -> SiteConfig:
+    """``site`` with the S3 server and region that this machine's environment names, which pods do not have."""
+    named = {
+        "endpoint": environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL"),
+        "region": environment.get("AWS_DEFAULT_REGION"),
+    }
+    given = site.s3.model_dump(exclude_none=True)
+    s3 = S3Settings.model_validate({key: value for key, value in named.items() if value} | given)
+    return site.model_copy(update={"s3": s3})
+
+
 def pod_site(site: SiteConfig, profile: KubernetesProfile) -> str:
-    """The text of a pod's site file: every place of ``site`` that pods can see."""
+    """The text of a pod's site file: every place of ``site`` that pods can see.
+
+    Raises:
+        UsageError: S3 is a server of this machine alone.
+    """
+    _require_reachable(site.s3.endpoint)
     values: dict[str, Any] = {
         "data": {name: str(place) for name, place in site.data.items() if is_seen(place, profile)},
         "artifacts": str(site.artifacts) if is_seen(site.artifacts, profile) else None,
@@ -26,6 +43,15 @@ def pod_site(site: SiteConfig, profile: KubernetesProfile) -> str:
         "s3": site.s3.model_dump(exclude_defaults=True) if site.s3 != S3Settings() else None,
     }
     return yaml.safe_dump({key: value for key, value in values.items() if value}, sort_keys=False)
+
+
+def _require_reachable(endpoint: str | None) -> None:
+    host = urlsplit(endpoint or "").hostname or ""
+    if host in {"localhost", "::1"} or host.startswith("127."):
+        raise UsageError(
+            f"s3.endpoint: {endpoint} is this machine to itself, and each pod to itself: give the name or address by "
+            "which pods reach that server"
+        )
 
 
 def is_seen(place: Place, profile: KubernetesProfile) -> bool:

@@ -178,6 +178,24 @@ def evaluate(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, missing: list[int], *m
     return jobs("submit", "evaluate", *words, "--on", "kubernetes", *more)
 
 
+def test_only_what_kubectl_tells_a_user_is_passed_on(jobs: Jobs, kubectl: Kubectl) -> None:
+    noise = 'E1126 03:12:01.123456  77 memcache.go:265] "Unhandled Error" err="couldn\'t get current server API"'
+    advice = "; if you choose to ignore these errors, turn validation off with --validate=false"
+    kubectl.refuse("PyTorchJob", f"{noise}\nerror: error validating data: no connection{advice}")
+    refused = jobs(*FINETUNE)
+    assert "error validating data: no connection; is the cluster up" in refused.err
+    assert "memcache" not in refused.err
+    assert "--validate=false" not in refused.err
+
+
+def test_the_server_that_the_environment_names_is_told_to_the_pods(
+    jobs: Jobs, kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://s3.example.org")
+    config, _ = yaml.safe_load_all(submitted(jobs(*FINETUNE, "--dry-run")).out)
+    assert yaml.safe_load(config["data"]["abet.site.yaml"])["s3"] == {"endpoint": "https://s3.example.org"}
+
+
 def test_an_evaluation_is_the_missing_shards_and_a_merge(
     jobs: Jobs, kubectl: Kubectl, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from abet.site import SiteConfig, load_site
 from jobs import catalogue
 from jobs.catalogue import Request
 from jobs.kubernetes import manifests
-from jobs.kubernetes.manifests import documents, require_independent, to_yaml
+from jobs.kubernetes.manifests import documents, require_independent, to_yaml, write_all
 from jobs.kubernetes.profile import Claim, KubernetesProfile, Toleration, load_profile
 from jobs.kubernetes.rules import pods, problems
 from jobs.spec import JobSpec
@@ -153,6 +153,21 @@ def test_an_image_by_its_digest_is_told_to_the_run(finetune: JobSpec, cloud: Sit
 def test_without_an_image_nothing_is_rendered(finetune: JobSpec, cloud: SiteConfig) -> None:
     with pytest.raises(UsageError, match="no image is named: `image:` in the site file"):
         documents(finetune, cloud.model_copy(update={"image": None}), KubernetesProfile())
+
+
+@pytest.mark.parametrize("image", ["Registry.Corp/Bad Name:latest", "images/abet.sif"])
+def test_an_image_that_no_registry_holds_is_refused(finetune: JobSpec, cloud: SiteConfig, image: str) -> None:
+    with pytest.raises(UsageError, match="is no image of a registry"):
+        documents(finetune, cloud.model_copy(update={"image": image}), KubernetesProfile())
+
+
+def test_files_for_another_site_say_where_they_come_from(finetune: JobSpec, cloud: SiteConfig, tmp_path: Path) -> None:
+    written = list(write_all(tmp_path / "new" / "folder", cloud, KubernetesProfile(), source="abet.site.yaml"))
+    for path in written:
+        text = path.read_text()
+        assert "from abet.site.yaml: change that" in text
+        assert "site.example.yaml" not in text
+        assert "secret abet-s3 with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY" in text
 
 
 def test_a_dollar_stays_a_dollar(finetune: JobSpec, cloud: SiteConfig) -> None:

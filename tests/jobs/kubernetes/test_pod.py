@@ -253,6 +253,14 @@ def test_the_command_line_says_all_of_it() -> None:
         parse_order(["--name", "e", "--shards", "3", "--", "evaluate"])
 
 
+def test_a_run_that_is_no_place_is_refused_with_the_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_order(["--name", "e", "--run", "s3://a/b", "--", "evaluate"])
+    assert ended.value.code == 2
+    assert "s3://a/b" in (said := capsys.readouterr().err)
+    assert "parse_place" not in said
+
+
 def test_what_is_missing_is_said_before_anything_starts(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

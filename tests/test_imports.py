@@ -114,7 +114,7 @@ def test_jobs_import_nothing_that_computes_or_waits() -> None:
 
 
 LIGHT = """abet abet.cli abet.config abet.site abet.places abet.storage abet.sync abet.labels abet.scores abet.exits
-abet.launch abet.data.index abet.data.sampling abet.data.transforms"""
+abet.launch abet.data.index abet.data.sampling abet.data.transforms abet.data.centroid_cache"""
 
 
 @pytest.mark.parametrize("module", LIGHT.split())

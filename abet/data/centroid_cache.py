@@ -1,0 +1,98 @@
+"""Centroids that are computed once: a file named by the fingerprint of what it was made from.
+
+centroids = load_or_compute(dataset, tile_pixels=1024, folder=cache_folder() / "centroids", processes=8)
+
+Losing the file costs the time to make it, no more: whatever cannot be verified is computed again.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abet.data.centroids import Centroids, compute_centroids
+from abet.data.index import Dataset
+from abet.files import atomic_path
+from abet.progress import note, progress
+
+ALGORITHM: Final = 1
+"""Raised with every change that alters a centroid, or the file."""
+_DTYPES: Final = {"images": np.int32, "classes": np.uint8, "x": np.int32, "y": np.int32}
+
+
+def load_or_compute(dataset: Dataset, *, tile_pixels: int, folder: Path, processes: int) -> Centroids:
+    """The centroids of a training set, from its file in ``folder``; computed, and kept there, where it has none.
+
+    The file holds no path, so it may be copied to wherever the same data set lies. One that is damaged is noted and
+    replaced; a folder that cannot be written is noted. Any number of processes may do this at once.
+
+    Raises:
+        UsageError: fewer than one process, or a tile of less than one pixel.
+        DataError: a label that cannot be read, or is gone.
+        AbetError: a process died.
+    """
+    made_from = fingerprint(dataset, tile_pixels)
+    path = folder / f"{dataset.name}-{dataset.split}-tile{tile_pixels}-{made_from[:32]}.npz"
+    found = _load(path, dataset, made_from)
+    if found is not None:
+        return found
+    with progress(f"centroids of {dataset.name}", len(dataset.pairs)) as advance:
+        made = compute_centroids(dataset, tile_pixels=tile_pixels, processes=processes, advance=advance)
+    try:
+        _save(path, made, made_from)
+    except OSError as error:
+        note(
+            f"{path}: could not be written ({error.strerror or error}); the centroids will be computed again next time"
+        )
+    return made
+
+
+def fingerprint(dataset: Dataset, tile_pixels: int) -> str:
+    """64 hex digits: equal where names, file sizes, split, label table and tile are; neither root nor times count.
+
+    Raises:
+        DataError: a file of the list is gone.
+    """
+    made_from = [ALGORITHM, dataset.list_sha256(), tile_pixels]
+    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+
+
+def _save(path: Path, made: Centroids, made_from: str) -> None:
+    arrays: dict[str, NDArray[Any]] = {name: getattr(made, name) for name in _DTYPES}
+    arrays["made_from"] = np.array(made_from)
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+
+
+def _load(path: Path, dataset: Dataset, made_from: str) -> Centroids | None:
+    """What the file holds; None where there is none, or none to rely upon."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            _require(str(file["made_from"]) == made_from, "made from other labels")
+            found = Centroids(**{name: file[name] for name in _DTYPES})
+        _verify(found, images=len(dataset.pairs), classes=len(dataset.classes))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except Exception as error:  # a damaged archive raises whatever its parsers raise: zlib, zip, numpy, ours
+        note(f"{path}: not usable ({error}); the centroids are computed again")
+        return None
+    return found
+
+
+def _verify(found: Centroids, *, images: int, classes: int) -> None:
+    """Raises ValueError for arrays that `compute_centroids` cannot have returned."""
+    for name, dtype in _DTYPES.items():
+        array = getattr(found, name)
+        _require(array.dtype == dtype and array.shape == (len(found),), f"{name} is {array.dtype} {array.shape}")
+    if len(found):
+        _require(found.images.min() >= 0 and found.images.max() < images, f"images beyond the {images}")
+        _require(found.classes.max() < classes, f"classes beyond the {classes}")
+    _require(bool(np.all(found.classes[1:] >= found.classes[:-1])), "classes out of order")
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from abet.cpus import available_cpus
 from abet.errors import UsageError
 from abet.exits import (
     DONE,
@@ -133,9 +134,8 @@ def _check(job: Launch) -> None:
 
 
 def _environment(job: Launch, folder: Path) -> dict[str, str]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     defaults = {
-        "OMP_NUM_THREADS": str(max(1, cores // job.processes)),
+        "OMP_NUM_THREADS": str(max(1, available_cpus() // job.processes)),
         "TORCH_CPP_LOG_LEVEL": "ERROR",  # connection chatter
     }
     if str(Path.cwd()) not in sys.path and "" not in sys.path:

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "abet"
 
 # Every room of the package; each imports from those above its own line alone. A new room must be placed here.
 LAYERS = (
-    {"version", "errors", "install", "names", "text"},
+    {"cpus", "version", "errors", "install", "names", "text"},
     {"devices", "files", "labels", "places", "progress", "memory", "settings"},
     {"config", "exits", "run", "site"},
     {"batching", "storage"},

@@ -131,11 +131,16 @@ def make_cityscapes(
     kinds=("labelIds",),
     cities=("aachen", "zurich"),
 ):
-    """The cities in turn; split train_extra has coarse labels; ``tree`` "usual" or "nvidia"; ``kinds`` are the label files written."""
+    """The cities in turn; split train_extra has coarse labels.
+
+    ``tree`` is "usual" or "nvidia"; ``kinds`` are the label files written.
+    """
     numbers = {"labelIds": {**CITYSCAPES_IDS, IGNORE: 0}, "labelTrainIds": {n: n for n in (*range(19), IGNORE)}}
     coarse = split == "train_extra"
     kind_of_labels = "gtCoarse" if coarse else "gtFine"
-    nvidia = ("leftImg8bit_trainextra/", "gtCoarse/") if coarse else ("leftImg8bit_trainvaltest/", "gtFine_trainvaltest/")
+    nvidia = (
+        ("leftImg8bit_trainextra/", "gtCoarse/") if coarse else ("leftImg8bit_trainvaltest/", "gtFine_trainvaltest/")
+    )
     above = {"usual": ("", ""), "nvidia": nvidia}[tree]
     root, samples = Path(root), {}
     for index in range(count):

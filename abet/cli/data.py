@@ -59,7 +59,7 @@ def synthesize(
 ) -> None:
     """Draw street scenes in the trees of all four data sets: Mapillary, Cityscapes, LostAndFound, RoadAnomaly."""
     from abet.cli.options import require_output, say
-    from abet.data.check import available_cpus
+    from abet.cpus import available_cpus
     from abet.data.synthetic.synthesize import Plan, parse_scenes
     from abet.data.synthetic.synthesize import synthesize as make
 

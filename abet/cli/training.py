@@ -68,10 +68,12 @@ def train(
     if isinstance(place, Path):
         require_output(place, kind="folder")
     use_threads(threads)
+    from abet.cpus import available_cpus
     from abet.distributed import discover, process_group, work_apart
     from abet.train import train as run_training
     from abet.training.data import require_same_data, stage_on_each_node
     from abet.training.job import plan_job, require_trainable
+    from abet.training.sampling import find_places_on_each_node
     from abet.training.target import require_target
 
     topology = discover(device)
@@ -81,6 +83,7 @@ def train(
         remote = isinstance(place, S3Uri) and topology.rank == 0
         work_apart(topology, (lambda: require_output(place, kind="folder", s3=site.s3)) if remote else None)
         folder = stage_on_each_node(root, site, topology, what=settings.data.dataset)
+        find_places_on_each_node(settings, folder, site, topology)
 
         def plan() -> None:
             planned.append(
@@ -96,6 +99,7 @@ def train(
                     resume=resume,
                     allow_topology_change=allow_topology_change,
                     skip_corrupt=skip_corrupt,
+                    readers=max(1, available_cpus() // topology.processes),
                 )
             )
 

@@ -3,7 +3,6 @@
 abet data check road_anomaly /data/RoadAnomaly
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from abet.cpus import available_cpus
 from abet.data.check_report import CheckReport, ClassCounts, PixelCounts, count_pixels, describe
 from abet.data.images import decode_image, read_label
 from abet.data.index import DATASETS, Dataset, require_same_size, survey
@@ -69,11 +69,6 @@ def check(
 def check_dataset(dataset: Dataset, *, workers: int | None = None, progress: Progress | None = None) -> CheckReport:
     """The same for pairs that are listed already, a selection say; what it lacks as a whole is no fault here."""
     return _report(dataset, _examine_all(dataset, workers or available_cpus(), progress))
-
-
-def available_cpus() -> int:
-    """CPUs that this process may use: a scheduler's share of the machine where the system tells it."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _examine_all(dataset: Dataset, workers: int, progress: Progress | None) -> list[_Examined]:

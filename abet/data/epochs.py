@@ -62,10 +62,11 @@ class EpochLists:
     @property
     def length(self) -> int:
         """Crops of an epoch, the same for all: a class that occurs nowhere takes its share away (as the reference)."""
-        missing = sum(not count for count in self._counts()) if self.share else 0
+        missing = sum(not count for count in self.counts()) if self.share else 0
         return self.images - self.per_class * missing
 
-    def _counts(self) -> list[int]:
+    def counts(self) -> list[int]:
+        """Places of each class, the boosted ones included."""
         more = self.boosted or [np.empty((0, 3), np.int32)] * len(self.places)
         return [len(own) + len(further) for own, further in zip(self.places, more, strict=True)]
 
@@ -92,7 +93,7 @@ class EpochLists:
         length.
         """
         chosen = [_anywhere(draw(rng, self.images, self.images - self.per_class * len(self.places)))]
-        for number, (own, total) in enumerate(zip(self.places, self._counts(), strict=True)):
+        for number, (own, total) in enumerate(zip(self.places, self.counts(), strict=True)):
             places = np.concatenate([own, self.boosted[number]]) if boost and self.boosted else own
             if len(places):
                 chosen.append(places[draw(rng, len(places), self.per_class)].astype(np.int64))

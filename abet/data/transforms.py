@@ -47,7 +47,13 @@ class Span(NamedTuple):
 
 
 def augment(
-    image: ImageArray, label: IndexArray, rng: np.random.Generator, config: AugmentationConfig
+    image: ImageArray,
+    label: IndexArray,
+    rng: np.random.Generator,
+    config: AugmentationConfig,
+    centroid: tuple[int, int] | None = None,
+    *,
+    centroid_unmoved: bool = False,
 ) -> tuple[ImageArray, IndexArray]:
     """One random crop, and its label, of (crop_height, crop_width) pixels: new, contiguous arrays.
 
@@ -56,12 +62,14 @@ def augment(
         label: (H, W) uint8 train ids and IGNORE.
         rng: advanced by nine numbers.
         config: ranges of the scale, of the colours, and the size of the crop.
+        centroid: (x, y) in pixels of the image that the crop shows; None: it may lie anywhere.
+        centroid_unmoved: look for it where it was before padding (a slip of the reference).
 
     Returns:
         (crop_height, crop_width, 3) uint8, black where an image is smaller than the crop, and
         (crop_height, crop_width) uint8, IGNORE there.
     """
-    return apply(image, label, choose(rng, config), config)
+    return apply(image, label, choose(rng, config), config, centroid, centroid_unmoved=centroid_unmoved)
 
 
 def choose(rng: np.random.Generator, config: AugmentationConfig) -> Choices:
@@ -84,7 +92,13 @@ def choose(rng: np.random.Generator, config: AugmentationConfig) -> Choices:
 
 
 def apply(
-    image: ImageArray, label: IndexArray, choices: Choices, config: AugmentationConfig
+    image: ImageArray,
+    label: IndexArray,
+    choices: Choices,
+    config: AugmentationConfig,
+    centroid: tuple[int, int] | None = None,
+    *,
+    centroid_unmoved: bool = False,
 ) -> tuple[ImageArray, IndexArray]:
     """The crop that ``choices`` describe; see `augment`.
 
@@ -92,8 +106,14 @@ def apply(
     """
     assert image.dtype == label.dtype == np.uint8, (image.dtype, label.dtype)
     assert image.shape == (*label.shape, 3), (image.shape, label.shape)
-    rows = crop_span(label.shape[0], choices.scale, config.crop_height, choices.top)
-    columns = crop_span(label.shape[1], choices.scale, config.crop_width, choices.left)
+    x, y = centroid or (None, None)
+    rows, columns = (
+        crop_span(source, choices.scale, crop, place, around, unmoved=centroid_unmoved)
+        for source, crop, place, around in (
+            (label.shape[0], config.crop_height, choices.top, y),
+            (label.shape[1], config.crop_width, choices.left, x),
+        )
+    )
     shown = jitter_colours(resized_window(image, rows, columns), choices.colours)
     size = (config.crop_height, config.crop_width)
     cropped = pad(np.array(shown), size, rows, columns, fill=0)
@@ -103,15 +123,24 @@ def apply(
     return np.ascontiguousarray(cropped), np.ascontiguousarray(classes)
 
 
-def crop_span(source: int, scale: float, crop: int, place: float) -> Span:
+def crop_span(
+    source: int, scale: float, crop: int, place: float, around: int | None = None, *, unmoved: bool = False
+) -> Span:
     """Where a crop of ``crop`` pixels lies along an axis of ``source`` pixels; ``place`` is in [0, 1).
 
     A side that is short after scaling is padded at both ends by half of what is missing plus one, as the reference
-    does, so that the crop has a choice there too and never cuts the image.
+    does, so that the crop has a choice there too and never cuts the image. With ``around``, a pixel of the source, the
+    crop begins at most its own length before that pixel, and ends within the image. ``unmoved``: see `augment`.
     """
     resized = max(1, int(source * scale))
     padding = (crop - resized) // 2 + 1 if resized < crop else 0
-    first = int(place * (resized + 2 * padding - crop + 1)) - padding
+    room = resized + 2 * padding - crop
+    if around is None:
+        first = int(place * (room + 1))
+    else:
+        centre = int(around * scale) + (0 if unmoved else padding)
+        first = min(max(centre - crop + int(place * (crop + 1)), 0), room)
+    first -= padding
     return Span(source, resized, max(0, first), min(resized, first + crop), max(0, -first))
 
 

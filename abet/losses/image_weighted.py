@@ -1,4 +1,4 @@
-"""Image-weighted cross-entropy: pixels of classes that are rare in their crop weigh more (pre-training on Mapillary)."""
+"""Image-weighted cross-entropy: classes that are rare in a crop weigh more (pre-training on Mapillary)."""
 
 import torch
 import torch.nn.functional as F

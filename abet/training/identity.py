@@ -34,7 +34,7 @@ Rounding differs; so do the statistics of a batch where they are not synchronise
 NOTES: Final = {
     "training_list_sha256": " (the training images or their labels)",
     "validation_list_sha256": " (the validation images or their labels)",
-    "epoch_lists_sha256": " (the images that crops are taken from, or the places of their classes)",
+    "epoch_lists_sha256": " (the places that crops are taken around, or the images they lie in)",
 }
 """What stands behind keys that do not say it themselves."""
 ABSENT: Final = "(absent)"

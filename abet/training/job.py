@@ -93,13 +93,14 @@ def plan_job(
     resume: Resume = "auto",
     allow_topology_change: bool = False,
     skip_corrupt: bool = False,
+    readers: int = 1,
 ) -> TrainJob:
     """Open the data and check that recipe, data and processes fit together.
 
     Reads a few labels; with class-uniform sampling all of them, unless their places lie in the cache below the site's
     scratch, which is all that is written.
 
-    ``root`` is where what lies at ``data_root`` can be read here.
+    ``root`` is where what lies at ``data_root`` can be read here; ``readers`` processes read labels side by side.
 
     Raises:
         UsageError: as `require_trainable`; a data set with other classes.
@@ -110,7 +111,7 @@ def plan_job(
     validation = open_dataset(recipe.data.dataset, root, recipe.data.validation_split)
     _require_classes(recipe, train)
     require_valid_pixels(train)
-    sampling = open_sampling(recipe, train, root=root, folder=site.scratch_folder / CENTROIDS)
+    sampling = open_sampling(recipe, train, root=root, folder=site.scratch_folder / CENTROIDS, processes=readers)
     steps_per_epoch(sampling.lists.length, plan)
     return TrainJob(
         name=name,

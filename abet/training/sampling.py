@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abet.config import Recipe
+from abet.cpus import available_cpus
 from abet.data.centroid_cache import load_or_compute
 from abet.data.centroids import Centroids
 from abet.data.epochs import EpochLists
 from abet.data.index import Dataset, open_dataset
+from abet.distributed import Topology, work_apart
 from abet.errors import DataError, UsageError
+from abet.site import SiteConfig
 
 CENTROIDS: Final = "centroids"
 """The folder of the cache, below the site's scratch."""
@@ -47,8 +51,10 @@ class Sampling:
         return digest.hexdigest()
 
 
-def open_sampling(recipe: Recipe, train: Dataset, *, root: Path, folder: Path) -> Sampling:
+def open_sampling(recipe: Recipe, train: Dataset, *, root: Path, folder: Path, processes: int = 1) -> Sampling:
     """The lists of a recipe's epochs; reads every label of ``train`` unless ``folder`` holds its places already.
+
+    ``processes`` read labels side by side.
 
     Raises:
         DataError: the boosted split is missing or incomplete, a label cannot be read, or no class has a place.
@@ -58,12 +64,11 @@ def open_sampling(recipe: Recipe, train: Dataset, *, root: Path, folder: Path) -
     if not config.class_uniform_share:
         return Sampling(lists=EpochLists(seed=seed, images=images), boosted=None, notes=())
     boosted = _open_boosted(recipe, root)
-    found = load_or_compute(train, tile_pixels=config.tile_pixels, folder=folder)
-    places = _by_class(found, recipe.model.num_classes)
+    cached = partial(load_or_compute, tile_pixels=config.tile_pixels, folder=folder, processes=processes)
+    places = _by_class(cached(train), recipe.model.num_classes)
     more: list[NDArray[np.int32]] = []
     if boosted is not None:
-        further = load_or_compute(boosted, tile_pixels=config.tile_pixels, folder=folder)
-        more = _by_class(further, recipe.model.num_classes, only=config.boost_classes, images_before=images)
+        more = _by_class(cached(boosted), recipe.model.num_classes, only=config.boost_classes, images_before=images)
     _require_places(train, config.tile_pixels, [*places, *more])
     never = recipe.reference_quirks.boosted_places_never_cut
     lists = EpochLists(
@@ -75,6 +80,22 @@ def open_sampling(recipe: Recipe, train: Dataset, *, root: Path, folder: Path) -
         last_boosted_epoch=recipe.training.steps if never else config.last_boosted_epoch,
     )
     return Sampling(lists=lists, boosted=boosted, notes=_notes(train, lists))
+
+
+def find_places_on_each_node(recipe: Recipe, root: Path, site: SiteConfig, topology: Topology) -> None:
+    """Let the first process of each node fill the cache of places, with all of its cores; the others wait.
+
+    Raises:
+        LostPeerError: it failed on another node; says why.
+    """
+    if not recipe.sampling.class_uniform_share:
+        return
+
+    def find() -> None:
+        train = open_dataset(recipe.data.dataset, root, recipe.data.train_split)
+        open_sampling(recipe, train, root=root, folder=site.scratch_folder / CENTROIDS, processes=available_cpus())
+
+    work_apart(topology, find if topology.local_rank == 0 else None)
 
 
 def _open_boosted(recipe: Recipe, root: Path) -> Dataset | None:
@@ -99,8 +120,9 @@ def _by_class(
     everyone = range(num_classes) if only is None else only
     empty = np.empty((0, 3), np.int32)
     return [
-        found.of_class(train_id) + np.array([images_before, 0, 0], np.int32) if train_id in everyone else empty
+        np.column_stack([own.images + images_before, own.x, own.y]).astype(np.int32) if train_id in everyone else empty
         for train_id in range(num_classes)
+        for own in [found.of_class(train_id)]
     ]
 
 
@@ -114,8 +136,7 @@ def _require_places(train: Dataset, tile_pixels: int, places: Sequence[NDArray[n
 
 
 def _notes(train: Dataset, lists: EpochLists) -> tuple[str, ...]:
-    boosted = lists.boosted or [()] * len(lists.places)
-    absent = [row.name for row, own, more in zip(train.classes, lists.places, boosted, strict=True) if not len(own) + len(more)]
+    absent = [row.name for row, count in zip(train.classes, lists.counts(), strict=True) if not count]
     lines = [
         f"class-uniform sampling: {lists.length} crops an epoch, {lists.per_class} of them around each of "
         f"{len(lists.places) - len(absent)} classes"

@@ -119,9 +119,7 @@ def test_the_length_is_that_of_every_epoch(counts: list[int], share: float) -> N
     assert {len(lists.entries(epoch)) for epoch in range(3)} == {lists.length}
 
 
-@pytest.mark.parametrize(
-    ("images", "classes", "per_class", "anywhere"), [(2975, 19, 78, 1493), (18000, 65, 138, 9030)]
-)
+@pytest.mark.parametrize(("images", "classes", "per_class", "anywhere"), [(2975, 19, 78, 1493), (18000, 65, 138, 9030)])
 def test_the_full_sets_have_the_numbers_of_the_reference(
     images: int, classes: int, per_class: int, anywhere: int
 ) -> None:

@@ -17,9 +17,10 @@ import torch
 
 from abet.batching import BatchPlan
 from abet.config import AugmentationConfig
+from abet.data.epochs import EpochLists
 from abet.data.index import Dataset
 from abet.data.loader import TrainingBatches
-from abet.data.sampling import micro_batches, sample_rng
+from abet.data.sampling import CropSource, micro_batches, sample_rng
 from abet.data.transforms import augment
 from abet.data.workers import LoaderError
 from abet.errors import DataError
@@ -37,6 +38,7 @@ AUGMENTATION = AugmentationConfig(
     hue=0.25,
 )
 PLAN = BatchPlan(global_batch=4, batch_per_gpu=2, processes=2, accumulation=1)
+LISTS = EpochLists(seed=5, images=COUNT)
 SOLO = BatchPlan(global_batch=1, batch_per_gpu=1, processes=1, accumulation=1)
 
 
@@ -45,7 +47,9 @@ def never():
 
 
 def batches_of(dataset, plan=PLAN, **options):
-    return TrainingBatches(dataset, **{"augmentation": AUGMENTATION, "plan": plan, "rank": 0, "seed": 5, **options})
+    skip_corrupt = options.pop("skip_corrupt", False)
+    source = CropSource(dataset=dataset, augmentation=AUGMENTATION, seed=5, skip_corrupt=skip_corrupt)
+    return TrainingBatches(source, LISTS, **{"plan": plan, "rank": 0, **options})
 
 
 def taken(dataset, number, **options):
@@ -56,7 +60,7 @@ def taken(dataset, number, **options):
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
 def test_batches_hold_the_crops_of_their_keys_for_any_number_of_workers(dataset, workers):
     got = taken(dataset, 7, rank=1, start_step=1, workers=workers)  # 2 steps an epoch: from the first into the fourth
-    for batch, keys in zip(got, micro_batches(PLAN, 1, COUNT, 5, 1), strict=False):
+    for batch, keys in zip(got, micro_batches(PLAN, 1, LISTS, 1), strict=False):
         assert batch.images.dtype == batch.labels.dtype == torch.uint8
         assert batch.images.shape == (2, 24, 32, 3)
         assert batch.labels.shape == (2, 24, 32)
@@ -77,7 +81,7 @@ def test_a_corrupt_image_is_named_when_its_turn_comes(dataset, workers):
         assert "Traceback" not in str(caught)
         with pytest.raises(DataError, match="not an image"):  # and again for those who ask again
             batches.next_batch(never)
-    order = [dataset.pairs[keys[0].image].name for keys in islice(micro_batches(SOLO, 0, COUNT, 5, 0), COUNT)]
+    order = [dataset.pairs[keys[0].image].name for keys in islice(micro_batches(SOLO, 0, LISTS, 0), COUNT)]
     assert [batch.names[0] for batch in seen] == order[: order.index("images/3.png")]
 
 
@@ -110,7 +114,7 @@ def test_nothing_readable_is_an_error_even_when_corrupt_images_are_skipped(datas
 
 
 def test_fewer_images_than_a_batch_are_an_error_before_anything_starts(dataset):
-    with pytest.raises(DataError, match="10 images are fewer than one global batch of 16"):
+    with pytest.raises(DataError, match="10 crops of an epoch are fewer than one global batch of 16"):
         batches_of(dataset, BatchPlan(global_batch=16, batch_per_gpu=16, processes=1, accumulation=1))
 
 

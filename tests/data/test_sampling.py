@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from abet.batching import BatchPlan, plan_batches
 from abet.config import BatchConfig
+from abet.data.epochs import EpochLists
 from abet.data.sampling import (
     SampleKey,
-    epoch_order,
     micro_batches,
     replacements,
     sample_rng,
@@ -20,6 +20,7 @@ from abet.data.sampling import (
 from abet.errors import DataError, UsageError
 
 COUNT = 29
+LISTS = EpochLists(seed=7, images=COUNT)
 TOPOLOGIES = [
     (per_gpu, processes, 12 // (per_gpu * processes))
     for per_gpu in range(1, 13)
@@ -35,7 +36,7 @@ def plan(per_gpu, processes, accumulation):
 
 def steps_of(shared, *, start_step, steps):
     """What all ranks together take in each step, in no order."""
-    ranks = [micro_batches(shared, rank, COUNT, 7, start_step) for rank in range(shared.processes)]
+    ranks = [micro_batches(shared, rank, LISTS, start_step) for rank in range(shared.processes)]
     return [
         {key for rank in ranks for batch in islice(rank, shared.accumulation) for key in batch} for _ in range(steps)
     ]
@@ -43,19 +44,6 @@ def steps_of(shared, *, start_step, steps):
 
 def batch(global_batch, per_gpu, accumulation=None):
     return BatchConfig(global_batch=global_batch, batch_per_gpu=per_gpu, accumulation=accumulation)
-
-
-@given(st.integers(0, 2**70), st.integers(0, 1000), st.integers(1, 200))
-def test_an_epoch_visits_every_image_once(seed, epoch, count):
-    order = epoch_order(seed, epoch, count)
-    assert order.dtype == np.int64
-    assert sorted(order.tolist()) == list(range(count))
-
-
-def test_orders_differ_between_epochs_and_seeds_and_repeat_for_the_same():
-    orders = [epoch_order(seed, epoch, 100).tolist() for seed in range(3) for epoch in range(3)]
-    assert len({tuple(order) for order in orders}) == 9
-    assert orders[5] == epoch_order(1, 2, 100).tolist()
 
 
 def test_random_numbers_of_a_crop_follow_from_seed_epoch_and_position_alone():
@@ -72,13 +60,13 @@ def test_every_topology_takes_the_same_global_batches(topology):
     found = steps_of(plan(*topology), start_step=0, steps=5)
     for step, keys in enumerate(found):
         epoch, first = step // 2, step % 2 * 12
-        order = epoch_order(7, epoch, COUNT)
-        assert keys == {SampleKey(epoch, place, order[place]) for place in range(first, first + 12)}
+        wanted = range(first, first + 12)
+        assert keys == {SampleKey(epoch, place, LISTS.crop(epoch, place).image, None) for place in wanted}
 
 
 def test_ranks_share_nothing_and_micro_batches_have_their_size():
     shared = plan(2, 3, 2)
-    taken = [list(islice(micro_batches(shared, rank, COUNT, 7, 0), 4)) for rank in range(3)]
+    taken = [list(islice(micro_batches(shared, rank, LISTS, 0), 4)) for rank in range(3)]
     assert all(len(keys) == 2 for batches in taken for keys in batches)
     assert len({key for batches in taken for keys in batches for key in keys}) == 24
 
@@ -92,13 +80,13 @@ def test_going_on_at_a_step_equals_never_having_stopped(topology, start):
 
 def test_the_order_of_a_rank_is_kept_over_a_resume():
     shared = plan(2, 3, 2)
-    whole = list(islice(micro_batches(shared, 1, COUNT, 7, 0), 20))
-    assert list(islice(micro_batches(shared, 1, COUNT, 7, 4), 12)) == whole[8:]
+    whole = list(islice(micro_batches(shared, 1, LISTS, 0), 20))
+    assert list(islice(micro_batches(shared, 1, LISTS, 4), 12)) == whole[8:]
 
 
 def test_fewer_images_than_a_batch_are_an_error_at_once_that_names_both():
-    with pytest.raises(DataError, match=r"11 images .* global batch of 12 .*batch.global_batch to 11"):
-        micro_batches(plan(12, 1, 1), 0, 11, 0, 0)
+    with pytest.raises(DataError, match=r"11 crops .* global batch of 12 .*batch.global_batch to 11"):
+        micro_batches(plan(12, 1, 1), 0, EpochLists(seed=0, images=11), 0)
     assert steps_per_epoch(12, plan(12, 1, 1)) == 1
     assert steps_per_epoch(35, plan(12, 1, 1)) == 2
 
@@ -191,3 +179,12 @@ def test_batch_statistics_need_two_crops():
         plan_batches(batch(8, 1), 2, False)
     with pytest.raises(UsageError, match="two crops at least"):
         plan_batches(batch(1, 1), 1, True)
+
+
+def test_a_class_uniform_epoch_hands_each_crop_its_centroid():
+    places = [np.array([[3, 10, 20]], np.int32), np.array([[5, 30, 40], [6, 50, 60]], np.int32)]
+    lists = EpochLists(seed=7, images=24, share=0.5, places=places)
+    shared = plan(4, 3, 1)
+    keys = set().union(*(next(micro_batches(shared, rank, lists, step)) for rank in range(3) for step in range(2)))
+    assert keys == {SampleKey(0, position, *lists.crop(0, position)) for position in range(24)}
+    assert {(key.image, key.centroid) for key in keys if key.centroid} == {(3, (10, 20)), (5, (30, 40)), (6, (50, 60))}

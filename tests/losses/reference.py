@@ -78,7 +78,9 @@ def boundary_loss(
     total = 0.0
     for number, sets in enumerate(right):
         doubled = border[number] if hard else dict.fromkeys(sets, 1.0)
-        counts = np.array([math.fsum(doubled[p] for p, found in sets.items() if k in found) for k in range(classes + 1)])
+        counts = np.array(
+            [math.fsum(doubled[p] for p, found in sets.items() if k in found) for k in range(classes + 1)]
+        )
         weights = weights_of(counts, counts.sum(), bound)
         valid = [p for p, found in sets.items() if found != {classes}]
         loss = 0.0

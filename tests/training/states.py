@@ -37,6 +37,7 @@ def identity(*changes: str) -> Identity:
         recipe=small_recipe(*changes).model_dump(mode="json"),
         training_list_sha256="a" * 64,
         validation_list_sha256="b" * 64,
+        epoch_lists_sha256="b" * 64,
         processes=1,
         threads=1,
         device="cpu",
@@ -61,7 +62,8 @@ def train(model: nn.Module, optimiser: torch.optim.SGD, steps: range) -> None:
             torch.manual_seed(step)
             images = torch.randn(2, 3, 32, 32).to(memory_format=torch.channels_last)
             labels = torch.randint(recipe.model.num_classes, (2, 32, 32))
-            set_learning_rate(optimiser, learning_rate_at(step, recipe.optimiser, recipe.training.steps))
+            rate = learning_rate_at(step, recipe.optimiser, steps=recipe.training.steps, steps_per_epoch=10)
+            set_learning_rate(optimiser, rate)
             optimiser.zero_grad()
             F.cross_entropy(model(images).logits, labels).backward()
             optimiser.step()

@@ -10,10 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from abet.checkpoint import Normalisation
+from abet.config import CrossEntropyConfig, ImageWeightedConfig, LossConfig, QuirkConfig, RelaxedConfig
 from abet.data.loader import Batch
 from abet.distributed import Topology
 from abet.labels import IGNORE
 from abet.losses import count_valid
+from abet.losses.image_weighted import image_weighted_sum
+from abet.losses.relaxed import relaxed_sum
 from abet.models.head import Output
 from abet.models.inputs import normalise
 from abet.train import _optimise
@@ -22,6 +25,13 @@ from abet.training.record import NonFiniteLossError, Record
 
 CPU = Topology(device=torch.device("cpu"))
 NORMALISATION = Normalisation()
+
+
+PLAIN = CrossEntropyConfig(kind="cross_entropy")
+WEIGHTED = ImageWeightedConfig(kind="image_weighted", class_weight_bound=6.0, batch_statistics=False, images_summed=2)
+RELAXED = RelaxedConfig(
+    kind="relaxed", class_weight_bound=1.0, strict_classes=(2,), last_relaxed_epoch=0, images_summed=4
+)
 
 
 class Pixelwise(nn.Module):
@@ -47,7 +57,7 @@ def batches() -> list[Batch]:
     return [Batch(images[part], labels[part], ("a", "b"), ()) for part in (slice(0, 2), slice(2, 4))]
 
 
-def step(model: nn.Module, micro: list[Batch], record: Any = None) -> float:
+def step(model: nn.Module, micro: list[Batch], record: Any = None, loss: LossConfig = PLAIN) -> float:
     session = SimpleNamespace(
         network=model,
         step=0,
@@ -59,7 +69,14 @@ def step(model: nn.Module, micro: list[Batch], record: Any = None) -> float:
     job = SimpleNamespace(
         topology=CPU,
         arithmetic=choose_arithmetic("auto", CPU.device),
-        recipe=SimpleNamespace(training=SimpleNamespace(seed=0)),
+        recipe=SimpleNamespace(
+            training=SimpleNamespace(seed=0),
+            model=SimpleNamespace(num_classes=5),
+            loss=loss,
+            reference_quirks=QuirkConfig(),
+        ),
+        plan=SimpleNamespace(global_batch=sum(len(batch.labels) for batch in micro)),
+        steps_per_epoch=1,
     )
     valid = sum(count_valid(batch.labels) for batch in micro)
     return _optimise(cast(Any, job), cast(Any, session), record, micro, lr=0.1, valid_pixels=valid)
@@ -79,10 +96,33 @@ def test_accumulated_micro_batches_take_the_step_of_the_mean_over_all_valid_pixe
         torch.testing.assert_close(mine, theirs - 0.1 * theirs.grad, rtol=1e-5, atol=1e-7)
 
 
-def test_a_batch_without_a_valid_pixel_changes_nothing_and_loses_nothing() -> None:
+@pytest.mark.parametrize("config", [WEIGHTED, RELAXED], ids=lambda config: config.kind)
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_losses_of_images_take_the_step_of_so_many_times_their_mean_however_the_batch_is_cut(
+    config: ImageWeightedConfig | RelaxedConfig, size: int
+) -> None:
+    images, labels = (torch.cat([batch[part] for batch in batches()]) for part in (0, 1))
+    cuts = [slice(start, start + size) for start in range(0, 4, size)]
+    model, plain = network(), network()
+    found = step(model, [Batch(images[cut], labels[cut], ("a",), ()) for cut in cuts], loss=config)
+
+    logits = plain(normalise(images, NORMALISATION.mean, NORMALISATION.std)).logits
+    if config.kind == "image_weighted":
+        mean = image_weighted_sum(logits, labels, bound=6.0) / 4
+    else:
+        mean = relaxed_sum(logits, labels, bound=1.0, strict=(2,)) / 4
+    (config.images_summed * mean).backward()
+    assert found == pytest.approx(mean.item(), rel=1e-6)
+    for mine, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        assert theirs.grad is not None
+        torch.testing.assert_close(mine, theirs - 0.1 * theirs.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("config", [PLAIN, WEIGHTED, RELAXED], ids=lambda config: config.kind)
+def test_a_batch_without_a_valid_pixel_changes_nothing_and_loses_nothing(config: LossConfig) -> None:
     model, before = network(), network()
     (batch, _) = batches()
-    assert step(model, [batch._replace(labels=torch.full_like(batch.labels, IGNORE))]) == 0
+    assert step(model, [batch._replace(labels=torch.full_like(batch.labels, IGNORE))], loss=config) == 0
     assert all(map(torch.equal, model.state_dict().values(), before.state_dict().values()))
 
 

@@ -125,8 +125,8 @@ manifests: $(SUBMIT_ENV)/.ready  ## Render slurm/*.sbatch and k8s/*.yaml for the
 	@ABET_SITE=k8s/site.example.yaml AWS_ENDPOINT_URL= AWS_ENDPOINT_URL_S3= AWS_DEFAULT_REGION= \
 	  $(SUBMIT_ENV)/bin/python -m jobs manifests --profile default
 
-benchmark: $(READY)  ## Measure the head and the metrics against their baselines
-	@$(BIN)/python benchmarks/head.py && $(BIN)/python benchmarks/metrics.py
+benchmark: $(READY)  ## Measure the head, the metrics and the centroids against their baselines
+	@$(BIN)/python benchmarks/head.py && $(BIN)/python benchmarks/metrics.py && $(BIN)/python benchmarks/centroids.py
 
 clean:  ## Remove what the other targets built (not runs/, weights/ or your site file)
 	@rm -rf $(VENV) $(LIGHT) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,9 +12,10 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import scipy
@@ -35,7 +36,7 @@ HEIGHT, WIDTH, TILE = 3000, 4000, 1024
 NUM_CLASSES = len(MAPILLARY)
 COARSE = 4
 REGIONS = 700
-TRAINING_MAPS = 18_000
+TRAINING_LABELS = 18_000
 
 Rows = NDArray[np.int32]
 Result = TypeVar("Result")
@@ -49,14 +50,12 @@ def make_label(seed: int) -> IndexArray:
     points[REGIONS // 3 :, 0] = rng.normal(HEIGHT / 2, HEIGHT / 12, REGIONS - REGIONS // 3)
     popularity = 1 / np.arange(1, NUM_CLASSES + 2)
     classes = rng.permutation(NUM_CLASSES + 1)[rng.choice(NUM_CLASSES + 1, REGIONS, p=popularity / popularity.sum())]
-    grid = np.stack(np.mgrid[:HEIGHT:COARSE, :WIDTH:COARSE], axis=-1)
+    grid = np.moveaxis(np.mgrid[:HEIGHT:COARSE, :WIDTH:COARSE], 0, -1)
     coarse = classes.astype(np.uint8)[cKDTree(points).query(grid)[1]]
-    y, x = (np.clip(place + _waves(rng), 0, size - 1) // COARSE for place, size in _places())
-    return np.ascontiguousarray(coarse[y, x])
-
-
-def _places() -> tuple[tuple[NDArray[np.int64], int], ...]:
-    return (np.arange(HEIGHT)[:, None], HEIGHT), (np.arange(WIDTH)[None], WIDTH)
+    y = np.clip(np.arange(HEIGHT)[:, None] + _waves(rng), 0, HEIGHT - 1)
+    x = np.clip(np.arange(WIDTH) + _waves(rng), 0, WIDTH - 1)
+    label: IndexArray = coarse[y // COARSE, x // COARSE]
+    return label
 
 
 def _waves(rng: np.random.Generator) -> NDArray[np.int64]:
@@ -97,10 +96,11 @@ def _sorted(rows: Sequence[tuple[int, int, int]]) -> Rows:
     return np.array(sorted(rows, key=lambda row: row[0]), np.int32)
 
 
+OURS = "abet, runs"
 CONTESTANTS: dict[str, Callable[[IndexArray, int, int], Rows]] = {
     "one mask per class and tile (baseline)": one_mask_per_class,
     "SciPy, one call per tile": one_call_per_tile,
-    "abet, runs": tile_centroids,
+    OURS: tile_centroids,
 }
 
 
@@ -113,69 +113,77 @@ class Times(NamedTuple):
     files: dict[int, float]
     """Number of processes -> `compute_centroids` over files, start of the processes included."""
 
-    @property
-    def whole(self) -> float:
-        """From the file to its centroids, on one core."""
-        return self.decode + self.table + self.contestants["abet, runs"]
 
-
-def timed(work: Callable[[], Result], repeats: int = 1) -> tuple[float, Result]:
+def timed(work: Callable[..., Result], *arguments: Any, repeats: int = 1) -> tuple[float, Result]:
     """The least seconds of ``repeats`` calls, and what the last one returned."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
-        result = work()
+        result = work(*arguments)
         times.append(time.perf_counter() - start)
     return min(times), result
 
 
 def compare(labels: Sequence[IndexArray], repeats: int) -> dict[str, float]:
-    """Mean seconds per label of every contestant; the baselines run once. Raises AssertionError when they disagree."""
+    """Mean seconds per label of every contestant, the baselines from one run. They must agree."""
     times = dict.fromkeys(CONTESTANTS, 0.0)
     for label in labels:
         answers = []
         for name, find in CONTESTANTS.items():
-            call = repeats if find is tile_centroids else 1
-            seconds, rows = timed(lambda find=find, label=label: find(label, TILE, NUM_CLASSES), call)
+            calls = repeats if name == OURS else 1
+            seconds, rows = timed(find, label, TILE, NUM_CLASSES, repeats=calls)
             times[name] += seconds / len(labels)
             answers.append(rows)
         assert all(np.array_equal(answers[0], answer) for answer in answers[1:]), "the contestants disagree"
     return times
 
 
-def over_files(folder: Path, files: int, processes: int) -> float:
+def reading(stored: Sequence[Path], repeats: int) -> tuple[float, float]:
+    """Mean seconds per label: to decode it, and to put it through the label table."""
+    decode = table = 0.0
+    for path in stored:
+        seconds, raw = timed(read_label, path, repeats=repeats)
+        decode += seconds / len(stored)
+        table += timed(lambda raw, path: LABELS.apply(raw, file=path), raw, path, repeats=repeats)[0] / len(stored)
+    return decode, table
+
+
+def over_files(stored: Sequence[Path], files: int, processes: int) -> float:
     """Seconds per label of `compute_centroids` over ``files`` files."""
-    stored = sorted(folder.glob("*.png"))
-    pairs = tuple(Pair(name=f"{i}", image=folder, label=stored[i % len(stored)]) for i in range(files))
-    dataset = Dataset(
-        name="mapillary", split="training", root=folder, layout="synthetic", pairs=pairs, labels=LABELS
-    )  # fmt: skip
-    seconds, _ = timed(
-        lambda: compute_centroids(dataset, tile_pixels=TILE, processes=processes, advance=lambda *_: None)
-    )
-    return seconds / files
+    labels = [stored[number % len(stored)] for number in range(files)]
+    pairs = tuple(Pair(name=str(number), image=path, label=path) for number, path in enumerate(labels))
+    dataset = Dataset(name="mapillary", split="training", root=Path(), layout="none", pairs=pairs, labels=LABELS)
+    start = time.perf_counter()
+    compute_centroids(dataset, tile_pixels=TILE, processes=processes, advance=lambda units, status="": None)
+    return (time.perf_counter() - start) / files
 
 
-def measure(labels: Sequence[IndexArray], repeats: int, files: int) -> Times:
-    """All times. What is compared stays on one core; several processes use all that there are."""
+@contextmanager
+def one_core() -> Iterator[int]:
+    """Keep to one core where the system can; tells how many there are."""
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     if cores:
         os.sched_setaffinity(0, {min(cores)})
-    contestants = compare(labels, repeats)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        decode = table = 0.0
-        for number, label in enumerate(labels):
-            path = folder / f"{number}.png"
-            Image.fromarray(label).save(path)
-            seconds, raw = timed(lambda path=path: read_label(path), repeats)
-            decode += seconds / len(labels)
-            table += timed(lambda path=path, raw=raw: LABELS.apply(raw, file=path), repeats)[0] / len(labels)
-        alone = over_files(folder, files, 1)
+    try:
+        yield len(cores) or os.cpu_count() or 1
+    finally:
         if cores:
             os.sched_setaffinity(0, cores)
-        together = {len(cores): over_files(folder, files, len(cores))} if len(cores) > 1 else {}
-    return Times(contestants, decode, table, {1: alone, **together})
+
+
+def measure(labels: Sequence[IndexArray], repeats: int, files: int) -> Times:
+    """All times: on one core, and over files with as many processes as cores too."""
+    with tempfile.TemporaryDirectory() as folder:
+        stored = [Path(folder) / f"{number}.png" for number in range(len(labels))]
+        for path, label in zip(stored, labels, strict=True):
+            Image.fromarray(label).save(path)
+        with one_core() as cores:
+            contestants = compare(labels, repeats)
+            decode, table = reading(stored, repeats)
+            over = {1: over_files(stored, files, 1)}
+        if cores > 1:
+            over[cores] = over_files(stored, files, cores)
+    return Times(contestants, decode, table, over)
 
 
 def describe(labels: Sequence[IndexArray]) -> str:
@@ -183,27 +191,28 @@ def describe(labels: Sequence[IndexArray]) -> str:
     runs = np.mean([np.count_nonzero(np.diff(label, axis=1)) + HEIGHT for label in labels])
     present = np.mean([len(tile_centroids(label, TILE, NUM_CLASSES)) for label in labels])
     return (
-        f"{len(labels)} labels of {HEIGHT} x {WIDTH} pixels, {runs:,.0f} runs of one class in a row and "
-        f"{present:.0f} centroids per label (tiles of {TILE} pixels, {NUM_CLASSES} classes)"
+        f"Labels of {HEIGHT} x {WIDTH} pixels ({len(labels)}, synthetic), each with {runs:,.0f} runs of one class in a "
+        f"row and {present:.0f} centroids (tiles of {TILE} pixels, {NUM_CLASSES} classes)"
     )
 
 
-def table(times: Times, worst: dict[str, float]) -> list[str]:
-    """The rows of every contestant; ``worst``: the same for a label in which every pixel is of another class."""
-    baseline, worst_baseline = next(iter(times.contestants.values())), next(iter(worst.values()))
-    lines = ["| | seconds per label | ratio | of a label of noise | ratio |", "|---|---:|---:|---:|---:|"]
-    for name, seconds in times.contestants.items():
-        noise = worst[name]
-        lines.append(
-            f"| {name} | {seconds:.4f} | {baseline / seconds:.1f} | {noise:.3f} | {worst_baseline / noise:.1f} |"
-        )
+def rows(times: Times, noise: dict[str, float]) -> list[str]:
+    """A table of the contestants; ``noise``: their seconds for a label in which no two neighbours are alike."""
+    baseline = next(iter(CONTESTANTS))
+    lines = ["| | seconds per label | ratio | of noise | ratio |", "|---|---:|---:|---:|---:|"]
+    for name in CONTESTANTS:
+        cells = [name]
+        for seconds in (times.contestants, noise):
+            cells += [f"{seconds[name]:.4f}", f"{seconds[baseline] / seconds[name]:.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def whole_set(times: Times) -> list[str]:
-    """What the training set would take."""
-    lines = [f"| cores | {TRAINING_MAPS:,} labels |", "|---:|---:|"]
-    return lines + [f"| {cores} | {format_seconds(TRAINING_MAPS * times.whole / cores)} |" for cores in (1, 16, 32)]
+def estimate(times: Times) -> list[str]:
+    """What a whole training set would take."""
+    seconds = TRAINING_LABELS * times.files[1]
+    per_cores = [(cores, format_seconds(seconds / cores)) for cores in (1, 16, 32)]
+    return ["| cores | time |", "|---:|---:|", *(f"| {cores} | {text} |" for cores, text in per_cores)]
 
 
 def report(maps: int, repeats: int, files: int) -> str:
@@ -211,25 +220,21 @@ def report(maps: int, repeats: int, files: int) -> str:
     on = machine()
     labels = [make_label(seed) for seed in range(maps)]
     times = measure(labels, repeats, files)
-    noise = np.random.default_rng(0).integers(0, NUM_CLASSES, (HEIGHT, WIDTH), dtype=np.uint8)
-    worst = compare([noise], repeats)
-    parts = {"PNG decoding": times.decode, "label table": times.table, "centroids": times.contestants["abet, runs"]}
+    with one_core():
+        noise = compare([np.random.default_rng(0).integers(0, NUM_CLASSES, (HEIGHT, WIDTH), np.uint8)], repeats)
+    over = ", ".join(f"{seconds:.3f} with {count}" for count, seconds in times.files.items())
     lines = [
         "# Centroids: sums over runs against masks\n",
         f"{on}; Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}. "
-        f"{describe(labels)}. One core; the fastest of {repeats} runs (the baselines: one run). All agree.\n",
-        *table(times, worst),
+        f"{describe(labels)}. All on one core; the fastest of {repeats} runs (abet), one run (the others). The "
+        "centroids agree, all of them. Noise: a label of random pixels, the worst case.\n",
+        *rows(times, noise),
         "",
-        "From the file to its centroids, seconds per label: "
-        + ", ".join(f"{name} {seconds:.3f}" for name, seconds in parts.items())
-        + f"; {times.whole:.3f} together. `compute_centroids` over {files} files: "
-        + ", ".join(f"{seconds:.3f} with {count} processes" for count, seconds in times.files.items()).replace(
-            "1 processes", "1 process"
-        )
-        + ".\n",
-        "Estimated for the training set, if all its labels were of this size, cores were the limit and files came "
-        "as fast:\n",
-        *whole_set(times),
+        f"- Before that, seconds per label: {times.decode:.3f} for the PNG, {times.table:.3f} for the label table.",
+        f"- `compute_centroids` over {files} files, seconds per label, the start of processes included: {over}.",
+        f"- Estimated from the one process: {TRAINING_LABELS:,} labels of this size, where files come fast enough and "
+        "every core is as fast as one alone:\n",
+        *estimate(times),
     ]
     return "\n".join(lines) + "\n"
 
@@ -238,7 +243,7 @@ def main() -> None:
     """Write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--maps", type=positive, default=3, help="labels that are compared")
-    parser.add_argument("--files", type=positive, default=48, help="label files that are read in processes")
+    parser.add_argument("--files", type=positive, default=96, help="label files that are read in processes")
     parser.add_argument("--repeats", type=positive, default=5, help="runs of abet's rows")
     parser.add_argument("--output", type=Path, help="also write the report to this Markdown file")
     arguments = parser.parse_args()

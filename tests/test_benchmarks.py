@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -18,7 +19,7 @@ def run(script: str, *options: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("script", ["head.py", "metrics.py", "storage.py"])
+@pytest.mark.parametrize("script", ["centroids.py", "head.py", "metrics.py", "storage.py"])
 def test_measuring_nothing_is_refused(script):
     result = run(script, "--repeats", 0)
     assert result.returncode == 2
@@ -81,4 +82,21 @@ def test_the_report_on_storage_names_a_tool_that_could_not_be_had(monkeypatch):
     assert "- aws s3 1: its remark." in text
     assert "- s5cmd could not be installed" in text
     for name in ("storage", "common"):
+        del sys.modules[name]
+
+
+def test_the_report_on_centroids_compares_what_agrees_with_it(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    centroids = importlib.import_module("centroids")
+    for name, pixels in (("HEIGHT", 200), ("WIDTH", 300), ("TILE", 64)):
+        monkeypatch.setattr(centroids, name, pixels)
+    text = centroids.report(maps=1, repeats=1, files=2)
+    assert "Labels of 200 x 300 pixels (1, synthetic)" in text
+    assert text.count("\n| ") == 4 + 4
+    assert "| 32 | " in text
+    answers = iter([np.zeros((1, 3)), np.ones((1, 3)), np.zeros((1, 3))])
+    monkeypatch.setattr(centroids, "CONTESTANTS", dict.fromkeys(centroids.CONTESTANTS, lambda *_: next(answers)))
+    with pytest.raises(AssertionError, match="disagree"):
+        centroids.compare([None], 1)
+    for name in ("centroids", "common"):
         del sys.modules[name]

@@ -77,18 +77,19 @@ class ClassTable:
 
 
 def _require_known(raw: IndexArray, known: frozenset[int], *, table: LabelTable | ClassTable, file: Path) -> None:
-    counts = np.bincount(raw.ravel(), minlength=256)
-    foreign = [value for value in np.flatnonzero(counts).tolist() if value not in known]
-    if foreign:
+    others = raw.tobytes().translate(None, bytes(known))
+    if others:
+        counts = np.bincount(np.frombuffer(others, np.uint8), minlength=256)
+        foreign = np.flatnonzero(counts).tolist()
         shown = ", ".join(f"{value} in {counts[value]} pixels" for value in foreign[:5])
         more = f" and {len(foreign) - 5} more values" if len(foreign) > 5 else ""
         raise DataError(f"{file}: label value {shown}{more} outside the table of {table}")
 
 
 def _translate(raw: IndexArray, meanings: Mapping[int, int], *, rest: int) -> IndexArray:
-    lookup = np.full(256, rest, dtype=np.uint8)
-    lookup[list(meanings)] = list(meanings.values())
-    return lookup[raw]
+    lookup = bytes(meanings.get(value, rest) for value in range(256))
+    # several times as fast as indexing, which converts every pixel to a 64-bit index
+    return np.frombuffer(bytearray(raw.tobytes()).translate(lookup), np.uint8).reshape(raw.shape)
 
 
 def _summary(title: str, *parts: tuple[str, Iterable[int]]) -> str:

@@ -98,3 +98,11 @@ def test_the_mapillary_table_has_each_name_once_in_the_published_order():
         56: "Caravan",
         64: "Ego Vehicle",
     }
+
+
+def test_what_comes_out_has_the_shape_of_what_went_in_and_may_be_written_to(tmp_path):
+    raw = np.arange(60, dtype=np.uint8).reshape(6, 10)[::2, ::3].T
+    label = mapillary.LABELS.apply(raw, file=tmp_path)
+    np.testing.assert_array_equal(label, raw)
+    label[:] = 7
+    assert raw[0, 0] == 0

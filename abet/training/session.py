@@ -116,6 +116,7 @@ def open_session(job: TrainJob) -> Session:
         notes = _start_from(session, job, weights)
     else:
         notes = ["start weights: none, all layers are drawn anew"]
+    notes = [*job.sampling.notes, *notes]
     if job.topology.rank == 0:
         session.ownership = take_over(job.run, state)
         notes += [f"removed what a killed trainer left: {name}" for name in discard_partial(session.ownership)]

@@ -21,6 +21,7 @@ from tests.conftest import Cli, Finished
 from tests.s3_server import S3Server
 from tests.training.committed import OLD, steps
 from tests.training.tiny import tiny_data, tiny_recipe
+from tests.trees import make_cityscapes
 
 if TYPE_CHECKING:
     from tests.training.remote import Remote
@@ -128,6 +129,29 @@ class Tiny:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     folder = tmp_path_factory.mktemp("tiny")
     return Tiny(tiny_recipe(folder / "tiny.yaml"), tiny_data(folder / "data"), folder / "runs")
+
+
+# Everything that follows from the epoch: where crops lie, whether coarse labels join in, the loss, the rate
+UNIFORM: Mapping[str, Mapping[str, Any]] = {
+    "sampling": {
+        **{"class_uniform_share": 0.95, "tile_pixels": 16, "last_boosted_epoch": 0},
+        **{"boost_split": "train_extra", "boost_classes": [3, 4, 12]},
+    },
+    "loss": {
+        **{"kind": "relaxed", "class_weight_bound": 1.0, "strict_classes": [5, 6], "last_relaxed_epoch": 0},
+        "images_summed": 2.0,
+    },
+    "optimiser": {"schedule_unit": "epoch", "second_phase": {"from_epoch": 1, "rescale": 0.5, "poly_exponent": 1.5}},
+}
+
+
+@pytest.fixture(scope="session")
+def uniform(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Class-uniform sampling, relaxed boundaries and two phases: six steps, the last one in the second epoch."""
+    folder = tmp_path_factory.mktemp("uniform")
+    data = tiny_data(folder / "data", count=20)
+    make_cityscapes(data, split="train_extra", count=3, size=(48, 64), seed=200)
+    return Tiny(tiny_recipe(folder / "uniform.yaml", UNIFORM), data, folder / "runs")
 
 
 def final_state(run: Path) -> dict[str, Any]:

@@ -34,7 +34,11 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_written(cli: Cli, ti
     refused(train(cli, tiny, run, "--set", "model.num_classes=65"), 2, "cityscapes has 19 classes")
     refused(train(cli, tiny, run, "--set", "data.dataset=road_anomaly"), 2, "cityscapes, mapillary")
     refused(train(cli, tiny, run, "--set", "training.precision=bfloat16"), 2, "a CPU trains in float32")
-    refused(train(cli, tiny, run, "--set", "batch.global_batch=12", "--set", "batch.batch_per_gpu=12"), 3, "10 crops of an epoch")
+    refused(
+        train(cli, tiny, run, "--set", "batch.global_batch=12", "--set", "batch.batch_per_gpu=12"),
+        3,
+        "10 crops of an epoch",
+    )
     refused(train(cli, tiny, run, "--snapshot", tmp_path / "none"), 3, str(tmp_path / "none"))
     refused(train(cli, tiny, run, "--set", f"training.seed={2**63}"), 2, "training.seed")
     refused(cli("train", tiny.recipe, "--output", run), 2, "--data-root")

@@ -34,7 +34,7 @@ def tiny_recipe(path: Path, changes: Mapping[str, Mapping[str, Any]] | None = No
     values = load_recipe("demo_finetune").model_dump(mode="json")
     for more in (CHANGES, changes or {}):
         for section, pairs in more.items():
-            values[section].update(pairs)
+            values[section] = dict(pairs) if "kind" in pairs else values[section] | dict(pairs)
     path.write_text(yaml.safe_dump(values, sort_keys=False))
     return path
 

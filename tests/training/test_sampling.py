@@ -1,0 +1,114 @@
+"""Where crops come from: every image once, or around every class; and what is refused before anything is trained."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from abet.config import Recipe, load_recipe
+from abet.data.index import open_dataset
+from abet.errors import DataError
+from abet.training.sampling import Sampling, open_sampling
+from abet.training.tracking import read_metrics
+from tests.conftest import Cli
+from tests.training.conftest import Tiny, Zygote, refused, train
+from tests.trees import make_cityscapes
+
+
+def recipe_of(uniform: Tiny, *changes: str) -> Recipe:
+    return load_recipe(str(uniform.recipe), changes=changes)
+
+
+def opened(recipe: Recipe, root: Path, folder: Path) -> Sampling:
+    train_set = open_dataset("cityscapes", root, recipe.data.train_split)
+    return open_sampling(recipe, train_set, root=root, folder=folder)
+
+
+def test_every_image_once_needs_no_places(tiny: Tiny, tmp_path: Path) -> None:
+    sampling = opened(load_recipe(str(tiny.recipe)), tiny.data, tmp_path / "cache")
+    assert (sampling.lists.length, sampling.lists.share, sampling.boosted) == (10, 0, None)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_coarse_images_count_on_after_the_fine_ones_and_add_places_of_their_classes_alone(
+    uniform: Tiny, tmp_path: Path
+) -> None:
+    sampling = opened(recipe_of(uniform), uniform.data, tmp_path)
+    assert sampling.boosted is not None
+    assert {train_id for train_id, places in enumerate(sampling.lists.boosted) if len(places)} <= {3, 4, 12}
+    images = np.concatenate([places[:, 0] for places in sampling.lists.boosted])
+    assert set(images.tolist()) <= {20, 21, 22}
+    label = sampling.boosted.read(sampling.boosted.pairs[0])[1]
+    assert {3, 4, 12} & set(np.unique(label)), "else nothing was shown here"
+    assert "20 crops an epoch" in sampling.notes[0]
+
+
+def test_the_reference_s_slip_keeps_coarse_places_to_the_end(uniform: Tiny, tmp_path: Path) -> None:
+    for slip in (False, True):
+        recipe = recipe_of(uniform, f"reference_quirks.boosted_places_never_cut={str(slip).lower()}")
+        lists = opened(recipe, uniform.data, tmp_path).lists
+        coarse_places = {tuple(place) for places in lists.boosted for place in places.tolist()}
+        many = replace(lists, images=2000)  # so many crops of each class that every place comes up
+        coarse = [bool(coarse_places & set(map(tuple, many.entries(epoch).tolist()))) for epoch in range(3)]
+        assert coarse == [True, slip, slip]
+
+
+def test_classes_that_occur_nowhere_are_named(uniform: Tiny, tmp_path: Path) -> None:
+    make_cityscapes(tmp_path / "data", count=1, size=(48, 64))
+    more = ("sampling.boost_split=null", "sampling.boost_classes=[]", "batch.global_batch=1", "batch.batch_per_gpu=1")
+    sampling = opened(recipe_of(uniform, *more), tmp_path / "data", tmp_path / "cache")
+    assert sampling.notes[-1].startswith("no place of ")
+
+
+def test_the_fingerprint_changes_with_the_labels_and_not_with_the_root(uniform: Tiny, tmp_path: Path) -> None:
+    first = opened(recipe_of(uniform), uniform.data, tmp_path / "cache").sha256()
+    shutil.copytree(uniform.data, tmp_path / "moved")
+    assert opened(recipe_of(uniform), tmp_path / "moved", tmp_path / "cache").sha256() == first
+    label = next((tmp_path / "moved" / "gtFine" / "train").rglob("*.png"))
+    pixels = np.array(Image.open(label))
+    pixels[:16, :16] = 7
+    pixels[3, 3] = 8
+    Image.fromarray(pixels).save(label, compress_level=0)
+    assert opened(recipe_of(uniform), tmp_path / "moved", tmp_path / "cache").sha256() != first
+
+
+def test_images_smaller_than_a_tile_have_no_place(uniform: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no label holds a whole square of 128 pixels.*lower sampling\.tile_pixels"):
+        opened(recipe_of(uniform, "sampling.tile_pixels=128"), uniform.data, tmp_path)
+
+
+def test_a_missing_coarse_set_is_named_with_the_way_to_train_without_it(
+    cli: Cli, uniform: Tiny, tmp_path: Path
+) -> None:
+    make_cityscapes(tmp_path / "data", count=20, size=(48, 64))
+    make_cityscapes(tmp_path / "data", count=2, size=(48, 64), split="val")
+    result = cli("train", uniform.recipe, "--data-root", tmp_path / "data", "--output", tmp_path / "run")
+    refused(result, 3, "lacks leftImg8bit/train_extra", "--set sampling.boost_split=null")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_split_that_there_is_not_is_refused(cli: Cli, uniform: Tiny, tmp_path: Path) -> None:
+    result = train(cli, uniform, tmp_path / "run", "--set", "sampling.boost_split=train_extr")
+    refused(result, 2, "sampling.boost_split: ", "'train_extra'")
+
+
+def test_a_run_whose_epochs_would_be_others_is_not_resumed(zygote: Zygote, uniform: Tiny, tmp_path: Path) -> None:
+    shutil.copytree(uniform.data, tmp_path / "data")
+    arguments = uniform.arguments("changed", "--data-root", tmp_path / "data")
+    assert zygote.train(*arguments, "--set", "training.steps=2")["codes"] == [0]
+    label = next((tmp_path / "data" / "gtCoarse").rglob("*.png"))
+    Image.fromarray(np.full((48, 64), 12, np.uint8)).save(label)  # wall throughout
+    again = zygote.train(*arguments, "--set", "training.steps=2")
+    assert again["codes"] == [2]
+    assert "epoch_lists_sha256 (the places that crops are taken around" in again["log"]
+
+
+def test_the_rate_and_the_loss_change_with_the_epoch(zygote: Zygote, uniform: Tiny) -> None:
+    result = zygote.train(*uniform.arguments("epochs"))
+    assert result["codes"] == [0], result["log"]
+    rates = [row["lr"] for row in read_metrics(uniform.runs / "epochs") if row["kind"] == "train"]
+    assert rates == pytest.approx([0.1] * 5 + [0.05])
+    assert "class-uniform sampling: 20 crops an epoch, 1 of them around each of" in result["log"]

@@ -6,6 +6,7 @@ from typing import Final
 FULL_INSTALL: Final = {
     "torch": "torch",
     "numpy": "numpy",
+    "pynvml": "nvidia-ml-py",
     "PIL": "pillow",
     "safetensors": "safetensors",
     "matplotlib": "matplotlib",

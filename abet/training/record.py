@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, NoReturn
 
 from abet.distributed import any_rank, sum_over_ranks
@@ -10,6 +11,7 @@ from abet.errors import DataError
 from abet.files import write_json
 from abet.progress import note
 from abet.run import FAILED_BATCHES, PICTURES, step_name
+from abet.training.gpu import gpu_figures
 from abet.training.job import TrainJob
 from abet.training.keeping import finish_copy, keep, keep_file
 from abet.training.pictures import write_picture
@@ -129,5 +131,6 @@ def recording(job: TrainJob, session: Session) -> Iterator[Record]:
         start_step=session.step,
         steps=job.recipe.training.steps,
         images_per_step=job.plan.global_batch,
+        figures=partial(gpu_figures, job.topology.device),
     ) as tracker:
         yield Record(job=job, session=session, tracker=tracker)

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,8 +54,18 @@ def _line(row: Mapping[str, Any]) -> str:
 class Tracker:
     """Rows and pictures of one start of a run."""
 
-    def __init__(self, *, run: Path, writer: "SummaryWriter", advance: Advance, images_per_step: int) -> None:
-        self._run, self._writer, self._advance, self._images_per_step = run, writer, advance, images_per_step
+    def __init__(
+        self,
+        *,
+        run: Path,
+        writer: "SummaryWriter",
+        advance: Advance,
+        steps: int,
+        images_per_step: int,
+        figures: Callable[[], Mapping[str, float]],
+    ) -> None:
+        self._run, self._writer, self._advance, self._figures = run, writer, advance, figures
+        self._total, self._images_per_step = steps, images_per_step
         self._losses: list[float] = []
         self._since, self._steps, self._waited_seconds = 0.0, 0, 0.0
         self.restart_clock()
@@ -69,8 +79,9 @@ class Tracker:
         mean = math.fsum(self._losses) / len(self._losses)
         self._advance(1, f"loss {mean:.4f}  lr {lr:.2e}  {rate:.1f} images/s  data wait {waited:.0%}")
         if log:
+            left = (self._total - step) * seconds / self._steps
             row = {"loss": mean, "lr": lr, "images_per_second": rate, "data_wait_share": waited, "skipped": faults}
-            self.row(step, "train", row)
+            self.row(step, "train", {**row, "seconds_left": round(left), **self._figures()})
             self._losses.clear()
             self.restart_clock()
 
@@ -98,8 +109,19 @@ class Tracker:
 
 
 @contextmanager
-def tracking(run: Path, *, description: str, start_step: int, steps: int, images_per_step: int) -> Iterator[Tracker]:
-    """A tracker whose files hold what was written up to ``start_step``, with a progress display for the rest."""
+def tracking(
+    run: Path,
+    *,
+    description: str,
+    start_step: int,
+    steps: int,
+    images_per_step: int,
+    figures: Callable[[], Mapping[str, float]] = dict,
+) -> Iterator[Tracker]:
+    """A tracker whose files hold what was written up to ``start_step``, with a progress display for the rest.
+
+    ``figures()`` are the machine's, asked for with each row of training.
+    """
     from torch.utils.tensorboard import SummaryWriter
 
     _drop_after(run, start_step)
@@ -107,4 +129,6 @@ def tracking(run: Path, *, description: str, start_step: int, steps: int, images
         SummaryWriter(str(run / TENSORBOARD), purge_step=start_step + 1) as writer,
         progress(description, steps, done=start_step) as advance,
     ):
-        yield Tracker(run=run, writer=writer, advance=advance, images_per_step=images_per_step)
+        yield Tracker(
+            run=run, writer=writer, advance=advance, steps=steps, images_per_step=images_per_step, figures=figures
+        )

@@ -22,6 +22,17 @@ def test_a_row_holds_the_mean_loss_since_the_last_one(tmp_path: Path) -> None:
         (4, "train", 6.0, 2),
     ]
     assert all(row["images_per_second"] > 0 and 0 <= row["data_wait_share"] <= 1 for row in rows)
+    assert rows[-1]["seconds_left"] == 0
+
+
+def test_what_the_machine_does_stands_in_each_row(tmp_path: Path) -> None:
+    figures = iter([{"gpu_memory_gib": 3.0}, {"gpu_memory_gib": 4.0}])
+    with tracking(
+        tmp_path, description="x", start_step=0, steps=2, images_per_step=1, figures=lambda: next(figures)
+    ) as tracker:
+        step(tracker, 1)
+        step(tracker, 2)
+    assert [row["gpu_memory_gib"] for row in read_metrics(tmp_path)] == [3.0, 4.0]
 
 
 def test_a_commit_between_two_rows_takes_time_from_the_rate_and_no_step_from_the_mean(tmp_path: Path) -> None:

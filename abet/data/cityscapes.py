@@ -64,9 +64,13 @@ CITYSCAPES: Final = DatasetSpec(
     default_split="train",
     published_images={"train": 2975, "val": 500},
     refused_splits={
-        "test": "its labels are withheld: those in the archive are dummies (ego vehicle and border). Measure on val",
+        "test": "its labels are withheld: those in the archive are dummies (ego vehicle and border). Measure on val; "
+        "`abet validate --predictions` makes the files for the authors' server",
         "train_extra": "it has coarse labels alone, which are not read",
     },
+    validation_split="val",
+    unlabelled_splits={"test": 1525},
+    published_labels=LABEL_IDS,
     layouts=(
         _layout("usual", "the two published archives, unpacked side by side", "leftImg8bit", "gtFine"),
         _layout(

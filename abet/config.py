@@ -67,6 +67,9 @@ class DataConfig(Strict):
     dataset: str = Field(description="a training set by name: mapillary or cityscapes")
     train_split: str = Field(description="split that is trained on")
     validation_split: str = Field(description="split that the mIoU is measured on, every image of it")
+    validation_height: Positive | None = Field(
+        description="rows of the square that validation images are resized and cut or padded to; null: as they are"
+    )
     workers_per_process: Count = Field(description="loader processes per GPU; 0 loads in a thread of the trainer")
 
 

@@ -181,7 +181,14 @@ def _synchronising(network: torch.nn.Module, *, last: bool) -> AbstractContextMa
 def _validate_and_commit(job: TrainJob, session: Session, record: Record, stop: StopRequest) -> None:
     if not job.recipe.training.sync_batch_norm:
         copy_buffers(session.model, job.topology)
-    result = validate(session.model, job.validation, job.topology, autocast=job.arithmetic.autocast, stop=stop)
+    result = validate(
+        session.model,
+        job.validation,
+        job.topology,
+        height=job.recipe.data.validation_height,
+        autocast=job.arithmetic.autocast,
+        stop=stop,
+    )
     session.model.train()
     if result is None:
         record.save_and_stop(stop)

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from abet.cli import checkpoint, controls, data, demo, evaluation, launch, showing, site, sync, training
+from abet.cli import checkpoint, controls, data, demo, evaluation, launch, showing, site, sync, training, validation
 from abet.cli.options import say
 from abet.errors import AbetError, UsageError
 from abet.exits import (
@@ -35,6 +35,7 @@ app = typer.Typer(
 evaluation.register(app)
 showing.register(app)
 training.register(app)
+validation.register(app)
 launch.register(app)
 controls.register(app)
 demo.register(app)

@@ -220,11 +220,21 @@ def load(checkpoint: ChosenCheckpoint, device: str, model: str, site: "SiteConfi
 
     place = checkpoint.place
     detector = load_place(place, site, device=device, model=model)
-    if checkpoint.sha256 not in (None, detector.sha256):
+    require_promoted(checkpoint, detector.sha256)
+    announce_detector(place, detector)
+    return detector
+
+
+def require_promoted(checkpoint: ChosenCheckpoint, sha256: str) -> None:
+    """Raises CheckpointError unless the weights found, with ``sha256``, are those that were promoted, if any were."""
+    if checkpoint.sha256 not in (None, sha256):
         raise CheckpointError(
-            f"{place}: sha256 {checkpoint.sha256} was promoted, but the weights there now have "
-            f"{detector.sha256}: `abet checkpoint promote {place}` if you mean these"
+            f"{checkpoint.place}: sha256 {checkpoint.sha256} was promoted, but the weights there now have "
+            f"{sha256}: `abet checkpoint promote {checkpoint.place}` if you mean these"
         )
+
+
+def announce_detector(place: Place, detector: "Detector") -> None:
+    """Say what was loaded."""
     head, classes = detector.config.temperature_model, detector.config.num_classes
     say(f"loaded {place} (head: {head}, {classes} classes, sha256 {detector.sha256[:12]})")
-    return detector

@@ -5,12 +5,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from abet.files import read_json
 from abet.run import evaluation_dir
 
 LOG_WIDTH_COLUMNS = 160
+COLUMNS = {"IoU": "iou", "precision": "precision", "recall": "recall", "share of pixels": "share"}
+"""Of the table of classes, by their keys in the JSON."""
+OVERALL = {
+    "mIoU": "miou",
+    "pixel accuracy": "accuracy",
+    "mean class accuracy": "mean_class_accuracy",
+    "frequency-weighted IoU": "frequency_weighted_iou",
+}
+"""The figures below it."""
 
 
 def console() -> Console:
@@ -40,6 +49,20 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     console().print(table)
     for note in notes:
         console().print(note, markup=False, soft_wrap=True)
+
+
+def print_validation(result: Mapping[str, Any]) -> None:
+    """The content of a file of `abet validate`: a row per class and the figures over all, in percent."""
+    if not result["pixels"]:
+        console().print(f"no figures: {result['reason']}", markup=False, soft_wrap=True)
+        return
+    title = f"{result['dataset']} ({result['split']}, {result['images']} images, {result['pixels']:,} labelled pixels)"
+    table = Table("class", *(Column(name, justify="right") for name in COLUMNS), title=f"{title}, in percent")
+    for row in result["classes"]:
+        table.add_row(row["name"], *(_plain(row[name]) for name in COLUMNS.values()))
+    console().print(table)
+    for name, key in OVERALL.items():
+        console().print(f"{name}: {_plain(result[key])}", markup=False)
 
 
 def _plain(value: float | None) -> str:

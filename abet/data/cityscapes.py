@@ -60,6 +60,11 @@ _SPLITS: Final[dict[str, tuple[tuple[str, ...], int]]] = {
 """The folders that each split reads, and how many images are published."""
 
 
+def _folders(split: str) -> tuple[str, ...]:
+    """Of a split by name, or the one that is only predicted."""
+    return _SPLITS[split][0] if split in _SPLITS else (split,)
+
+
 def fold_cities(val: Iterable[str], train: Iterable[str], fold: int) -> tuple[str, ...]:
     """The cities that ``fold`` (0, 1 or 2) validates on, given those of the official folders (reference behaviour)."""
     cities = [*sorted(val), *sorted(train)]
@@ -81,11 +86,11 @@ class _Tree(NamedTuple):
         return f"{pair[0]}/{folder}", f"{pair[1]}/{folder}"
 
     def folders(self, split: str) -> tuple[str, ...]:
-        return tuple(name for folder in _SPLITS[split][0] for name in self.of(folder))
+        return tuple(name for folder in _folders(split) for name in self.of(folder))
 
 
 def _scan(root: Path, split: str, *, tree: _Tree) -> Scan:
-    folders, kinds = _SPLITS[split][0], _COARSE if split == EXTRA else _FINE
+    folders, kinds = _folders(split), _COARSE if split == EXTRA else _FINE
     scans = []
     for folder in folders:
         images, labels = tree.of(folder)
@@ -153,8 +158,12 @@ CITYSCAPES: Final = DatasetSpec(
     default_split="train",
     published_images={split: count for split, (_, count) in _SPLITS.items()},
     refused_splits={
-        "test": "its labels are withheld: those in the archive are dummies (ego vehicle and border). Measure on val",
+        "test": "its labels are withheld: those in the archive are dummies (ego vehicle and border). Measure on val; "
+        "`abet validate --predictions` makes the files for the authors' server",
     },
+    validation_split="val",
+    unlabelled_splits={"test": 1525},
+    published_labels=LABEL_IDS,
     layouts=(
         _layout(
             "usual",

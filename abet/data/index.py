@@ -126,28 +126,31 @@ class Survey:
     notes: tuple[str, ...]
 
 
-def open_dataset(name: str, root: Path, split: str | None = None) -> Dataset:
+def open_dataset(name: str, root: Path, split: str | None = None, *, unlabelled: bool = False) -> Dataset:
     """The complete data set below ``root``; ``split`` defaults to the one that papers evaluate, or train on.
 
-    Files are listed and none is decoded: 18000 images on a local disk open in a second or two.
+    With ``unlabelled``, a split whose labels are dummies is opened too: every pixel of theirs is ignored. Files are
+    listed and none is decoded: 18000 images on a local disk open in a second or two.
 
     Raises:
         UsageError: an unknown data set or split.
         DataError: a root that is missing, empty, half unpacked or ambiguous; images without label and the reverse.
     """
-    result = survey(name, root, split)
+    result = survey(name, root, split, unlabelled=unlabelled)
     if result.dataset is None or result.faults:
         raise DataError(_refusal(name, root, result))
     return result.dataset
 
 
-def survey(name: str, root: Path, split: str | None = None) -> Survey:
+def survey(name: str, root: Path, split: str | None = None, *, unlabelled: bool = False) -> Survey:
     """List a root without judging it: what is wrong with the files is returned, sorted by kind and file.
+
+    ``unlabelled`` as for `open_dataset`.
 
     Raises:
         UsageError: an unknown data set or split.
     """
-    spec, split = _resolve(name, split)
+    spec, split = _resolve(name, split, unlabelled=unlabelled)
     try:
         place = locate.find(spec, Path(root).expanduser(), split)
         scan = place.layout.scan(place.root, split)
@@ -181,10 +184,12 @@ def require_same_size(pair: Pair, image: ImageArray, raw: IndexArray) -> None:
         )
 
 
-def _resolve(name: str, split: str | None) -> tuple[DatasetSpec, str]:
+def _resolve(name: str, split: str | None, *, unlabelled: bool) -> tuple[DatasetSpec, str]:
     if name not in DATASETS:
         raise unknown_name(kind="data set", name=name, choices=DATASETS)
     spec = DATASETS[name]
+    if split is not None and unlabelled and split in spec.unlabelled_splits:
+        return spec, split
     if split is not None and split in spec.refused_splits:
         raise UsageError(
             f"{name}: split {split!r} cannot be used: {spec.refused_splits[split]}. "
@@ -196,7 +201,7 @@ def _resolve(name: str, split: str | None) -> tuple[DatasetSpec, str]:
 
 
 def _count_note(spec: DatasetSpec, split: str, count: int) -> list[str]:
-    published = spec.published_images[split]
+    published = {**spec.published_images, **spec.unlabelled_splits}[split]
     return [] if count == published else [f"{count} images, the published {split} split has {published}"]
 
 

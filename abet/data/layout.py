@@ -92,3 +92,10 @@ class DatasetSpec:
     """Splits that are published and cannot be used, with the reason."""
     refused_trees: tuple[RefusedTree, ...] = ()
     """Looked for only where no layout fits."""
+    validation_split: str | None = None
+    """Of a training set, what a network's mIoU is measured on."""
+    unlabelled_splits: Mapping[str, int] = field(default_factory=dict)
+    """Splits whose labels are dummies, each with the published number of images: nothing can be measured on them, but
+    predictions for the authors' server be made. They are among the refused splits as well."""
+    published_labels: ClassTable | None = None
+    """Of a training set, how the authors number the classes, whichever kind of label file is read: for that server."""

@@ -23,6 +23,7 @@ from abet.data.epochs import EpochLists
 from abet.data.images import ImageArray, IndexArray, read_label
 from abet.data.index import Dataset, Pair
 from abet.data.sampling import Crops, CropSource, micro_batches
+from abet.data.validation_view import validation_view
 from abet.data.workers import CLOSE_SECONDS, POLL_SECONDS, LoaderError, Worker
 from abet.errors import DataError
 from abet.labels import IGNORE
@@ -202,13 +203,16 @@ class Loaded(NamedTuple):
 class ValidationImages:
     """The images ``rank``, ``rank + processes``, ... of a data set, in order: over the ranks each one exactly once.
 
-    A context manager. Threads decode ahead (Pillow lets go of the interpreter's lock), one image more than threads.
+    As they are, or with ``height`` the square that `validation_view` makes of each. A context manager. Threads decode
+    ahead (Pillow lets go of the interpreter's lock), one image more than threads.
     """
 
-    def __init__(self, dataset: Dataset, rank: int, processes: int, *, threads: int = 2) -> None:
+    def __init__(
+        self, dataset: Dataset, rank: int, processes: int, *, height: int | None = None, threads: int = 2
+    ) -> None:
         """Nothing is started yet."""
         assert 0 <= rank < processes, (rank, processes)
-        self._dataset, self._threads = dataset, threads
+        self._dataset, self._height, self._threads = dataset, height, threads
         self._share = range(rank, len(dataset.pairs), processes)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="validation")
 
@@ -225,13 +229,21 @@ class ValidationImages:
         ahead = deque[tuple[int, Future[tuple[ImageArray, IndexArray]]]]()
         pairs, left = self._dataset.pairs, iter(self._share)
         for place in islice(left, self._threads + 1):
-            ahead.append((place, self._pool.submit(self._dataset.read, pairs[place])))
+            ahead.append((place, self._pool.submit(self._read, pairs[place])))
         while ahead:
             place, future = ahead.popleft()
             image, label = future.result()
             for following in islice(left, 1):
-                ahead.append((following, self._pool.submit(self._dataset.read, pairs[following])))
+                ahead.append((following, self._pool.submit(self._read, pairs[following])))
             yield Loaded(place, pairs[place], image, label)
+
+    def __len__(self) -> int:
+        """Images of this rank's share."""
+        return len(self._share)
+
+    def _read(self, pair: Pair) -> tuple[ImageArray, IndexArray]:
+        image, label = self._dataset.read(pair)
+        return (image, label) if self._height is None else validation_view(image, label, self._height)
 
 
 def require_valid_pixels(dataset: Dataset) -> None:

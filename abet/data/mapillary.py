@@ -96,6 +96,8 @@ MAPILLARY: Final = DatasetSpec(
     default_split="training",
     published_images={"training": 18000, "validation": 2000},
     refused_splits={"testing": _NO_LABELS, "test": _NO_LABELS},
+    validation_split="validation",
+    published_labels=LABELS,
     layouts=(
         Layout(
             name="v1.1",

@@ -39,7 +39,10 @@ def summarise_confusion(matrix: Confusion) -> dict[str, Any]:
         that occurs in neither), ``accuracy`` (of pixels), ``mean_class_accuracy`` (over the classes that occur in
         labels), ``frequency_weighted_iou`` (weights: share of the labels' pixels), ``pixels`` (how many were counted)
         and ``reason`` (why figures are null; null when none is). Definitions: Long, Shelhamer, Darrell,
-        CVPR 2015, section 5, with absent classes left out as in the reference.
+        CVPR 2015, section 5, with absent classes left out as in the reference. Further per train id ``precision``
+        (share of the pixels predicted as the class that are; null where none is predicted), ``recall`` (share of the
+        class's pixels that are predicted as such; null where there is none) and ``share`` (of the labels' pixels).
+        The reference prints precision as recall and the reverse.
     """
     assert matrix.ndim == 2, matrix.shape
     assert matrix.shape[0] == matrix.shape[1], matrix.shape
@@ -47,6 +50,7 @@ def summarise_confusion(matrix: Confusion) -> dict[str, Any]:
     pixels, union = int(matrix.sum()), labelled + predicted - correct
     iou = [int(hit) / int(size) if size else None for hit, size in zip(correct, union, strict=True)]
     recall = [int(hit) / int(size) if size else None for hit, size in zip(correct, labelled, strict=True)]
+    precision = [int(hit) / int(size) if size else None for hit, size in zip(correct, predicted, strict=True)]
     weighted = sum(int(size) * value for size, value in zip(labelled, iou, strict=True) if value is not None)
     return {
         "miou": _mean(iou),
@@ -54,6 +58,9 @@ def summarise_confusion(matrix: Confusion) -> dict[str, Any]:
         "accuracy": int(correct.sum()) / pixels if pixels else None,
         "mean_class_accuracy": _mean(recall),
         "frequency_weighted_iou": weighted / pixels if pixels else None,
+        "precision": precision,
+        "recall": recall,
+        "share": [int(size) / pixels if pixels else None for size in labelled],
         "pixels": pixels,
         "reason": None if pixels else "no pixel of the labels is a class: all are ignored",
     }

@@ -34,17 +34,19 @@ def validate(
     data: Dataset,
     topology: Topology,
     *,
+    height: int | None,
     autocast: Callable[[], AbstractContextManager[Any]],
     stop: Callable[[], bool],
 ) -> Validation | None:
     """Measure ``network``; None when any rank was asked to stop (between two images): then nothing was measured.
 
+    With ``height`` it is measured on the squares of `abet.data.validation_view`, else on the images as they are.
     The ranks go through their shares side by side, so that they can agree after every image.
     """
     num_classes, normalisation = len(data.classes), Normalisation()
     matrix, pictures = np.zeros((num_classes, num_classes), np.int64), list[Picture]()
     network.eval()
-    with ValidationImages(data, topology.rank, topology.processes) as images:
+    with ValidationImages(data, topology.rank, topology.processes, height=height) as images:
         source = iter(images)
         for _ in range(-(-len(data.pairs) // topology.processes)):
             if any_rank(topology, stop()):

@@ -33,11 +33,14 @@ def mean(values):
 def naive_figures(pixels):
     """By sets of pixels, as the definitions read."""
     valid = [(label, predicted) for label, predicted in pixels if label != IGNORE]
-    iou, recall = [], []
+    iou, precision, recall, share = [], [], [], []
     for c in range(CLASSES):
         both = sum(label == c and predicted == c for label, predicted in valid)
         iou.append(ratio(both, sum(c in pixel for pixel in valid)))
-        recall.append(ratio(both, sum(label == c for label, _ in valid)))
+        labelled, claimed = sum(label == c for label, _ in valid), sum(predicted == c for _, predicted in valid)
+        precision.append(ratio(both, claimed))
+        recall.append(ratio(both, labelled))
+        share.append(ratio(labelled, len(valid)))
     frequency_weighted = sum(iou[label] for label, _ in valid)
     return {
         "miou": mean(iou),
@@ -45,6 +48,9 @@ def naive_figures(pixels):
         "accuracy": ratio(sum(label == predicted for label, predicted in valid), len(valid)),
         "mean_class_accuracy": mean(recall),
         "frequency_weighted_iou": ratio(frequency_weighted, len(valid)),
+        "precision": precision,
+        "recall": recall,
+        "share": share,
         "pixels": len(valid),
     }
 
@@ -66,7 +72,8 @@ def test_figures_equal_those_of_loops_over_pixels(pixels):
     expected = naive_figures(pixels)
     assert set(got) == {*expected, "reason"}
     for key, value in expected.items():
-        assert got[key] == (pytest.approx(value, rel=1e-12) if value is not None and key != "iou" else value), key
+        exact = value is None or isinstance(value, list)
+        assert got[key] == (value if exact else pytest.approx(value, rel=1e-12)), key
     assert json.loads(json.dumps(got, allow_nan=False)) == got
 
 
@@ -103,8 +110,18 @@ def test_without_a_labelled_pixel_figures_are_null_with_a_reason():
         "accuracy": None,
         "mean_class_accuracy": None,
         "frequency_weighted_iou": None,
+        "precision": [None] * 3,
+        "recall": [None] * 3,
+        "share": [None] * 3,
         "pixels": 0,
     }
+
+
+def test_precision_and_recall_are_not_swapped():
+    """Of three pixels called road two are; of the four of road half is found."""
+    labels, predictions = np.array([0, 0, 0, 0, 1], np.uint8), np.array([0, 0, 1, 1, 0], np.uint8)
+    got = summarise_confusion(confusion(labels, predictions, 2))
+    assert (got["precision"][0], got["recall"][0], got["share"][0]) == (2 / 3, 2 / 4, 4 / 5)
 
 
 def test_counts_beyond_the_digits_of_a_float_keep_their_last_pixel():

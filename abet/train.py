@@ -9,11 +9,13 @@ same weights (bit by bit on a CPU with the same processes and threads).
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from abet.data.index import Dataset
 from abet.data.loader import Batch, TrainingBatches
 from abet.data.sampling import CropSource
 from abet.distributed import barrier, copy_buffers, step_agreement, sum_on_device
@@ -178,12 +180,20 @@ def _synchronising(network: torch.nn.Module, *, last: bool) -> AbstractContextMa
     return network.no_sync()
 
 
+def _validated(job: TrainJob) -> Dataset:
+    """The images that are measured: all, or what the reference's slip leaves of them."""
+    if not job.recipe.reference_quirks.validation_images_dropped:
+        return job.validation
+    processes, pairs = job.topology.processes, job.validation.pairs
+    return replace(job.validation, pairs=pairs[: len(pairs) // processes * processes])
+
+
 def _validate_and_commit(job: TrainJob, session: Session, record: Record, stop: StopRequest) -> None:
     if not job.recipe.training.sync_batch_norm:
         copy_buffers(session.model, job.topology)
     result = validate(
         session.model,
-        job.validation,
+        _validated(job),
         job.topology,
         height=job.recipe.data.validation_height,
         autocast=job.arithmetic.autocast,

@@ -1,18 +1,21 @@
 """Validation: every image once, whatever the number of processes, into one int64 confusion matrix."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from abet.checkpoint import Normalisation
+from abet.data.images import IndexArray
 from abet.data.index import Dataset
 from abet.data.loader import ValidationImages
-from abet.distributed import Topology, any_rank, sum_over_ranks
+from abet.distributed import Topology, any_rank, from_all_ranks, sum_over_ranks
+from abet.labels import IGNORE
 from abet.memory import readable_memory_errors
 from abet.metrics.confusion import confusion, summarise_confusion
 from abet.models.head import Output
@@ -45,6 +48,7 @@ def validate(
     """
     num_classes, normalisation = len(data.classes), Normalisation()
     matrix, pictures = np.zeros((num_classes, num_classes), np.int64), list[Picture]()
+    temperatures = list[TemperatureSums]()
     network.eval()
     with ValidationImages(data, topology.rank, topology.processes, height=height) as images:
         source = iter(images)
@@ -55,9 +59,50 @@ def validate(
                 with readable_memory_errors(pair.name), torch.inference_mode(), autocast():
                     pixels = torch.from_numpy(image)[None].to(topology.device)
                     output: Output = network(normalise(pixels, normalisation.mean, normalisation.std))
-                prediction = output.logits[0].argmax(0).to(torch.uint8).cpu().numpy()
-                matrix += confusion(label, prediction, num_classes)
+                prediction = output.logits[0].argmax(0).to(torch.uint8)
+                if output.temperature is not None:
+                    temperatures.append(temperature_sums(output.temperature[0, 0], prediction, label))
+                matrix += confusion(label, prediction.cpu().numpy(), num_classes)
                 if topology.rank == 0 and len(pictures) < KEPT_IMAGES:
                     pictures.append(strip(image, label, output))
     total = sum_over_ranks(topology, matrix.ravel().tolist())
-    return Validation(figures=summarise_confusion(np.array(total, np.int64).reshape(matrix.shape)), pictures=pictures)
+    everyone = [TemperatureSums(*sums) for share in from_all_ranks(topology, temperatures) for sums in share]
+    figures = summarise_confusion(np.array(total, np.int64).reshape(matrix.shape))
+    return Validation(figures=figures | mean_temperatures(everyone), pictures=pictures)
+
+
+class TemperatureSums(NamedTuple):
+    """Of one image: sum of the temperature and number of pixels, where the class is right and where it is wrong."""
+
+    correct: float
+    correct_pixels: int
+    incorrect: float
+    incorrect_pixels: int
+
+
+def temperature_sums(temperature: Tensor, prediction: Tensor, label: IndexArray) -> TemperatureSums:
+    """Of (H, W) temperatures in (0, 1], (H, W) predicted train ids, and (H, W) train ids and IGNORE."""
+    truth = torch.from_numpy(label).to(prediction.device)
+    correct, incorrect = prediction == truth, (prediction != truth) & (truth != IGNORE)
+    values = temperature.double()
+    sums = [
+        figure
+        for where in (correct, incorrect)
+        for figure in (torch.where(where, values, 0.0).sum().item(), int(where.sum()))
+    ]
+    return TemperatureSums(float(sums[0]), int(sums[1]), float(sums[2]), int(sums[3]))
+
+
+def mean_temperatures(sums: Sequence[TemperatureSums]) -> dict[str, float | None]:
+    """The means over all pixels, whatever the order; empty for a network without a temperature, null without pixels.
+
+    The method rests on them: where the network is wrong the temperature should be higher.
+    """
+    if not sums:
+        return {}
+    means = {}
+    for kind in ("correct", "incorrect"):
+        pixels = sum(getattr(each, f"{kind}_pixels") for each in sums)
+        total = math.fsum(getattr(each, kind) for each in sums)
+        means[f"temperature_{kind}"] = total / pixels if pixels else None
+    return means

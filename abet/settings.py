@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -11,6 +12,9 @@ from pydantic_core import PydanticCustomError
 
 from abet.errors import UsageError, unknown_name
 from abet.text import without_password
+
+KIND = "kind"
+"""The key that chooses between sections."""
 
 
 class Strict(BaseModel):
@@ -42,22 +46,42 @@ def unshown(rule: str) -> PydanticCustomError:
 
 
 def _explain(kind: type[BaseModel], error: dict[str, Any]) -> str:
-    location = [str(part) for part in error["loc"]]
+    location, owner = _written(kind, [str(part) for part in error["loc"]])
+    if error["type"] == "union_tag_invalid":
+        key = ".".join([*location, error["ctx"]["discriminator"].strip("'")])
+        return f"{key}: Input should be one of {error['ctx']['expected_tags']} (found {error['ctx']['tag']!r})"
     if error["type"] != "extra_forbidden":
         # the mapping around the fault says little
         whole = error["type"] in ("missing", "unshown") or isinstance(error["input"], dict)
         shown = "" if whole else f" (found {without_password(repr(error['input']))})"
         return f"{'.'.join(location) or 'value'}: {error['msg'].removeprefix('Value error, ')}{shown}"
-    for part in location[:-1]:
-        annotation = kind.model_fields[part].annotation
-        assert isinstance(annotation, type), location
-        assert issubclass(annotation, BaseModel), location
-        kind = annotation
-    return str(unknown_name(kind="key", name=".".join(location), choices=_dotted(kind, location[:-1])))
+    choices = [".".join([*location[:-1], name]) for name in owner.model_fields]
+    return str(unknown_name(kind="key", name=".".join(location), choices=choices))
 
 
-def _dotted(kind: type[BaseModel], prefix: list[str]) -> list[str]:
-    return [".".join([*prefix, name]) for name in kind.model_fields]
+def _written(kind: type[BaseModel], location: list[str]) -> tuple[list[str], type[BaseModel]]:
+    """``location`` as a file has it, without the choices that pydantic names in it, and the section it ends in."""
+    written, parts = [], iter(location)
+    for part in parts:
+        written.append(part)
+        sections = _sections(kind.model_fields.get(part))
+        if not sections:
+            break
+        tag = next(parts, None) if len(sections) > 1 else None
+        kind = sections[0] if tag is None else next(each for each in sections if tag in _kinds(each))
+    return [*written, *parts], kind
+
+
+def _sections(field: FieldInfo | None) -> list[type[BaseModel]]:
+    """What a field that is a section holds: one kind of model, or a choice of several; nothing for a leaf."""
+    annotation = field.annotation if field else None
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    models = [each for each in kinds if isinstance(each, type) and issubclass(each, BaseModel)]
+    return models if len(models) == len(kinds) else []
+
+
+def _kinds(section: type[BaseModel]) -> tuple[str, ...]:
+    return get_args(section.model_fields[KIND].annotation)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -95,6 +119,8 @@ def override(kind: type[Strict], values: Any, changes: Sequence[str], *, source:
 
     Raises:
         UsageError: a change without ``=``, of a key that ``kind`` does not have, or of a whole section.
+
+    Another ``kind`` of a section starts it anew: the keys of the one before do not belong to it.
     """
     known = dict(dotted_fields(kind))
     for change in changes:
@@ -105,15 +131,31 @@ def override(kind: type[Strict], values: Any, changes: Sequence[str], *, source:
             if any(name.startswith(f"{key}.") for name in known):
                 raise UsageError(f"--set {change!r}: {key} is a section; set its keys one by one, as {key}.KEY=VALUE")
             raise unknown_name(kind=f"key of {source}", name=key, choices=known)
-        values = _with_value(values, key.split("."), _scalar(change, text))
+        path, value = key.split("."), _scalar(change, text)
+        if path[-1] == KIND and (_at(values, path) or known[key].default) != value:
+            path, value = path[:-1], {KIND: value}
+        values = _with_value(values, path, value)
+    return values
+
+
+def _at(values: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        values = values.get(part) if isinstance(values, dict) else None
     return values
 
 
 def dotted_fields(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every leaf of ``kind`` by its dotted name, in order: ("training.steps", its field) and so on."""
+    """Every leaf of ``kind`` by its dotted name, in order: ("training.steps", its field) and so on.
+
+    Of a choice of sections the leaves of all, each name once.
+    """
     for name, field in kind.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from dotted_fields(field.annotation, f"{prefix}{name}.")
+        sections = _sections(field)
+        if sections:
+            leaves: dict[str, FieldInfo] = {}
+            for section in sections:
+                leaves = dict(dotted_fields(section, f"{prefix}{name}.")) | leaves
+            yield from leaves.items()
         else:
             yield f"{prefix}{name}", field
 

@@ -105,6 +105,40 @@ def test_a_trunk_has_six_stages() -> None:
     assert str(caught.value) == f"mine.yaml: model.trunk: {rule}"
 
 
+def test_a_trunk_is_a_choice_by_kind() -> None:
+    assert load_recipe("demo_finetune", changes=["model.trunk.kind=resnet50"]).model.trunk.model_dump() == {
+        "kind": "resnet50"
+    }
+    changes = ["model.trunk.kind=wider_resnet", "model.trunk.stem_channels=3"]
+    assert load_recipe("demo_finetune", changes=changes).model.trunk.model_dump()["stem_channels"] == 3
+    values = plain("demo_finetune")
+    del values["model"]["trunk"]["kind"]
+    assert parse(Recipe, values, source="older.yaml") == load_recipe("demo_finetune")
+
+
+@pytest.mark.parametrize(
+    ("trunk", "said"),
+    [
+        (
+            {"kind": "resnet18"},
+            "model.trunk.kind: Input should be one of 'wider_resnet', 'resnet50', 'resnet101' (found 'resnet18')",
+        ),
+        (
+            {"kind": "resnet50", "blocks": [1]},
+            "unknown key 'model.trunk.blocks': did you mean 'model.trunk.kind'? The choices are: model.trunk.kind",
+        ),
+        ({"kind": "wider_resnet", "channels": [], "blocks": []}, "model.trunk.stem_channels: Field required"),
+        (7, "model.trunk: Input should be a valid dictionary or object to extract fields from (found 7)"),
+    ],
+)
+def test_a_wrong_trunk_is_named_as_the_file_has_it(trunk: Any, said: str) -> None:
+    values = plain("demo_finetune")
+    values["model"]["trunk"] = trunk
+    with pytest.raises(UsageError) as caught:
+        parse(Recipe, values, source="mine.yaml")
+    assert str(caught.value) == f"mine.yaml: {said}"
+
+
 def test_a_key_that_stands_there_twice_is_an_error_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     lines = yaml.safe_dump(plain("demo_finetune"), sort_keys=False).splitlines()

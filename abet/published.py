@@ -1,4 +1,4 @@
-"""Reading the reference implementations' ``.pth`` files: AbeT's, NVIDIA's plain networks, the ImageNet trunk.
+"""Reading published ``.pth`` files: AbeT's, NVIDIA's plain networks, the ImageNet trunks of NVIDIA and torchvision.
 
 `abet.published_file` opens them without executing anything; here their names and shapes are matched with a network.
 
@@ -6,6 +6,8 @@
 """
 
 import fnmatch
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +15,16 @@ from pathlib import Path
 import torch
 
 from abet.checkpoint import MAX_CLASSES, Contents, Source, Weights
-from abet.config import ModelConfig, TemperatureModel
+from abet.config import ModelConfig, ResNetConfig, TemperatureModel, TrunkConfig
 from abet.errors import CheckpointError
 from abet.files import sha256_of
+from abet.models.deeplab import BEYOND_TRUNK
+from abet.models.resnet import BLOCKS
 from abet.published_file import read_tensors
 from abet.text import printable
 
-IMAGENET_ONLY = ("bn_out.", "classifier.")
-"""What the ImageNet trunk file holds beyond mod1..mod7: the classification head, which segmentation does not use."""
+IMAGENET_ONLY = ("bn_out.", "classifier.", "fc.")
+"""What the ImageNet files hold beyond their trunks: the classification head, which segmentation does not use."""
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Types that weights are published in; all are read into float32."""
 
@@ -47,9 +51,11 @@ def _recognise(tensors: Mapping[str, torch.Tensor], path: Path) -> tuple[str, Co
         return "NVIDIA plain network", "model", "none", _classes(tensors, "final.6.weight", path)
     if "mod1.conv1.weight" in tensors and not any(name.startswith("aspp.") for name in tensors):
         return "ImageNet trunk", "trunk", "none", 1
+    if "layer4.0.conv1.weight" in tensors and not any(name.startswith("aspp.") for name in tensors):
+        return "torchvision ResNet", "trunk", "none", 1
     raise CheckpointError(
-        f"{path}: none of the known layouts (AbeT, NVIDIA plain, ImageNet trunk); its first names are: "
-        + _some(list(tensors), most=3)
+        f"{path}: none of the known layouts (AbeT, NVIDIA plain, ImageNet trunk, torchvision ResNet); its first names "
+        "are: " + _some(list(tensors), most=3)
     )
 
 
@@ -62,6 +68,34 @@ def _classes(tensors: Mapping[str, torch.Tensor], name: str, path: Path) -> int:
             f"with 1 to {MAX_CLASSES} classes, which is what a uint8 class map holds"
         )
     return shape[0]
+
+
+def _trunk(tensors: Mapping[str, torch.Tensor], base: TrunkConfig, path: Path) -> TrunkConfig:
+    """The trunk that the file holds: a ResNet's depth follows from its names; others are as ``base`` says.
+
+    Raises:
+        CheckpointError: a ResNet of another depth than 50 or 101, or not a ResNet, and ``base`` is none for others.
+    """
+    blocks = _blocks(tensors)
+    if not any(blocks):
+        if isinstance(base, ResNetConfig):
+            raise CheckpointError(
+                f"{path}: its trunk is no ResNet, the recipe's is {base.kind}: name a recipe of the file's trunk "
+                "(model.trunk.kind=wider_resnet)"
+            )
+        return base
+    for kind, known in BLOCKS.items():
+        if blocks == known:
+            return ResNetConfig.model_validate({"kind": kind})
+    known_blocks = " or ".join(f"{known} ({kind})" for kind, known in BLOCKS.items())
+    raise CheckpointError(f"{path}: a ResNet of {blocks} blocks per stage; the trunks have {known_blocks}")
+
+
+def _blocks(tensors: Mapping[str, torch.Tensor]) -> tuple[int, ...]:
+    """How many blocks layer1..layer4 of a ResNet have, by the names of the tensors."""
+    found = [re.fullmatch(r"(?:underlying_model\.)?layer([1-4])\.\d+\.conv1\.weight", name) for name in tensors]
+    counts = Counter(match[1] for match in found if match)
+    return tuple(counts[str(layer)] for layer in range(1, 5))
 
 
 def identify(path: Path) -> tuple[str, Contents, TemperatureModel, int]:
@@ -125,16 +159,16 @@ def _state(contents: Contents, config: ModelConfig, *, device: str) -> dict[str,
         state = build_model(config).state_dict()
     if contents == "model":
         return state
-    return {name: value for name, value in state.items() if name.startswith("mod")}
+    return {name: value for name, value in state.items() if not name.startswith(BEYOND_TRUNK)}
 
 
 def read_published(path: Path, *, base: ModelConfig, allow_partial: Sequence[str] = ()) -> tuple[Weights, ImportReport]:
-    """Read a reference ``.pth`` into named float32 tensors that fit ``base``'s trunk with the head that the file holds.
+    """Read a published ``.pth`` into named float32 tensors that fit ``base``'s trunk with the head that the file holds.
 
     Args:
         path: the published file.
         base: widths and depths to expect (recipe ``cityscapes_finetune`` for the published files); its head and class
-            count give way to the file's.
+            count, and its trunk where the file's is a ResNet, give way to the file's.
         allow_partial: names or patterns (``temperature.*``) that may be missing or misshapen; those tensors get the
             network's seeded initial values, and the checkpoint records which.
 
@@ -143,7 +177,8 @@ def read_published(path: Path, *, base: ModelConfig, allow_partial: Sequence[str
     """
     tensors = read_tensors(path)
     layout, contents, head, classes = _recognise(tensors, path)
-    config = base.model_copy(update={"temperature_model": head, "num_classes": classes})
+    trunk = _trunk(tensors, base.trunk, path)
+    config = base.model_copy(update={"temperature_model": head, "num_classes": classes, "trunk": trunk})
     expected = _state(contents, config, device="meta")
     filled, report = _match(expected, tensors, layout)
     _require_complete(path, report, allow_partial)

@@ -13,6 +13,9 @@ from pydantic_core import PydanticCustomError
 from abet.errors import UsageError, unknown_name
 from abet.text import without_password
 
+KIND = "kind"
+"""The key that chooses between sections."""
+
 
 class Strict(BaseModel):
     """Frozen, and a key that no field has is an error: a misspelt option never passes silently."""
@@ -45,6 +48,9 @@ def unshown(rule: str) -> PydanticCustomError:
 def _explain(kind: type[BaseModel], error: dict[str, Any]) -> str:
     kind, path = _resolved(kind, [str(part) for part in error["loc"]])
     location = ".".join(path)
+    if error["type"] == "union_tag_invalid":
+        rule = f"Input should be one of {error['ctx']['expected_tags']} (found {error['ctx']['tag']!r})"
+        return f"{location}.{KIND}: {rule}"
     if error["type"] == "extra_forbidden":
         prefix = location.rpartition(".")[0]
         known = [f"{prefix}.{name}".removeprefix(".") for name in kind.model_fields]
@@ -65,7 +71,7 @@ def _resolved(kind: type[BaseModel], location: list[str]) -> tuple[type[BaseMode
         return kind, location
     if len(inner) > 1 and rest:
         tag = rest.pop(0)
-        inner = [one for one in inner if tag in get_args(one.model_fields["kind"].annotation)]
+        inner = [one for one in inner if tag in get_args(one.model_fields[KIND].annotation)]
     kind, path = _resolved(inner[0], rest)
     return kind, [part, *path]
 
@@ -105,6 +111,8 @@ def override(kind: type[Strict], values: Any, changes: Sequence[str], *, source:
 
     Raises:
         UsageError: a change without ``=``, of a key that ``kind`` does not have, or of a whole section.
+
+    Another ``kind`` of a section starts it anew: the keys of the one before do not belong to it.
     """
     known = dict(dotted_fields(kind))
     for change in changes:
@@ -116,7 +124,16 @@ def override(kind: type[Strict], values: Any, changes: Sequence[str], *, source:
                 raise UsageError(f"--set {change!r}: {key} is a section; set its keys one by one, as {key}.KEY=VALUE")
             section = [name for name in known if name.startswith(key.rpartition(".")[0] + ".")]
             raise unknown_name(kind=f"key of {source}", name=key, choices=section or known)
-        values = _with_value(values, key.split("."), _scalar(change, text))
+        path, value = key.split("."), _scalar(change, text)
+        if path[-1] == KIND and (_at(values, path) or known[key].default) != value:
+            path, value = path[:-1], {KIND: value}  # the keys of the kind before are not those of this one
+        values = _with_value(values, path, value)
+    return values
+
+
+def _at(values: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        values = values.get(part) if isinstance(values, dict) else None
     return values
 
 

@@ -65,7 +65,7 @@ def test_a_change_replaces_one_value_and_is_read_as_in_the_file() -> None:
         ("training.steps=", r"training\.steps: .*valid integer"),
         ("augmentation.scale_min=9", r"scale_min 9\.0 is above scale_max"),
         ("optimiser.learning_rate=.nan", r"learning_rate"),
-        ("loss.kind=focal", r"loss: .*'focal'.*'cross_entropy', 'image_weighted', 'relaxed'"),
+        ("loss.kind=focal", r"loss\.kind: .*'cross_entropy', 'image_weighted', 'relaxed' \(found 'focal'\)"),
         ("loss.strict_classes=[1]", r"unknown key 'loss\.strict_classes'.* loss\.kind"),
         ("loss.kind=relaxed", r"loss\.last_relaxed_epoch: Field required"),
         ("optimiser.second_phase.from_epoch=3", r"optimiser\.second_phase\.rescale: Field required"),
@@ -133,6 +133,40 @@ def test_a_trunk_has_six_stages() -> None:
         parse(Recipe, values, source="mine.yaml")
     rule = "channels, blocks and dropout need one entry for each of the six stages mod2..mod7"
     assert str(caught.value) == f"mine.yaml: model.trunk: {rule}"
+
+
+def test_a_trunk_is_a_choice_by_kind() -> None:
+    assert load_recipe("demo_finetune", changes=["model.trunk.kind=resnet50"]).model.trunk.model_dump() == {
+        "kind": "resnet50"
+    }
+    changes = ["model.trunk.kind=wider_resnet", "model.trunk.stem_channels=3"]
+    assert load_recipe("demo_finetune", changes=changes).model.trunk.model_dump()["stem_channels"] == 3
+    values = plain("demo_finetune")
+    del values["model"]["trunk"]["kind"]
+    assert parse(Recipe, values, source="older.yaml") == load_recipe("demo_finetune")
+
+
+@pytest.mark.parametrize(
+    ("trunk", "said"),
+    [
+        (
+            {"kind": "resnet18"},
+            "model.trunk.kind: Input should be one of 'wider_resnet', 'resnet50', 'resnet101' (found 'resnet18')",
+        ),
+        (
+            {"kind": "resnet50", "blocks": [1]},
+            "unknown key 'model.trunk.blocks': did you mean 'model.trunk.kind'? The choices are: model.trunk.kind",
+        ),
+        ({"kind": "wider_resnet", "channels": [], "blocks": []}, "model.trunk.stem_channels: Field required"),
+        (7, "model.trunk: Input should be a valid dictionary or object to extract fields from (found 7)"),
+    ],
+)
+def test_a_wrong_trunk_is_named_as_the_file_has_it(trunk: Any, said: str) -> None:
+    values = plain("demo_finetune")
+    values["model"]["trunk"] = trunk
+    with pytest.raises(UsageError) as caught:
+        parse(Recipe, values, source="mine.yaml")
+    assert str(caught.value) == f"mine.yaml: {said}"
 
 
 def test_a_key_that_stands_there_twice_is_an_error_with_its_line(tmp_path: Path) -> None:

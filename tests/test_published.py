@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from abet.config import TemperatureModel
+from abet.config import TemperatureModel, load_recipe
 from abet.errors import CheckpointError
+from abet.models.build import build_model
 from abet.published import read_published
 from tests.conftest import random_weights, small_config
 
@@ -162,3 +163,39 @@ def test_a_state_dict_of_something_else_is_refused(tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "resnet.pth")
     with pytest.raises(CheckpointError, match=r"none of the known layouts.*conv1\.weight"):
         read_published(tmp_path / "resnet.pth", base=BASE)
+
+
+# --- torchvision's ResNets
+
+
+def resnet_file(path: Path, kind: str, *, without: str = "fc.") -> dict[str, torch.Tensor]:
+    """A file as torchvision publishes them: bare names, with the classifier of ImageNet."""
+    config = load_recipe("demo_finetune", changes=[f"model.trunk.kind={kind}", "model.temperature_model=none"]).model
+    beyond = ("aspp.", "bot_", "final.")
+    state = build_model(config).state_dict()
+    trunk = {name: v for name, v in state.items() if not name.startswith((*beyond, without))}
+    torch.save({**trunk, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}, path)
+    return trunk
+
+
+def test_torchvisions_file_gives_the_trunk_whatever_the_recipes_is(tmp_path: Path) -> None:
+    trunk = resnet_file(tmp_path / "resnet50-0123.pth", "resnet50")
+    weights, report = read_published(tmp_path / "resnet50-0123.pth", base=BASE)
+    assert (weights.contents, weights.model.trunk.kind) == ("trunk", "resnet50")
+    assert (report.layout, report.matched) == ("torchvision ResNet", len(trunk))
+    assert set(report.unused) == {"fc.weight", "fc.bias"}
+    assert weights.tensors.keys() == trunk.keys()
+    assert all(torch.equal(weights.tensors[name], trunk[name]) for name in trunk)
+
+
+def test_a_resnet_of_another_depth_is_named(tmp_path: Path) -> None:
+    resnet_file(tmp_path / "r.pth", "resnet50", without="layer3.5.")
+    with pytest.raises(CheckpointError, match=r"a ResNet of \(3, 4, 5, 3\) blocks.*\(3, 4, 23, 3\) \(resnet101\)"):
+        read_published(tmp_path / "r.pth", base=BASE)
+
+
+def test_a_wider_resnet_is_no_resnet(tmp_path: Path) -> None:
+    torch.save(tensors("none"), tmp_path / "ref.pth")
+    base = load_recipe("demo_finetune", changes=["model.trunk.kind=resnet101"]).model
+    with pytest.raises(CheckpointError, match=r"no ResNet, the recipe's is resnet101.*model\.trunk\.kind=wider_resnet"):
+        read_published(tmp_path / "ref.pth", base=base)

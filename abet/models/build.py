@@ -19,7 +19,7 @@ NETWORKS: Final[dict[TemperatureModel, type[SegmentationModel]]] = {
 def build_model(config: ModelConfig) -> SegmentationModel:
     """The network that ``config`` describes, freshly initialised, in training mode, on the default device.
 
-    Trunk, ASPP and 1x1 convolutions start as torch's layers do; the decoder's 3x3 convolutions, the plain classifier
-    and the class directions He-normal (reference behaviour).
+    WiderResNet, ASPP and 1x1 convolutions start as torch's layers do; the decoder's 3x3 convolutions, the plain
+    classifier and the class directions He-normal (reference behaviour); a ResNet as torchvision's.
     """
     return NETWORKS[config.temperature_model](config)

@@ -1,9 +1,11 @@
-"""DeepLabV3+ (Chen et al. 2018, arXiv 1802.02611) on a WiderResNet trunk, and the reference's three networks on it.
+"""DeepLabV3+ (Chen et al. 2018, arXiv 1802.02611) on any of the trunks, and the reference's three networks on it.
 
-Parameter names are the reference's: ``mod2.*`` .. ``final.*``, below ``underlying_model.`` wherever a head follows.
+Parameter names are the reference's: the trunk's own (``mod2.*``, ``layer1.*``), then ``aspp.*`` to ``final.*``, all
+below ``underlying_model.`` wherever a head follows.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,12 @@ from torch import Tensor, nn
 from abet.config import ModelConfig
 from abet.models.head import AbeTHead, Classifier, LinearClassifier, Output, abet_output
 from abet.models.resample import resample
-from abet.models.wider_resnet import down_pool, stage, stem
+from abet.models.trunk import build_trunk
+
+BODY_PREFIX: Final = "underlying_model."
+"""Before the names of trunk, ASPP and decoder in the networks with a head of their own."""
+BEYOND_TRUNK: Final = ("aspp.", "bot_", "final.")
+"""How the names begin that are neither the trunk's nor a head's."""
 
 
 def _enlarge(maps: Tensor, like: Tensor) -> Tensor:
@@ -49,16 +56,19 @@ class Aspp(nn.Module):
 
 
 class DeepLabV3Plus(nn.Module):
-    """Trunk, ASPP and decoder: (B, 3, H, W) to the features (B, decoder_channels, ceil(H/2), ceil(W/2))."""
+    """Trunk, ASPP and decoder: (B, 3, H, W) to the features (B, decoder_channels, h, w).
+
+    (h, w) is the size of the trunk's skip: half of the image's on a WiderResNet, a quarter on a ResNet, rounded up.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        trunk, width = config.trunk, config.decoder_channels
-        self.mod1 = stem(trunk)
-        self.pool2, self.pool3 = down_pool(), down_pool()
-        self.mod2, self.mod3, self.mod4, self.mod5, self.mod6, self.mod7 = (stage(trunk, i) for i in range(6))
-        self.aspp = Aspp(trunk.channels[5][-1], config.aspp_channels, rates=config.aspp_rates)
-        self.bot_fine = nn.Conv2d(trunk.channels[0][-1], config.skip_channels, 1, bias=False)
+        trunk, width = build_trunk(config.trunk), config.decoder_channels
+        for name, stage in trunk.stages.items():  # the trunk has no level of its own in the names
+            self.add_module(name, stage)
+        self.trunk_stages, self.skip_stage = tuple(trunk.stages), trunk.skip
+        self.aspp = Aspp(trunk.channels, config.aspp_channels, rates=config.aspp_rates)
+        self.bot_fine = nn.Conv2d(trunk.skip_channels, config.skip_channels, 1, bias=False)
         self.bot_aspp = nn.Conv2d(5 * config.aspp_channels, width, 1, bias=False)
         self.final = nn.Sequential(
             *_conv_norm_relu(config.skip_channels + width, width, dilation=1),
@@ -69,9 +79,12 @@ class DeepLabV3Plus(nn.Module):
             nn.init.kaiming_normal_(convolution.weight)
 
     def forward(self, image: Tensor) -> Tensor:
-        """What ``final`` makes of mod2's output and the enlarged ASPP; non-negative as long as it ends in a ReLU."""
-        skip = self.mod2(self.pool2(self.mod1(image)))
-        deep = self.mod7(self.mod6(self.mod5(self.mod4(self.mod3(self.pool3(skip))))))
+        """What ``final`` makes of the skip and the enlarged ASPP; non-negative as long as it ends in a ReLU."""
+        skip = deep = image
+        for name in self.trunk_stages:
+            deep = getattr(self, name)(deep)
+            if name == self.skip_stage:
+                skip = deep
         context = _enlarge(self.bot_aspp(self.aspp(deep)), like=skip)
         result: Tensor = self.final(torch.cat([self.bot_fine(skip), context], dim=1))
         return result

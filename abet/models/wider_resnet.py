@@ -10,7 +10,8 @@ from typing import Final
 
 from torch import Tensor, nn
 
-from abet.config import TrunkConfig
+from abet.config import WiderResNetConfig
+from abet.models.recompute import RecomputableBlock
 
 STRIDES: Final = (1, 1, 2, 1, 1, 1)
 """Of the first block of mod2..mod7; two max-pools, before mod2 and mod3, make 8 with it."""
@@ -27,7 +28,7 @@ def down_pool() -> nn.MaxPool2d:
     return nn.MaxPool2d(3, stride=2, padding=1)
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(RecomputableBlock):
     """Pre-activation residual block: two 3x3 convolutions, or a bottleneck of 1x1, 3x3, 1x1.
 
     The shortcut is the raw input, or, where channels or stride change, a 1x1 projection of the activated input.
@@ -44,7 +45,7 @@ class ResidualBlock(nn.Module):
         if stride != 1 or in_channels != channels[-1]:
             self.proj_conv = nn.Conv2d(in_channels, channels[-1], 1, stride=stride, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def compute(self, x: Tensor) -> Tensor:
         """(B, in_channels, h, w) to (B, channels[-1], ceil(h / stride), ceil(w / stride))."""
         activated = self.bn1(x)
         shortcut = x if self.proj_conv is None else self.proj_conv(activated)
@@ -77,12 +78,22 @@ def _convolutions(
     return nn.Sequential(layers)
 
 
-def stem(config: TrunkConfig) -> nn.Sequential:
+def stages(config: WiderResNetConfig) -> OrderedDict[str, nn.Module]:
+    """mod1 to mod7, freshly initialised as torch's layers are (reference behaviour), and the pools between them."""
+    result: OrderedDict[str, nn.Module] = OrderedDict(mod1=_stem(config))
+    for index in range(6):
+        if index < 2:
+            result[f"pool{index + 2}"] = down_pool()
+        result[f"mod{index + 2}"] = _stage(config, index)
+    return result
+
+
+def _stem(config: WiderResNetConfig) -> nn.Sequential:
     """mod1: one 3x3 convolution of the RGB image at full resolution."""
     return nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, config.stem_channels, 3, padding=1, bias=False)))
 
 
-def stage(config: TrunkConfig, index: int) -> nn.Sequential:
+def _stage(config: WiderResNetConfig, index: int) -> nn.Sequential:
     """mod2 (``index`` 0) to mod7 (``index`` 5): the residual blocks of one width."""
     channels = config.channels[index]
     in_channels = config.channels[index - 1][-1] if index else config.stem_channels

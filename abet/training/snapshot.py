@@ -18,10 +18,9 @@ from abet.checkpoint import Normalisation, Weights, resolve
 from abet.config import ModelConfig
 from abet.detector import read_weights
 from abet.errors import CheckpointError
+from abet.models.deeplab import BEYOND_TRUNK, BODY_PREFIX
 from abet.text import printable
 
-BODY_PREFIX: Final = "underlying_model."
-"""Before the names of trunk, ASPP and decoder in the networks with a head of their own."""
 CLASSIFIER: Final = ("final.6.", "h.")
 TEMPERATURE: Final = ("temperature.",)
 
@@ -36,7 +35,7 @@ def load_snapshot(
     Args:
         model: the network of ``config`` (no DDP wrapper), freshly initialised: what the snapshot lacks stays so.
         path: one of our checkpoint folders, a run directory (its best step), or a published ``.pth``. A trunk gives
-            mod1..mod7.
+            its stages (mod1..mod7, conv1..layer4).
         config: what ``model`` was built from.
         reinitialise_classifier: leave the classifier fresh where the snapshot's has other classes or another kind of
             head. The learned temperature knows no classes: it is taken over between two learned heads.
@@ -52,6 +51,7 @@ def load_snapshot(
             f"{path}: expects images of another normalisation ({weights.normalisation}) than we train with "
             f"({Normalisation()}); choose another snapshot"
         )
+    _require_same_trunk(path, weights.model.trunk.kind, config.trunk.kind)
     found, own = _canonical(weights.tensors), _canonical(model.state_dict())
     reason = _why_fresh(weights, config)
     if reason and weights.contents == "model" and not reinitialise_classifier:
@@ -71,6 +71,14 @@ def load_snapshot(
     lines += [f"re-initialised: {_grouped(fresh)} ({reason})"] if fresh else []
     lines += [f"not used of the snapshot: {_grouped(unused)}"] if unused else []
     return tuple(lines)
+
+
+def _require_same_trunk(path: Path, theirs: str, ours: str) -> None:
+    if theirs != ours:
+        raise CheckpointError(
+            f"{path}: its trunk is {theirs}, the recipe's {ours}: choose a snapshot of that trunk, or set "
+            f"model.trunk.kind={theirs}"
+        )
 
 
 def _canonical(tensors: Tensors) -> dict[str, torch.Tensor]:
@@ -94,7 +102,7 @@ def _why_fresh(weights: Weights, config: ModelConfig) -> str:
 def _skipped(weights: Weights, config: ModelConfig) -> tuple[str, ...]:
     """Beginnings of the names that do not go from the snapshot to the network."""
     if weights.contents == "trunk":
-        return ("aspp.", "bot_", "final.", *CLASSIFIER, *TEMPERATURE)
+        return (*BEYOND_TRUNK, *CLASSIFIER, *TEMPERATURE)
     if not _why_fresh(weights, config):
         return ()
     both_learned = weights.model.temperature_model == config.temperature_model == "learned"

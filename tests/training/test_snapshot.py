@@ -142,6 +142,34 @@ def test_published_files_and_trunks_start_a_network_too(tmp_path: Path) -> None:
         assert len(taken) == count
 
 
+def resnet_config(kind: str) -> ModelConfig:
+    return small_recipe(f"model.trunk.kind={kind}").model
+
+
+def test_torchvisions_resnet_starts_the_trunk_alone_and_only_one_of_its_depth(tmp_path: Path) -> None:
+    state = built(resnet_config("resnet50"), seed=0).state_dict()
+    named = {plain_name(name): value for name, value in state.items()}
+    trunk = {name: value for name, value in named.items() if name.startswith(("conv1.", "bn1.", "layer"))}
+    torch.save({**trunk, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}, tmp_path / "resnet50.pth")
+
+    model = built(resnet_config("resnet50"))
+    lines = load_snapshot(
+        model, tmp_path / "resnet50.pth", config=resnet_config("resnet50"), reinitialise_classifier=False
+    )
+    found = {plain_name(name): value for name, value in model.state_dict().items()}
+    assert all(torch.equal(found[name], value) for name, value in trunk.items())
+    assert lines[1] == "kept: conv1 (1), bn1 (5), layer1 (60), layer2 (78), layer3 (114), layer4 (60)"
+    assert lines[2].startswith("re-initialised: aspp (")
+    assert lines[2].endswith("(the snapshot is a trunk alone)")
+
+    for kind in ("resnet101", "wider_resnet"):
+        config = resnet_config(kind) if kind != "wider_resnet" else config_of("learned")
+        with torch.device("meta"):
+            other = build_model(config)
+        with pytest.raises(CheckpointError, match=rf"its trunk is resnet50, the recipe's {kind}: .*kind=resnet50"):
+            load_snapshot(other, tmp_path / "resnet50.pth", config=config, reinitialise_classifier=True)
+
+
 def test_a_run_directory_gives_its_best_step(tmp_path: Path) -> None:
     ownership, run = Ownership.take(tmp_path / "run"), tmp_path / "run"
     best = state_at(10, miou=0.5)

@@ -244,6 +244,10 @@ class TrainingConfig(Strict):
         description="auto: bfloat16 on Ampere and newer, float16 with loss scaling on older GPUs, float32 on CPU"
     )
     sync_batch_norm: bool = Field(description="batch statistics over all processes, the temperature's included")
+    activation_checkpointing: bool = Field(
+        description="keep the inputs of the trunk's residual blocks alone and run them once more for their gradients: "
+        "less memory, about a third more time"
+    )
     reinitialise_classifier: bool = Field(
         description="start with a fresh classifier where the snapshot's has other classes or another kind of head"
     )

@@ -19,13 +19,14 @@ from abet.text import printable
 MAY_CHANGE: Final = (
     "description",
     "data.workers_per_process",
+    "training.activation_checkpointing",
     "training.log_every_steps",
     "training.validate_every_steps",
     "training.checkpoint_every_steps",
     "training.keep_last",
     "training.target_miou",
 )
-"""The recipe's keys that may change on resume: none of them changes a weight."""
+"""The recipe's keys that may change on resume: none of them changes a weight (on a CPU not by a bit)."""
 TOPOLOGY: Final = ("processes", "threads", "device", "batch.batch_per_gpu", "batch.accumulation")
 """What may change with ``--allow-topology-change``: the same data in the same order, but other sums.
 
@@ -37,7 +38,7 @@ NOTES: Final = {
     "epoch_lists_sha256": " (the places that crops are taken around, or the images they lie in)",
 }
 """What stands behind keys that do not say it themselves."""
-EARLIER: Final = {"model.trunk.kind": "wider_resnet"}
+EARLIER: Final = {"model.trunk.kind": "wider_resnet", "training.activation_checkpointing": False}
 """What runs did that began before there was such a key."""
 ABSENT: Final = "(absent)"
 """Stands for the value of a key that one of two recipes does not have."""

@@ -13,6 +13,7 @@ from abet.errors import UsageError
 from abet.exits import record_progress
 from abet.losses import cross_entropy_sum
 from abet.models.build import build_model
+from abet.models.recompute import recompute_blocks
 from abet.models.sync_norm import synchronise
 from abet.optim import make_sgd
 from abet.places import S3Uri
@@ -196,6 +197,8 @@ def _build(job: TrainJob) -> Session:
     model: nn.Module = build_model(job.recipe.model)
     if job.topology.processes > 1 and job.recipe.training.sync_batch_norm:
         model = synchronise(model, job.topology.device)
+    if job.recipe.training.activation_checkpointing:
+        recompute_blocks(model)
     model = model.to(job.topology.device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Session(

@@ -105,6 +105,17 @@ def test_a_resume_as_another_job_is_refused(
     assert (finished / "owner.json").read_bytes() == owner, "a start that is refused ends nobody's ownership"
 
 
+def test_recomputed_activations_end_in_the_same_bits_and_may_begin_with_a_resume(
+    zygote: Zygote, tiny: Tiny, finished: Path
+) -> None:
+    recompute = ("--set", "training.activation_checkpointing=true")
+    result = zygote.train(*tiny.arguments("recomputed"), mishap=("SIGTERM", 3))
+    assert result["codes"] == [143], result["log"]
+    result = zygote.train(*tiny.arguments("recomputed", *recompute))
+    assert result["codes"] == [0], result["log"]
+    assert final_state(tiny.runs / "recomputed") == final_state(finished)
+
+
 def test_other_images_or_another_number_of_processes_are_another_job(
     zygote: Zygote, tiny: Tiny, finished: Path, tmp_path: Path
 ) -> None:

@@ -92,7 +92,9 @@ def torchvision() -> Any:
     for name in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, name):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return pytest.importorskip("torchvision").models
+    from torchvision import models
+
+    return models
 
 
 @pytest.mark.parametrize("kind", DEPTHS)

@@ -248,6 +248,10 @@ class TrainingConfig(Strict):
         description="keep the inputs of the trunk's residual blocks alone and run them once more for their gradients: "
         "less memory, about a third more time"
     )
+    start_weights: Literal["none", "imagenet_trunk", "pretraining"] = Field(
+        description="what a job starts from when no snapshot is named: nothing; the trunk that was trained on "
+        "ImageNet, without which it is refused; the promoted pre-training"
+    )
     reinitialise_classifier: bool = Field(
         description="start with a fresh classifier where the snapshot's has other classes or another kind of head"
     )

@@ -17,6 +17,10 @@ from abet.places import Place, S3Uri, parse_place
 from abet.settings import Strict, parse, read_yaml
 
 FILE_NAME = "abet.site.yaml"
+FROM_NOTHING = "none"
+"""As a snapshot: draw all weights anew."""
+TRUNK_FILE = "wider_resnet38.pth.tar"
+"""WiderResNet38, trained on ImageNet, as NVIDIA published it: docs/weights.md."""
 _NOWHERE = FILE_NAME + " (there is none in {} or a folder above it, and ABET_SITE is not set)"
 
 
@@ -153,4 +157,16 @@ def data_root(site: SiteConfig, dataset: str, given: Place | None) -> Place:
     raise UsageError(
         f"no data root for {dataset!r}: give --data-root DIR (make: DATA_ROOT=DIR), or write it under `data:` in "
         f"{find_site_file() or _NOWHERE.format(Path.cwd())}; docs/datasets.md says where to get it"
+    )
+
+
+def imagenet_trunk(kind: str, site: SiteConfig) -> Path:
+    """The published trunk of that kind in the site's folder of weights. Raises UsageError where it is not there."""
+    path = site.weights / TRUNK_FILE
+    if kind == "wider_resnet" and path.is_file():
+        return path
+    why = f"{path} is not there" if kind == "wider_resnet" else "no file of it is known by name"
+    raise UsageError(
+        f"the recipe starts from a {kind} trunk that was trained on ImageNet, and {why}: download it "
+        "(docs/weights.md), or name a snapshot: --snapshot PLACE, SNAPSHOT=PLACE of make; none draws all weights anew"
     )

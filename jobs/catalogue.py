@@ -16,7 +16,7 @@ from abet.names import OOD_NAMES
 from abet.places import Place
 from abet.promote import PRETRAINING_CLASSES, newest_promoted
 from abet.settings import parse
-from abet.site import SiteConfig, data_root
+from abet.site import FROM_NOTHING, SiteConfig, data_root, imagenet_trunk
 from jobs.mounts import mounts_of
 from jobs.spec import SHARD, JobSpec, Mount, fitting_grace
 
@@ -25,8 +25,6 @@ MEMORY_GIB_PER_GPU: Final = 60
 SHARDS: Final = 8
 GPUS_OF_RECIPE: Final = 8
 """What recipes for the real data sets are written for; the demos train on CPUs."""
-NONE: Final = "none"
-"""As a snapshot: start from nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +71,8 @@ def training(recipe: str, request: Request, site: SiteConfig) -> JobSpec:
     command = ["train", recipe, "--output", str(output)]
     command += [] if request.data_root is None else ["--data-root", str(root)]
     snapshot = _snapshot(settings, request, site)
-    command += [] if snapshot is None else ["--snapshot", str(snapshot)]
+    named = snapshot or request.snapshot  # `none` among them
+    command += [] if named is None else ["--snapshot", str(named)]
     for change in request.changes:
         command += ["--set", change]
     command += ["--allow-below-target"] if request.allow_below_target else []
@@ -123,13 +122,15 @@ def run_named(name: str, site: SiteConfig) -> Place:
 
 
 def _snapshot(recipe: Recipe, request: Request, site: SiteConfig) -> Place | None:
-    """Start weights: those named; for fine-tuning else the newest promoted pre-training."""
-    if request.snapshot == NONE:
+    """Start weights: those named, else what the recipe starts from. Raises UsageError where that is not here."""
+    if request.snapshot == FROM_NOTHING:
         return None
     if request.snapshot is not None:
         assert not isinstance(request.snapshot, str)
         return request.snapshot
-    return newest_promoted(site, PRETRAINING_CLASSES).checkpoint if recipe.data.dataset == "cityscapes" else None
+    if recipe.training.start_weights == "pretraining":
+        return newest_promoted(site, PRETRAINING_CLASSES).checkpoint
+    return imagenet_trunk(recipe.model.trunk.kind, site) if recipe.training.start_weights == "imagenet_trunk" else None
 
 
 def evaluation(

@@ -16,9 +16,9 @@ from abet.mirror import default_run
 from abet.names import OOD_NAMES
 from abet.places import Place, parse_place
 from abet.settings import Strict
-from abet.site import SiteConfig, find_site_file, load_site
+from abet.site import FROM_NOTHING, SiteConfig, find_site_file, load_site
 from jobs import catalogue, watching
-from jobs.catalogue import NONE, Request
+from jobs.catalogue import Request
 from jobs.profile import load_profile, profile_path
 from jobs.records import find, records
 from jobs.spec import JobSpec
@@ -115,7 +115,7 @@ def submit(
         grace_seconds=grace_seconds,
         run=run,
         output=_place(output),
-        snapshot=NONE if snapshot == NONE else _place(snapshot),
+        snapshot=FROM_NOTHING if snapshot == FROM_NOTHING else _place(snapshot),
         checkpoint=_place(checkpoint),
         data_root=_place(data_root),
         shards=shards or (1 if place == "local" else catalogue.SHARDS),

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from abet.errors import UsageError
 from abet.names import OOD_NAMES, TRAINING_NAMES
-from abet.site import SiteConfig
+from abet.site import FROM_NOTHING, SiteConfig
 from jobs import catalogue
-from jobs.catalogue import NONE, Request
+from jobs.catalogue import Request
 from jobs.executors.parameters import exported_names, sbatch_options
 from jobs.mounts import mounts_of, weights_mount
 from jobs.profile import ROOT, SlurmProfile
@@ -42,8 +42,8 @@ def scripts(site: SiteConfig) -> Mapping[str, Script]:
     site = site.model_copy(
         update={"data": {name: Path("/") / name for name in (*OOD_NAMES, *TRAINING_NAMES)} | named.data}
     )
-    pretrain = catalogue.training("mapillary_pretrain", Request(snapshot=NONE), site)
-    finetune = catalogue.training("cityscapes_finetune", Request(snapshot=NONE), site)
+    pretrain = catalogue.training("mapillary_pretrain", Request(snapshot=FROM_NOTHING), site)
+    finetune = catalogue.training("cityscapes_finetune", Request(snapshot=FROM_NOTHING), site)
     every = range(1, catalogue.SHARDS + 1)
     some = Request(checkpoint=site.artifacts / "cityscapes_finetune", shards=catalogue.SHARDS)
     evaluate, merge = catalogue.evaluation("road_anomaly", some, site, run=site.artifacts / "run", missing=every)
@@ -51,7 +51,7 @@ def scripts(site: SiteConfig) -> Mapping[str, Script]:
     return {
         "pretrain.sbatch": Script(
             title="Mapillary pre-training with the AbeT head, eight GPUs",
-            usage="sbatch slurm/pretrain.sbatch [--snapshot IMAGENET_TRUNK] [further options of abet train]",
+            usage="sbatch slurm/pretrain.sbatch --snapshot IMAGENET_TRUNK|none [further options of abet train]",
             spec=_seeing(pretrain, named, ["mapillary"]),
             command='train mapillary_pretrain "$@"',
         ),

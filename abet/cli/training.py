@@ -7,9 +7,12 @@ import typer
 
 from abet.cli.options import DataRootOption, DeviceOption, place_of, require_output, say
 from abet.places import Place, S3Uri, parse_place
+from abet.run import CHECKPOINTS
+from abet.site import FROM_NOTHING
 
 if TYPE_CHECKING:
     from abet.config import Recipe
+    from abet.site import SiteConfig
     from abet.training.job import TrainJob
     from abet.training.session import Session
 
@@ -35,7 +38,7 @@ def train(
     snapshot: Annotated[
         str | None,
         typer.Option(
-            metavar="PLACE", help="Weights to start from: checkpoint folder, run or published .pth; also s3://."
+            metavar="PLACE", help="Weights to start from: checkpoint folder, run, published .pth; also s3://; or none."
         ),
     ] = None,
     data_root: DataRootOption = None,
@@ -67,6 +70,7 @@ def train(
     root = find_root(site, settings.data.dataset, place_of(data_root))
     if isinstance(place, Path):
         require_output(place, kind="folder")
+    start = _start_weights(settings, snapshot, place, site)
     use_threads(threads)
     from abet.cpus import available_cpus
     from abet.distributed import discover, process_group, work_apart
@@ -95,7 +99,8 @@ def train(
                     output=place,
                     topology=topology,
                     site=site,
-                    snapshot=place_of(snapshot),
+                    snapshot=start,
+                    from_nothing=snapshot == FROM_NOTHING,
                     resume=resume,
                     allow_topology_change=allow_topology_change,
                     skip_corrupt=skip_corrupt,
@@ -110,6 +115,20 @@ def train(
     below = require_target(session.best, settings.training.target_miou, allow_below=allow_below_target)
     if topology.rank == 0:
         _say_what_is_done(settings, place, session, below)
+
+
+def _start_weights(recipe: "Recipe", snapshot: str | None, output: Place, site: "SiteConfig") -> Place | None:
+    """What a fresh start begins with. Raises UsageError where it is certain now that the recipe's is not here."""
+    from abet.site import TRUNK_FILE, imagenet_trunk
+
+    if snapshot == FROM_NOTHING:
+        return None
+    if snapshot is not None or recipe.training.start_weights != "imagenet_trunk":
+        return place_of(snapshot)
+    if isinstance(output, Path) and not (output / CHECKPOINTS).exists():
+        return imagenet_trunk(recipe.model.trunk.kind, site)
+    # A run that goes on reads none; whether this one does is known once its folder is here
+    return site.weights / TRUNK_FILE if (site.weights / TRUNK_FILE).is_file() else None
 
 
 def _say_what_is_done(recipe: "Recipe", output: Place, session: "Session", below: str | None) -> None:

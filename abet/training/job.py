@@ -42,6 +42,8 @@ class TrainJob:
     topology: Topology
     arithmetic: Arithmetic
     snapshot: Place | None
+    from_nothing: bool
+    """Whether all layers are to be drawn anew though the recipe starts from a trunk."""
     resume: Resume
     allow_topology_change: bool
     skip_corrupt: bool
@@ -90,6 +92,7 @@ def plan_job(
     topology: Topology,
     site: SiteConfig,
     snapshot: Place | None = None,
+    from_nothing: bool = False,
     resume: Resume = "auto",
     allow_topology_change: bool = False,
     skip_corrupt: bool = False,
@@ -126,6 +129,7 @@ def plan_job(
         topology=topology,
         arithmetic=arithmetic,
         snapshot=snapshot,
+        from_nothing=from_nothing,
         resume=resume,
         allow_topology_change=allow_topology_change,
         skip_corrupt=skip_corrupt,

@@ -19,6 +19,7 @@ from abet.optim import make_sgd
 from abet.places import S3Uri
 from abet.progress import note
 from abet.run import CHECKPOINTS, require_trainable
+from abet.site import imagenet_trunk
 from abet.training.commit import commit, discard_partial, require_newest, resumed_best, take_over
 from abet.training.identity import Identity, require_resumable
 from abet.training.job import TrainJob
@@ -116,6 +117,8 @@ def open_session(job: TrainJob) -> Session:
         weights = choose_start_weights(job.snapshot, job.site, job.topology)
         notes = _start_from(session, job, weights)
     else:
+        if job.recipe.training.start_weights == "imagenet_trunk" and not job.from_nothing:
+            imagenet_trunk(job.recipe.model.trunk.kind, job.site)  # raises: it is not here
         notes = ["start weights: none, all layers are drawn anew"]
     notes = [*job.sampling.notes, *notes]
     if job.topology.rank == 0:

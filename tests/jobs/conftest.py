@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from abet.site import SiteConfig, load_site
+from abet.site import TRUNK_FILE, SiteConfig, load_site
 from jobs.cli import main
 from tests.conftest import Finished
 
@@ -146,9 +146,12 @@ def write_site(path: Path, **values: object) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SiteConfig:
-    """A site whose artifacts and records lie below the test's folder."""
+    """A site whose artifacts and records lie below the test's folder, with a trunk to start from."""
     monkeypatch.setenv("ABET_SITE", str(write_site(tmp_path / "site" / "abet.site.yaml")))
-    return load_site()
+    found = load_site()
+    found.weights.mkdir(parents=True, exist_ok=True)
+    (found.weights / TRUNK_FILE).touch()
+    return found
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import pytest
 from abet.errors import UsageError
 from abet.places import S3Uri
 from abet.promote import Candidate, promote
-from abet.site import SiteConfig, find_site_file
+from abet.site import FROM_NOTHING, TRUNK_FILE, SiteConfig, find_site_file
 from jobs import catalogue
-from jobs.catalogue import NONE, Request
+from jobs.catalogue import Request
 from jobs.spec import JobSpec
 from tests.jobs.conftest import HOSTILE, ROOT
 
@@ -31,7 +31,8 @@ def option(command: tuple[str, ...], name: str) -> str | None:
 def test_pretraining_takes_a_node_of_eight_gpus(site: SiteConfig) -> None:
     spec = catalogue.training("mapillary_pretrain", Request(), site)
     assert spec.name == "mapillary-pretrain"
-    assert spec.command == ("train", "mapillary_pretrain", "--output", str(site.artifacts / "mapillary_pretrain"))
+    output, trunk = str(site.artifacts / "mapillary_pretrain"), str(site.weights / TRUNK_FILE)
+    assert spec.command == ("train", "mapillary_pretrain", "--output", output, "--snapshot", trunk)
     assert (spec.nodes, spec.gpus_per_node, spec.processes_per_node) == (1, 8, 8)
     assert (spec.cpus_per_node, spec.memory_gib, spec.time_limit_minutes) == (64, 480, 24 * 60)
     assert spec.artifacts == str(site.artifacts / "mapillary_pretrain")
@@ -112,14 +113,28 @@ def test_finetuning_from_nothing_must_be_meant(site: SiteConfig) -> None:
     assert "no pre-trained checkpoint" in str(error.value)
     assert "SNAPSHOT=" in str(error.value)
     assert "abet checkpoint promote" in str(error.value)
-    assert "--snapshot" not in catalogue.training("cityscapes_finetune", Request(snapshot=NONE), site).command
+    drawn = catalogue.training("cityscapes_finetune", Request(snapshot=FROM_NOTHING), site).command
+    assert drawn[-2:] == ("--snapshot", "none")
     named = catalogue.training("cityscapes_finetune", Request(snapshot=PRETRAINED), site)
     assert option(named.command, "--snapshot") == str(PRETRAINED)
 
 
-def test_pretraining_starts_from_nothing_unless_told(site: SiteConfig) -> None:
+def test_pretraining_starts_from_the_trunk_and_a_missing_one_is_missed_at_submission(site: SiteConfig) -> None:
     promoted(site, 65)
-    assert "--snapshot" not in catalogue.training("mapillary_pretrain", Request(), site).command
+    (site.weights / TRUNK_FILE).unlink()
+    with pytest.raises(
+        UsageError, match=rf"{TRUNK_FILE} is not there: download it .docs/weights\.md.*--snapshot PLACE"
+    ):
+        catalogue.training("mapillary_pretrain", Request(), site)
+    with pytest.raises(UsageError, match="resnet50 trunk .* no file of it is known by name"):
+        catalogue.training("mapillary_pretrain", Request(changes=("model.trunk.kind=resnet50",)), site)
+    drawn = catalogue.training("mapillary_pretrain", Request(snapshot=FROM_NOTHING), site)
+    assert drawn.command[-2:] == ("--snapshot", "none")
+
+
+def test_the_demo_s_pretraining_starts_from_nothing(site: SiteConfig) -> None:
+    promoted(site, 65)
+    assert "--snapshot" not in catalogue.training("demo_pretrain", Request(), site).command
 
 
 # --- evaluation
@@ -268,7 +283,7 @@ def common(site: SiteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_training_sees_its_data_and_what_it_writes(site: SiteConfig, common: dict[str, str]) -> None:
     spec = catalogue.training("mapillary_pretrain", Request(), site)
-    assert seen(spec) == {**common, "/data/mapillary": "reads"}
+    assert seen(spec) == {**common, "/data/mapillary": "reads", str(site.weights): "reads"}
 
 
 def test_the_scratch_folder_of_the_site_counts(site: SiteConfig, common: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from abet.site import SiteConfig, load_site
+from abet.site import FROM_NOTHING, SiteConfig, load_site
 from jobs import catalogue, sbatch
 from jobs.catalogue import Request
 from jobs.executors.slurm import SlurmExecutor
@@ -56,7 +56,7 @@ def shellcheck(text: str, tmp_path: Path, *options: str) -> str:
 
 CASES: Mapping[str, tuple[Callable[[SiteConfig], list[Any]], SlurmProfile]] = {
     "training": (
-        lambda site: [catalogue.training("mapillary_pretrain", Request(nodes=2, gpus=4), site)],
+        lambda site: [catalogue.training("mapillary_pretrain", Request(nodes=2, gpus=4, snapshot=FROM_NOTHING), site)],
         SlurmProfile(
             partition="gpu", account="lab", gpus="gres", gpu_type="a100", constraint="a100|h100",
             setup=("module load cuda",), extra={"mail-type": "END"},
@@ -69,7 +69,7 @@ CASES: Mapping[str, tuple[Callable[[SiteConfig], list[Any]], SlurmProfile]] = {
         SlurmProfile(),
     ),
     "container": (
-        lambda site: [catalogue.training("mapillary_pretrain", Request(), site)],
+        lambda site: [catalogue.training("mapillary_pretrain", Request(snapshot=FROM_NOTHING), site)],
         SlurmProfile(container=Container(runtime="apptainer", image="/images/abet.sif")),
     ),
 }  # fmt: skip

@@ -274,7 +274,7 @@ def in_s3(slurm: Slurm, s3: S3Server, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_keys_that_would_not_reach_the_job_are_missed_before_it_waits(jobs: Jobs, slurm: Slurm, in_s3: Path) -> None:
-    words = ("submit", "mapillary_pretrain", "--on", "slurm", "--profile", in_s3)
+    words = ("submit", "mapillary_pretrain", "--snapshot", "none", "--on", "slurm", "--profile", in_s3)
     finished = jobs(*words)
     assert (finished.code, finished.out) == (2, "")
     assert "--secret AWS_ACCESS_KEY_ID --secret AWS_SECRET_ACCESS_KEY (make: SECRET=" in finished.err
@@ -291,5 +291,5 @@ def test_keys_that_would_not_reach_the_job_are_missed_before_it_waits(jobs: Jobs
 def test_keys_in_a_file_need_no_naming(jobs: Jobs, slurm: Slurm, in_s3: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in KEYS[:2]:
         monkeypatch.delenv(name)
-    finished = jobs("submit", "mapillary_pretrain", "--on", "slurm", "--profile", in_s3)
+    finished = jobs("submit", "mapillary_pretrain", "--snapshot", "none", "--on", "slurm", "--profile", in_s3)
     assert finished.code == 0, finished.err

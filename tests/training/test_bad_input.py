@@ -64,6 +64,18 @@ def test_a_folder_of_evaluations_is_never_trained_into(
     assert (run / "config.yaml").read_bytes() == before
 
 
+def test_a_missing_trunk_is_missed_before_anything_else_and_only_by_a_fresh_start(
+    cli: Cli, zygote: Zygote, tiny: Tiny, tmp_path: Path
+) -> None:
+    wants = ("--set", "training.start_weights=imagenet_trunk")
+    result = train(cli, tiny, tmp_path / "run", *wants, "--data-root", tmp_path / "nowhere")
+    refused(result, 2, "wider_resnet38.pth.tar is not there", "--snapshot PLACE", "none draws all weights anew")
+    assert not (tmp_path / "run").exists()
+    arguments = tiny.arguments("trunkless", *wants, "--set", "training.steps=2")
+    assert zygote.train(*arguments, "--snapshot", "none")["codes"] == [0]
+    assert zygote.train(*arguments)["codes"] == [0], "what goes on needs no trunk"
+
+
 def test_too_little_memory_names_the_batch(
     cli: Cli, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

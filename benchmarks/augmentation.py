@@ -26,9 +26,10 @@ from common import machine, positive, publish
 from PIL import Image, ImageEnhance, ImageOps
 
 from abet.config import AugmentationConfig, load_recipe
-from abet.data.colours import jitter_colours
+from abet.data.blur import blurred
+from abet.data.colours import jittered
 from abet.data.images import ImageArray, IndexArray, read_image, read_label
-from abet.data.resize import Planes, nearest_window, resized_blocks
+from abet.data.resize import nearest_window, resized_blocks, sampled_window
 from abet.data.transforms import Choices, apply, choose, crop_span, interleave
 from abet.labels import IGNORE
 
@@ -170,16 +171,16 @@ def steps_of_ours(pair: Scene, config: AugmentationConfig, choices: Choices) -> 
     """Milliseconds of each step, one after the other rather than block by block as they are used."""
     rows = crop_span(HEIGHT, choices.scale, config.crop_height, choices.top)
     columns = crop_span(WIDTH, choices.scale, config.crop_width, choices.left)
-    planes: Planes = np.empty((3, rows.stop - rows.start, columns.stop - columns.start), np.float32)
-    image = np.empty((*planes.shape[1:], 3), np.uint8)
-    blocks, took = timed(lambda: list(resized_blocks(pair.image, rows, columns, out=planes)))
+    blocks, took = timed(lambda: list(resized_blocks(pair.image, rows, columns)))
     yield "resize the window", took
-    for name, amount in choices.colours:
-        yield name, timed(partial(jitter_colours, blocks, [(name, amount)]))[1]
-    sharp = timed(lambda: interleave(planes, 0.0, image))[1]
-    planes -= np.float32(0.5)
-    yield "blur", timed(lambda: interleave(planes, choices.blur_sigma, image))[1] - sharp
-    yield "round and interleave", sharp
+    sample, took = timed(lambda: sampled_window(pair.image, rows, columns))
+    yield "sample for contrast", took
+    for step in choices.colours:
+        yield step[0], timed(lambda step=step: list(jittered(blocks, [step], sample)))[1]  # type: ignore[misc]
+    blocks, took = timed(lambda: list(blurred(blocks, choices.blur_sigma)))
+    yield "blur", took
+    image = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
+    yield "round and interleave", timed(lambda: interleave(blocks, image))[1]
     yield "resize the label", timed(lambda: nearest_window(pair.label, rows, columns))[1]
 
 

@@ -1,22 +1,20 @@
-"""A Gaussian blur of one colour plane at a time: shifted sums over flat arrays, some of which stay in the cache.
+"""A Gaussian blur of an image that comes block by block: shifted sums over arrays that stay in the cache.
 
 No torch import.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.float32]
-"""(H, W) of one colour, 0 to 255."""
+from abet.data.resize import Planes
 
 _REACH: Final = 4.0
 """Standard deviations at which the Gaussian is cut, as scipy and scikit-image do by default."""
 _LEAST_WEIGHT: Final = 2e-4
 """Weights below it are left out: together less than a quarter of a grey level."""
-_CHUNK: Final = 2**16
-"""Pixels that are summed at a time."""
 
 
 def kernel(sigma: float) -> NDArray[np.float32]:
@@ -31,50 +29,61 @@ def kernel(sigma: float) -> NDArray[np.float32]:
     return weights.astype(np.float32)
 
 
-def blurred(plane: Plane, sigma: float) -> Plane:
-    """``plane`` after a blur of ``sigma`` pixels in both directions, (H, W); 0: the plane itself.
+def blurred(blocks: Iterable[Planes], sigma: float) -> Iterator[Planes]:
+    """Blur an image by ``sigma`` pixels in both directions; 0 changes nothing.
 
-    Its outermost pixels go on outside. Within half a grey level of `skimage.filters.gaussian`.
+    Blocks (3, h, W) of its rows come and go in their order, but not with the same number of rows. The outermost pixels
+    go on outside. Within half a grey level of `skimage.filters.gaussian`.
     """
     weights = kernel(sigma)
     reach = len(weights) - 1
     if reach == 0:
-        return plane
-    padded = _padded(plane, reach)
-    height, stride = plane.shape[0], padded.shape[1]
-    # Flat, rows run on into each other: what mixes two rows lies in the padding's columns, and is left there
-    narrow = _summed(padded.ravel(), weights, 1)
-    done = np.empty(height * stride, np.float32)
-    valid = len(narrow) - 2 * reach * stride
-    _summed(narrow, weights, stride, out=done[:valid])
-    return done.reshape(height, stride)[:, : plane.shape[1]]
+        yield from blocks
+        return
+    held: Planes | None = None
+    width = 0
+    for block in blocks:
+        width = block.shape[2]
+        rows = _along_rows(block, weights)
+        held = np.concatenate([rows[:, :1]] * reach + [rows] if held is None else [held, rows], axis=1)
+        if held.shape[1] > 2 * reach:
+            yield _down_columns(held, weights)[:, :, :width]
+            held = held[:, -2 * reach :]
+    if held is not None:
+        yield _down_columns(np.concatenate([held] + [held[:, -1:]] * reach, axis=1), weights)[:, :, :width]
 
 
-def _padded(plane: Plane, reach: int) -> Plane:
-    height, width = plane.shape
-    padded = np.empty((height + 2 * reach, width + 2 * reach), np.float32)
-    inner = padded[reach : reach + height]
-    inner[:, reach : reach + width] = plane
-    inner[:, :reach], inner[:, reach + width :] = plane[:, :1], plane[:, -1:]
-    padded[:reach], padded[reach + height :] = inner[0], inner[-1]
-    return padded
+def _along_rows(block: Planes, weights: NDArray[np.float32]) -> Planes:
+    """Every row blurred: (3, h, W + 2 * taps), of which the last columns mean nothing."""
+    height, width = block.shape[1:]
+    reach = len(weights) - 1
+    padded = np.empty((3, height, width + 2 * reach), np.float32)
+    padded[:, :, reach : reach + width] = block
+    padded[:, :, :reach], padded[:, :, reach + width :] = block[:, :, :1], block[:, :, -1:]
+    # Flat, rows run on into each other: sums that mix two of them are those of the last columns
+    line = padded.ravel()
+    done = np.empty_like(padded)
+    total = done.ravel()[: line.size - 2 * reach]
+    _sum(line, total, weights)
+    done.ravel()[total.size :] = 0
+    return done
 
 
-def _summed(
-    line: NDArray[np.float32], weights: NDArray[np.float32], stride: int, out: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
-    """Weighted sums of (n,) over neighbours ``stride`` apart, (n - 2 * taps * stride,)."""
-    margin = (len(weights) - 1) * stride
-    size = len(line) - 2 * margin
-    out = np.empty(size, np.float32) if out is None else out
-    pairs = np.empty(min(_CHUNK, size), np.float32)
-    for start in range(0, size, _CHUNK):
-        total = out[start : start + _CHUNK]
-        part, pair = line[start : start + len(total) + 2 * margin], pairs[: len(total)]
-        np.multiply(part[margin : margin + len(total)], weights[0], out=total)
-        for away in range(1, len(weights)):
-            before, after = margin - away * stride, margin + away * stride
-            np.add(part[before : before + len(total)], part[after : after + len(total)], out=pair)
-            pair *= weights[away]
-            total += pair
-    return out
+def _down_columns(rows: Planes, weights: NDArray[np.float32]) -> Planes:
+    """Every column blurred: (3, h - 2 * taps, W)."""
+    reach = len(weights) - 1
+    total = np.empty((3, rows.shape[1] - 2 * reach, rows.shape[2]), np.float32)
+    _sum(rows.swapaxes(0, 1), total.swapaxes(0, 1), weights)
+    return total
+
+
+def _sum(values: NDArray[np.float32], total: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
+    """Into ``total``, along the first axis, the weighted sums of what lies up to so many places before and after."""
+    reach, size = len(weights) - 1, len(total)
+    np.multiply(values[reach : reach + size], weights[0], out=total)
+    pairs = np.empty_like(total)
+    for away in range(1, reach + 1):
+        before, after = reach - away, reach + away
+        np.add(values[before : before + size], values[after : after + size], out=pairs)
+        pairs *= weights[away]
+        total += pairs

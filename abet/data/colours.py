@@ -1,6 +1,6 @@
 """Colour jitter of a crop in float32, in place: nothing is rounded between the steps. No torch import."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -17,32 +17,29 @@ LUMA: Final = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in a grey level (ITU-R BT.601, as Pillow)."""
 
 
-def jitter_colours(blocks: Iterable[Planes], steps: Sequence[Step]) -> None:
-    """Apply ``steps`` one after another to an image that comes as (3, h, W) blocks, each changed in place.
+def jittered(blocks: Iterable[Planes], steps: Sequence[Step], sample: Planes) -> Iterator[Planes]:
+    """Apply ``steps`` one after another to an image that comes as (3, h, W) blocks of rows, changed in place.
 
-    Everything is done to a block while it is in the processor's cache, but for contrast, which refers to the mean grey
-    level of the whole image after the steps before it.
+    Contrast refers to the mean grey level after the steps before it. It is that of ``sample``, (3, h, W) pixels that
+    stand for all of the image; they are changed too. So a block is ready while it is in the processor's cache.
     """
     steps = [(name, amount) for name, amount in steps if amount != NEUTRAL[name]]
-    before = next((place for place, (name, _) in enumerate(steps) if name == "contrast"), len(steps))
-    seen, total = [], 0.0
+    names = [name for name, _ in steps]
+    mean = 0.0
+    if "contrast" in names:
+        _change(sample, steps[: names.index("contrast")], mean)
+        mean = sum(share * float(plane.mean()) for share, plane in zip(LUMA, sample, strict=True))
     for block in blocks:
-        _change(block, steps[:before])
-        if before < len(steps):
-            total += _grey_sum(block)
-            seen.append(block)
-    for block in seen:
-        contrast(block, steps[before][1], total / sum(part[0].size for part in seen))
-        _change(block, steps[before + 1 :])
+        _change(block, steps, mean)
+        yield block
 
 
-def _change(block: Planes, steps: Sequence[Step]) -> None:
+def _change(block: Planes, steps: Sequence[Step], mean: float) -> None:
     for name, amount in steps:
-        _BLOCK_STEPS[name](block, amount)
-
-
-def _grey_sum(block: Planes) -> float:
-    return float(sum(share * float(plane.sum()) for share, plane in zip(LUMA, block, strict=True)))
+        if name == "contrast":
+            contrast(block, amount, mean)
+        else:
+            _POINTWISE[name](block, amount)
 
 
 def brightness(planes: Planes, factor: float) -> None:
@@ -126,7 +123,7 @@ def _turn(
     np.subtract(risen, channel, out=out)
 
 
-_BLOCK_STEPS: Final[dict[str, Callable[[Planes, float], None]]] = {
+_POINTWISE: Final[dict[str, Callable[[Planes, float], None]]] = {
     "brightness": brightness,
     "saturation": saturation,
     "hue": hue,

@@ -5,6 +5,7 @@ look at nearly the same inputs, so a few of them at a time are one dense product
 over taps, although a third or more of its weights are zero. No torch import.
 """
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple, Self
@@ -23,6 +24,9 @@ _TILE: Final = 24
 """Outputs of one product, at most: with fewer the calls weigh more, with more the zeros."""
 _PRODUCT_LIMIT: Final = 2**18
 """Multiplications of one product, at most: for larger ones OpenBLAS starts threads, and cores run loaders already."""
+
+_SAMPLE_PIXELS: Final = 2**16
+"""Pixels of a sample, at least, where there are as many."""
 
 
 class Span(NamedTuple):
@@ -99,21 +103,35 @@ def _tiled(inputs: NDArray[np.int64], weights: NDArray[np.float64]) -> Band:
     return Band(at, first, dense)
 
 
-def resized_blocks(image: ImageArray, rows: Span, columns: Span, out: Planes) -> Iterator[Planes]:
-    """Resize what ``rows`` and ``columns`` show of an (H, W, 3) image into ``out``, and yield it, block after block.
+def resized_blocks(image: ImageArray, rows: Span, columns: Span) -> Iterator[Planes]:
+    """Resize what ``rows`` and ``columns`` show of an (H, W, 3) image: (3, h, W) blocks of its rows, from the top.
 
-    A block is rows of ``out`` that are ready and still in the processor's cache. Clipped to 0 to 255 after columns and
-    after rows. Within a grey level of Pillow, which also rounds at both places; the last bits depend on the processor.
+    Clipped to 0 to 255 after columns and after rows. Within a grey level of Pillow, which also rounds at both places;
+    the last bits depend on the processor. A block is new, and still in the processor's cache.
     """
     down, across = bicubic(rows), bicubic(columns)
     narrow = _narrowed(image[down.inputs, across.inputs], across.moved(across.inputs.start))
     for outputs, inputs, weights in down.moved(down.inputs.start).tiles():
-        block = out[:, outputs]
+        block = np.empty((3, outputs.stop - outputs.start, narrow.shape[2]), np.float32)
         step = max(1, _PRODUCT_LIMIT // weights.size)
-        for left in range(0, out.shape[2], step):
+        for left in range(0, narrow.shape[2], step):
             shown = slice(left, left + step)
             np.matmul(weights, narrow[:, inputs, shown], out=block[:, :, shown])
         yield np.clip(block, 0, 255, out=block)
+
+
+def sampled_window(image: ImageArray, rows: Span, columns: Span) -> Planes:
+    """Pixels of what ``rows`` and ``columns`` show, evenly spread, before resizing: at most some 100,000."""
+    down, across = _covered(rows), _covered(columns)
+    pixels = (down.stop - down.start) * (across.stop - across.start)
+    step = max(1, math.isqrt(pixels // _SAMPLE_PIXELS))
+    shown = image[down.start : down.stop : step, across.start : across.stop : step]
+    return np.ascontiguousarray(shown.transpose(2, 0, 1), dtype=np.float32)
+
+
+def _covered(span: Span) -> slice:
+    """The source pixels under what is shown, from the first to the last."""
+    return slice(span.start * span.source // span.resized, -(-span.stop * span.source // span.resized))
 
 
 def _narrowed(image: ImageArray, across: Band) -> Planes:

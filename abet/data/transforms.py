@@ -4,6 +4,7 @@ Every random number is drawn first, ten of them whatever the configuration, so t
 others as they were. The steps after that are pure functions. No torch import.
 """
 
+from collections.abc import Iterable
 from itertools import permutations
 from typing import NamedTuple
 
@@ -11,9 +12,9 @@ import numpy as np
 
 from abet.config import AugmentationConfig
 from abet.data.blur import blurred
-from abet.data.colours import Step, jitter_colours
+from abet.data.colours import Step, jittered
 from abet.data.images import ImageArray, IndexArray
-from abet.data.resize import Planes, Span, nearest_window, resized_blocks
+from abet.data.resize import Planes, Span, nearest_window, resized_blocks, sampled_window
 from abet.labels import IGNORE
 
 
@@ -98,13 +99,14 @@ def apply(
     quirk = {"quirk_unshifted_centroid": quirk_unshifted_centroid}
     rows = crop_span(height, choices.scale, config.crop_height, choices.top, y, **quirk)
     columns = crop_span(width, choices.scale, config.crop_width, choices.left, x, **quirk)
-    planes = np.empty((3, rows.stop - rows.start, columns.stop - columns.start), np.float32)
-    jitter_colours(resized_blocks(image, rows, columns, out=planes), choices.colours)
+    blocks = resized_blocks(image, rows, columns)
+    blocks = jittered(blocks, choices.colours, sample=sampled_window(image, rows, columns))
+    blocks = blurred(blocks, choices.blur_sigma)
     cropped = np.zeros((config.crop_height, config.crop_width, 3), np.uint8)
     classes = np.full(cropped.shape[:2], IGNORE, np.uint8)
     step = -1 if choices.flip else 1
-    shown = np.s_[rows.offset : rows.offset + planes.shape[1], columns.offset : columns.offset + planes.shape[2]]
-    interleave(planes, choices.blur_sigma, out=cropped[:, ::step][shown])
+    shown = (_place(rows), _place(columns))
+    interleave(blocks, out=cropped[:, ::step][shown])
     classes[:, ::step][shown] = nearest_window(label, rows, columns)
     return cropped, classes
 
@@ -141,9 +143,18 @@ def crop_span(
     return Span(source, resized, max(0, first), min(resized, first + crop), max(0, -first))
 
 
-def interleave(planes: Planes, blur_sigma: float, out: ImageArray) -> None:
-    """Blur the planes, round them, and write them as (H, W, 3) uint8."""
-    for channel, plane in enumerate(planes):
-        done = blurred(plane, blur_sigma)
-        done += np.float32(0.5)
-        out[..., channel] = done.astype(np.uint8)
+def _place(span: Span) -> slice:
+    """Where in the crop the image shows."""
+    return slice(span.offset, span.offset + span.stop - span.start)
+
+
+def interleave(blocks: Iterable[Planes], out: ImageArray) -> None:
+    """Round (3, h, W) blocks of rows, which are changed, and write them as (H, W, 3) uint8."""
+    top = 0
+    for block in blocks:
+        rounded = np.add(block, np.float32(0.5), out=block).astype(np.uint8)
+        target = out[top : top + block.shape[1]]
+        for channel, plane in enumerate(rounded):
+            target[:, :, channel] = plane
+        top += block.shape[1]
+    assert top == len(out), (top, out.shape)

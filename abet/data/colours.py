@@ -13,8 +13,12 @@ Step = tuple[str, float]
 
 NEUTRAL: Final[dict[str, float]] = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
 """Colour steps by the name that the configuration uses, with the amount that changes nothing."""
+Levels = NDArray[np.int16]
+"""Sixty-fourths of a grey level."""
+
 LUMA: Final = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in a grey level (ITU-R BT.601, as Pillow)."""
+_PARTS: Final = np.float32(64)
 
 
 def jittered(blocks: Iterable[Planes], steps: Sequence[Step], sample: Planes) -> Iterator[Planes]:
@@ -75,35 +79,32 @@ def _clip(planes: Planes, factor: float) -> None:
 def hue(planes: Planes, turns: float) -> None:
     """Turn every hue by ``turns`` of HSV's colour circle (Smith, SIGGRAPH 1978); 1/3 makes red green.
 
-    Exact, without a division: over the circle a channel stays at the top for a third, falls along a sextant, stays at
-    the bottom for a third and rises along one, always by chroma per sextant. Two sextants are an exchange of channels,
-    three a reflection between bottom and top, and what remains of one moves the slopes.
+    Without a division, and within a tenth of a grey level: over the circle a channel stays at the top for a third,
+    falls along a sextant, stays at the bottom for a third and rises along one, always by chroma per sextant. Two
+    sextants are an exchange of channels, three a reflection between bottom and top, and what remains of one moves the
+    slopes. In integers, of which the processor adds and compares twice as many at a time.
     """
     sextants, rest = divmod(6 * turns, 1)
     thirds, odd = divmod(int(sextants), 2)
-    old = planes.copy()
+    planes *= _PARTS
+    old = planes.astype(np.int16)
     top, bottom = _extremes(old)
     if odd:  # one sextant: three on, two back
         thirds -= 1
         np.subtract(top + bottom, old, out=old)
-    move = top - bottom
-    move *= np.float32(rest)
+    move = ((top - bottom).astype(np.float32) * np.float32(rest)).astype(np.int16)
     for place in range(3):
         channel, following = old[(place - thirds) % 3], old[(place - thirds + 1) % 3]
-        _turn(channel, following, (bottom, top, move), out=planes[place])
+        planes[place] = _turned(channel, following, (bottom, top, move))
+    planes *= 1 / _PARTS
 
 
-def _extremes(planes: Planes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    top, bottom = np.maximum(planes[0], planes[1]), np.minimum(planes[0], planes[1])
-    return np.maximum(top, planes[2], out=top), np.minimum(bottom, planes[2], out=bottom)
+def _extremes(levels: Levels) -> tuple[Levels, Levels]:
+    top, bottom = np.maximum(levels[0], levels[1]), np.minimum(levels[0], levels[1])
+    return np.maximum(top, levels[2], out=top), np.minimum(bottom, levels[2], out=bottom)
 
 
-def _turn(
-    channel: NDArray[np.float32],
-    following: NDArray[np.float32],
-    bounds: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
-    out: NDArray[np.float32],
-) -> None:
+def _turned(channel: Levels, following: Levels, bounds: tuple[Levels, Levels, Levels]) -> Levels:
     """One channel after less than a sextant; ``following`` is the one whose hue comes after its own (red's: green).
 
     It can rise where ``following`` is within ``move`` of the bottom, and fall where that is within ``move`` of the top.
@@ -120,7 +121,8 @@ def _turn(
     np.minimum(ahead, channel, out=ahead)
     np.maximum(ahead, bottom, out=ahead)
     risen += ahead
-    np.subtract(risen, channel, out=out)
+    risen -= channel
+    return risen
 
 
 _POINTWISE: Final[dict[str, Callable[[Planes, float], None]]] = {

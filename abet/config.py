@@ -95,7 +95,7 @@ class DataConfig(Strict):
 
 
 class AugmentationConfig(Strict):
-    """What happens to a training image and its label, together and in this order: scale, crop, flip, colours."""
+    """What happens to a training image and its label, together and in this order: scale, crop, flip, colours, blur."""
 
     scale_min: PositiveNumber = Field(description="smallest factor that an image is resized by")
     scale_max: PositiveNumber = Field(description="largest factor; factors are drawn uniformly")
@@ -106,11 +106,15 @@ class AugmentationConfig(Strict):
     contrast: Probability = Field(description="factors are drawn from 1 - this to 1 + this")
     saturation: Probability = Field(description="factors are drawn from 1 - this to 1 + this")
     hue: Annotated[float, Field(ge=0, le=0.5)] = Field(description="shift of the hue, in turns: from -this to +this")
+    blur_sigma_min: Number = Field(description="smallest standard deviation of the Gaussian blur, in pixels of a crop")
+    blur_sigma_max: Number = Field(description="largest; they are drawn uniformly for every crop; 0 and 0: no blur")
 
     @model_validator(mode="after")
     def _ordered(self) -> "AugmentationConfig":
         if self.scale_min > self.scale_max:
             raise ValueError(f"scale_min {self.scale_min} is above scale_max {self.scale_max}")
+        if self.blur_sigma_min > self.blur_sigma_max:
+            raise ValueError(f"blur_sigma_min {self.blur_sigma_min} is above blur_sigma_max {self.blur_sigma_max}")
         return self
 
 

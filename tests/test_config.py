@@ -64,6 +64,7 @@ def test_a_change_replaces_one_value_and_is_read_as_in_the_file() -> None:
         ("training.steps=-1", r"training\.steps: .*greater than or equal to 1"),
         ("training.steps=", r"training\.steps: .*valid integer"),
         ("augmentation.scale_min=9", r"scale_min 9\.0 is above scale_max"),
+        ("augmentation.blur_sigma_min=9", r"blur_sigma_min 9\.0 is above blur_sigma_max"),
         ("optimiser.learning_rate=.nan", r"learning_rate"),
         ("loss.kind=focal", r"loss\.kind: .*'cross_entropy', 'image_weighted', 'relaxed' \(found 'focal'\)"),
         ("loss.strict_classes=[1]", r"unknown key 'loss\.strict_classes'.* loss\.kind"),

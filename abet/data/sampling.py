@@ -86,7 +86,7 @@ class CropSource:
                 sample_rng(self.seed, key),
                 self.augmentation,
                 found.centroid,
-                centroid_unmoved=self.centroid_unmoved,
+                quirk_unshifted_centroid=self.centroid_unmoved,
             )
             names.append(found.name)
         return Crops(images, labels, tuple(names), tuple(faults))

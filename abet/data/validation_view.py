@@ -6,7 +6,8 @@ A pure function, the same each time. No torch import.
 import numpy as np
 
 from abet.data.images import ImageArray, IndexArray
-from abet.data.transforms import Span, nearest_window, pad, resized_window
+from abet.data.resize import Span, nearest_window, resized_blocks
+from abet.data.transforms import interleave
 from abet.labels import IGNORE
 
 
@@ -29,11 +30,12 @@ def validation_view(image: ImageArray, label: IndexArray, height: int) -> tuple[
     assert image.shape == (*label.shape, 3), (image.shape, label.shape)
     assert height > 0, height
     rows, columns = _spans(label.shape[0], label.shape[1], height)
-    shown = np.array(resized_window(image, rows, columns))
-    size = (height, height)
-    return pad(shown, size, rows, columns, fill=0), pad(
-        nearest_window(label, rows, columns), size, rows, columns, IGNORE
-    )
+    view = np.zeros((height, height, 3), np.uint8)
+    classes = np.full((height, height), IGNORE, np.uint8)
+    shown = (rows.place, columns.place)
+    interleave(resized_blocks(image, rows, columns), out=view[shown])
+    classes[shown] = nearest_window(label, rows, columns)
+    return view, classes
 
 
 def _spans(rows: int, columns: int, height: int) -> tuple[Span, Span]:

@@ -36,6 +36,8 @@ AUGMENTATION = AugmentationConfig(
     contrast=0.25,
     saturation=0.25,
     hue=0.25,
+    blur_sigma_min=0.15,
+    blur_sigma_max=1.3,
 )
 PLAN = BatchPlan(global_batch=4, batch_per_gpu=2, processes=2, accumulation=1)
 LISTS = EpochLists(seed=5, images=COUNT)

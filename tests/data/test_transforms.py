@@ -1,6 +1,5 @@
 """Augmentation keeps image and label together, and its short cuts change nothing."""
 
-import colorsys
 from fractions import Fraction
 
 import numpy as np
@@ -8,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
+from scipy.ndimage import gaussian_filter
 
 from abet.config import AugmentationConfig
-from abet.data.transforms import COLOUR_STEPS, Span, apply, augment, choose, crop_span, turn_hue
+from abet.data.colours import NEUTRAL
+from abet.data.resize import Span
+from abet.data.transforms import apply, augment, choose, crop_span
 from abet.labels import IGNORE
 
 STILL = {
@@ -23,8 +25,12 @@ STILL = {
     "contrast": 0.0,
     "saturation": 0.0,
     "hue": 0.0,
+    "blur_sigma_min": 0.0,
+    "blur_sigma_max": 0.0,
 }
 LIVELY = STILL | {"scale_min": 0.4, "scale_max": 2.2, "flip_probability": 0.5}
+CHOICE_OF = {"scale_min": "scale", "flip_probability": "flip", "blur_sigma_min": "blur_sigma"}
+BLUR = {"blur_sigma_min": 0.15, "blur_sigma_max": 1.3}
 COLOURS = {"brightness": 0.25, "contrast": 0.25, "saturation": 0.25, "hue": 0.25}
 
 
@@ -158,7 +164,7 @@ def test_scales_are_spread_over_the_whole_range():
 def test_orders_of_the_colour_steps_are_all_taken():
     orders = {tuple(name for name, _ in choose(np.random.default_rng(seed), config()).colours) for seed in range(400)}
     assert len(orders) == 24
-    assert all(sorted(order) == sorted(COLOUR_STEPS) for order in orders)
+    assert all(sorted(order) == sorted(NEUTRAL) for order in orders)
 
 
 @pytest.mark.parametrize(
@@ -167,16 +173,17 @@ def test_orders_of_the_colour_steps_are_all_taken():
         {"scale_min": 1.0, "scale_max": 1.0},
         {"flip_probability": 0.0},
         *({name: 0.0} for name in COLOURS),
+        {"blur_sigma_min": 0.0, "blur_sigma_max": 0.0},
     ],
     ids=str,
 )
 def test_switching_one_step_off_leaves_the_others_as_they_were(off):
-    full = config(**(LIVELY | COLOURS))
+    full = config(**(LIVELY | COLOURS | BLUR))
     for seed in range(20):
         with_all, rng_all = choose(rng := np.random.default_rng(seed), full), rng
         without, rng_off = choose(rng := np.random.default_rng(seed), full.model_copy(update=off)), rng
         assert rng_all.random() == rng_off.random()
-        changed = {"scale_min": "scale", "flip_probability": "flip"}.get(next(iter(off)), "colours")
+        changed = CHOICE_OF.get(next(iter(off)), "colours")
         fields = [field for field in with_all._fields if field != changed]
         assert [getattr(with_all, field) for field in fields] == [getattr(without, field) for field in fields]
         kept = [step for step in with_all.colours if step[0] not in off]
@@ -186,57 +193,93 @@ def test_switching_one_step_off_leaves_the_others_as_they_were(off):
 def test_colours_leave_the_padding_black_and_the_label_alone():
     image, label = np.full((20, 20, 3), 200, np.uint8), np.zeros((20, 20), np.uint8)
     for seed in range(10):
-        got, classes = augment(image, label, np.random.default_rng(seed), config(**(COLOURS | {"hue": 0.0})))
+        got, classes = augment(image, label, np.random.default_rng(seed), config(**(COLOURS | BLUR | {"hue": 0.0})))
         assert (got[classes == IGNORE] == 0).all()
         assert (got[classes == 0] > 100).all()
 
 
-def test_brightness_multiplies():
-    image = np.arange(0, 250, 10, dtype=np.uint8).reshape(5, 5, 1).repeat(3, axis=2)
-    got = step("brightness", image, 1.25)
-    np.testing.assert_allclose(got, np.minimum(255, image * 1.25), atol=1)
+def test_the_blur_comes_after_the_colours_and_is_as_wide_as_drawn():
+    image, label = scene(40, 56)
+    wanted = config(**(COLOURS | BLUR | {"flip_probability": 1.0}))
+    for seed in range(5):
+        choices = choose(np.random.default_rng(seed), wanted)
+        assert 0.15 <= choices.blur_sigma <= 1.3
+        sharp, _ = apply(image, label, choices._replace(blur_sigma=0.0), wanted)
+        got, _ = apply(image, label, choices, wanted)
+        sigma = (choices.blur_sigma, choices.blur_sigma, 0)
+        expected = gaussian_filter(sharp.astype(float), sigma, mode="nearest", truncate=4)
+        assert np.abs(got - expected).max() <= 1.5
 
 
-def test_contrast_spreads_around_the_mean_grey():
-    image = np.array([[60, 100], [110, 130]], np.uint8)[..., None].repeat(3, axis=2)  # mean 100
-    np.testing.assert_allclose(step("contrast", image, 0.5), 100 + (image - 100.0) * 0.5, atol=1)
+def test_blur_widths_are_spread_over_their_range():
+    wanted = config(**BLUR)
+    sigmas = [choose(np.random.default_rng(seed), wanted).blur_sigma for seed in range(400)]
+    assert 0.15 <= min(sigmas) < 0.17
+    assert 1.28 < max(sigmas) <= 1.3
+    assert abs(np.mean(sigmas) - 0.725) < 0.05
 
 
-def test_saturation_zero_is_grey_by_the_luma_of_rec_601():
-    image, _ = scene()
-    got = step("saturation", image, 0.0)
-    np.testing.assert_allclose(got, (image @ [0.299, 0.587, 0.114])[..., None].repeat(3, axis=2), atol=1)
+# --- around a centroid
 
 
-@pytest.mark.parametrize(
-    ("turns", "red", "blue"), [(1 / 3, [0, 255, 0], [255, 0, 0]), (-1 / 3, [0, 0, 255], [0, 255, 0])]
-)
-def test_a_third_of_a_turn_exchanges_the_primary_colours_both_ways(turns, red, blue):
-    image = np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8)
-    np.testing.assert_allclose(step("hue", image, turns).astype(int), [[red, blue]], atol=6)
+def starts(source, scale, crop, centroid, **options):
+    """First pixel of the crop, in the resized image (negative: padding), for each of many equally spaced places."""
+    count = 40 * (crop + 1)
+    spans = (crop_span(source, scale, crop, (n + 0.5) / count, centroid, **options) for n in range(count))
+    return np.array([span.start - span.offset for span in spans])
 
 
-@pytest.mark.parametrize("turns", [0.25, -0.25, 0.02, -0.11])
-def test_hues_turn_as_in_the_standard_library(turns):
-    colours = np.random.default_rng(0).integers(0, 256, (600, 3), dtype=np.uint8)
-    expected = []
-    for colour in colours / 255:
-        h, s, v = colorsys.rgb_to_hsv(*colour)
-        expected.append(colorsys.hsv_to_rgb((h + turns) % 1, s, v))
-    np.testing.assert_allclose(turn_hue(colours / 255, turns), expected, atol=1e-12)
-    shown = step("hue", colours[None], turns)[0]
-    difference = np.abs(shown - np.array(expected) * 255)
-    assert difference.max() < 5.5
-    assert difference.mean() < 0.6
+def test_a_crop_starts_anywhere_from_one_crop_before_the_centroid_to_the_centroid():
+    values, counts = np.unique(starts(200, 1.0, 40, 100), return_counts=True)
+    assert values.tolist() == list(range(60, 101))
+    assert set(counts) == {40}
 
 
-def test_hue_leaves_grey_pixels_and_a_shift_of_nothing_as_they_are():
-    image, _ = scene()
-    np.testing.assert_array_equal(step("hue", image, 0.0), image)
-    grey = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-    assert np.ptp(step("hue", grey, -0.2).astype(int), axis=2).max() <= 1
-    np.testing.assert_allclose(step("hue", grey, -0.2).astype(int), grey, atol=4)
+def test_the_centroid_is_scaled_and_cut_to_whole_pixels():
+    found = starts(200, 1.5, 40, 101)  # 151.5
+    assert (found.min(), found.max()) == (111, 151)
 
 
-def step(name, image, amount):
-    return np.asarray(COLOUR_STEPS[name](Image.fromarray(image), amount))
+@pytest.mark.parametrize(("centroid", "first", "last"), [(0, 0, 0), (15, 0, 15), (199, 159, 160), (190, 150, 160)])
+def test_crops_around_a_centroid_near_the_border_are_moved_inside(centroid, first, last):
+    found = starts(200, 1.0, 40, centroid)
+    assert (found.min(), found.max()) == (first, last)
+
+
+@settings(max_examples=100)
+@given(st.integers(1, 120), st.floats(0.4, 2.2), st.floats(0, 1, exclude_max=True), st.data())
+def test_a_centroid_moves_with_the_padding_and_without_it_in_the_quirk(source, scale, place, data):
+    centroid, crop = data.draw(st.integers(0, source - 1)), 40
+    for quirk in (False, True):
+        resized = max(1, int(source * scale))
+        padding = (crop - resized) // 2 + 1 if resized < crop else 0
+        centre = int(centroid * scale) + (padding if not quirk else 0)
+        x1 = range(centre - crop, centre + 1)[int(place * (crop + 1))]
+        x1 = max(0, min(x1, resized + 2 * padding - crop))
+        span = crop_span(source, scale, crop, place, centroid, quirk_unshifted_centroid=quirk)
+        assert span.start - span.offset == x1 - padding
+        assert span.stop == min(resized, x1 - padding + crop)
+
+
+def test_the_quirk_shows_where_padding_is_and_nowhere_else():
+    assert (starts(200, 1.0, 40, 50) == starts(200, 1.0, 40, 50, quirk_unshifted_centroid=True)).all()
+    # 20 pixels, padded by 11 at both ends; a centroid at 19 stands at 30 of 42, so the crop starts at 0, 1 or 2 of them
+    assert set(starts(20, 1.0, 40, 19)) == {-11, -10, -9}
+    short, quirk = starts(20, 1.0, 40, 1), starts(20, 1.0, 40, 1, quirk_unshifted_centroid=True)
+    assert set(short) == {-11, -10, -9}
+    assert set(quirk) == {-11, -10}
+
+
+def test_a_crop_around_a_centroid_contains_it_and_leaves_the_other_choices_alone():
+    image, label = scene(120, 200)
+    label[:] = 0
+    label[90, 30] = 7
+    wanted = config(**(COLOURS | BLUR | {"flip_probability": 0.5}))
+    contained = 0
+    for seed in range(60):
+        rng, plain = np.random.default_rng(seed), np.random.default_rng(seed)
+        _, classes = augment(image, label, rng, wanted, (30, 90))
+        augment(image, label, plain, wanted)
+        assert rng.random() == plain.random()
+        contained += 7 in classes
+    assert contained >= 54  # but for the starts that end just before it: 1 in 41 rows and 1 in 57 columns

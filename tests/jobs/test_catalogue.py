@@ -126,7 +126,7 @@ def test_pretraining_starts_from_the_trunk_and_a_missing_one_is_missed_at_submis
         UsageError, match=rf"{TRUNK_FILE} is not there: download it .docs/weights\.md.*--snapshot PLACE"
     ):
         catalogue.training("mapillary_pretrain", Request(), site)
-    with pytest.raises(UsageError, match="resnet50 trunk .* no file of it is known by name"):
+    with pytest.raises(UsageError, match=r"resnet50 trunk .* no file of it is known by name"):
         catalogue.training("mapillary_pretrain", Request(changes=("model.trunk.kind=resnet50",)), site)
     drawn = catalogue.training("mapillary_pretrain", Request(snapshot=FROM_NOTHING), site)
     assert drawn.command[-2:] == ("--snapshot", "none")

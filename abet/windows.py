@@ -147,7 +147,7 @@ def scaled(image: ImageArray, scale: float) -> ImageArray:
     if scale == 1:
         return image
     height, width = (max(1, int(length * scale)) for length in image.shape[:2])
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:

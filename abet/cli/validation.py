@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -77,18 +77,11 @@ def validate(
     if dataset not in TRAINING_NAMES:
         raise unknown_name(kind="training set", name=dataset, choices=TRAINING_NAMES)
     inference = choose_inference(mode, scales=scales, flip=flip, crop=crop, overlap=overlap)
-    remedy = "copy it with `abet sync` afterwards"
-    results = None if output is None else folder_of("--output", output, remedy=remedy)
-    folder = None if predictions is None else folder_of("--predictions", predictions, remedy=remedy)
-    if results is not None:
-        require_output(results, kind="file")
-    if folder is not None and height is not None:
+    if predictions is not None and height is not None:
         raise UsageError("--predictions with --height: predictions are of the whole image at its own size; give one")
-    if folder is not None:
-        require_output(folder, kind="folder")
+    results, folder = _here("--output", output, "file"), _here("--predictions", predictions, "folder")
     from abet.cli.evaluation import use_threads
     from abet.distributed import discover, process_group
-    from abet.files import write_json
     from abet.site import data_root as find_root
     from abet.site import load_site
     from abet.training.data import require_same_data, stage_on_each_node
@@ -119,14 +112,28 @@ def validate(
         )
         result = summarise(job, run(job))
         if topology.rank == 0:
-            from abet.cli.tables import print_validation
+            _tell(result, results, folder)
 
-            print_validation(result)
-            if results is not None:
-                write_json(results, result)
-                say(f"wrote {results}")
-            if folder is not None:
-                say(f"wrote {len(data.pairs)} predictions to {folder}")
+
+def _here(option: str, text: str | None, kind: Literal["file", "folder"]) -> Path | None:
+    """The path of an output on this machine, which can be written; None for an option that is not given."""
+    if text is None:
+        return None
+    path = folder_of(option, text, remedy="copy it with `abet sync` afterwards")
+    require_output(path, kind=kind)
+    return path
+
+
+def _tell(result: dict[str, Any], results: Path | None, predictions: Path | None) -> None:
+    from abet.cli.tables import print_validation
+    from abet.files import write_json
+
+    print_validation(result)
+    if results is not None:
+        write_json(results, result)
+        say(f"wrote {results}")
+    if predictions is not None:
+        say(f"wrote {result['images']} predictions to {predictions}")
 
 
 def choose_inference(

@@ -101,6 +101,26 @@ def test_controls_are_scored_into_s3_as_onto_a_disk(cli: Cli, bucket: Storage, t
     assert f"{bucket.place}/artifacts/run is the run of a network" in refused.err
 
 
+def test_a_run_in_s3_is_validated_by_its_best_step_and_without_a_name_the_promoted_one_is(
+    cli: Cli, bucket: Storage, tmp_path: Path
+) -> None:
+    from tests.trees import make_cityscapes
+
+    make_cityscapes(tmp_path / "c", count=2, split="val")
+    put_tree(bucket, tmp_path / "c", "sets/cityscapes")
+    data = ("--dataset", "cityscapes", "--data-root", f"{bucket.place}/sets/cityscapes", "--device", "cpu")
+    output, step = tmp_path / "figures.json", f"{bucket.place}/artifacts/run/checkpoints/step-00000010-g0001"
+    for given in (f"{bucket.place}/artifacts/run", step):
+        done(cli("validate", given, *data, "--output", output))
+        assert json.loads(output.read_text())["checkpoint"]["uri"] == step
+    done(cli("checkpoint", "promote", f"{bucket.place}/weights/learned"))
+    assert f"checkpoint: {bucket.place}/weights/learned (promotion 1" in done(cli("validate", *data)).err
+    put_tree(bucket, tmp_path / "step-2", "weights/learned")
+    refused = cli("validate", *data)
+    assert refused.code == 3
+    assert f"abet checkpoint promote {bucket.place}/weights/learned" in refused.err
+
+
 def test_what_cannot_be_written_is_refused_before_any_work(
     cli: Cli, s3: S3Server, bucket: Storage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

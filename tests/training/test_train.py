@@ -203,3 +203,27 @@ def difference(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor
     """The largest of any weight or running statistic."""
     assert one.keys() == other.keys()
     return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def test_a_run_is_validated_by_its_name_to_the_figures_that_it_recorded(
+    cli: Cli, finished: Path, tiny: Tiny, tmp_path: Path
+) -> None:
+    output = tmp_path / "figures.json"
+    result = cli("validate", finished, "--dataset", "cityscapes", "--data-root", tiny.data, "--output", output)
+    assert result.code == 0, result.err
+    figures = json.loads(output.read_text())
+    best = json.loads((finished / CHECKPOINTS / "best.json").read_text())
+    assert figures["checkpoint"]["uri"].endswith(f"step-{best['step']:08d}")
+    row = next(row for row in read_metrics(finished) if row["kind"] == "validation" and row["step"] == best["step"])
+    assert figures["miou"] == pytest.approx(best["miou"], abs=1e-3)  # threads and kernels round unlike
+    for name in ("iou", "precision", "recall", "share"):
+        assert len(row[name]) == 19, name
+    assert row["share"] == [line["share"] for line in figures["classes"]]
+
+
+def test_a_recipe_can_validate_on_squares(zygote: Zygote, tiny: Tiny) -> None:
+    more = ("--set", "data.validation_height=24", "--set", "training.steps=1")
+    result = zygote.train(*tiny.arguments("squares", *more))
+    assert result["codes"] == [0], result["log"]
+    (row,) = [row for row in read_metrics(tiny.runs / "squares") if row["kind"] == "validation"]
+    assert row["pixels"] == 3 * 24 * 24  # the ignored corner is cut off

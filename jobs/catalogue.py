@@ -63,7 +63,7 @@ def training(recipe: str, request: Request, site: SiteConfig) -> JobSpec:
     short = short_name(recipe)
     output = request.output or run_named(request.run or short, site)
     root = data_root(site, settings.data.dataset, request.data_root)
-    gpus = request.gpus if request.gpus is not None else (0 if trains_on_cpus(recipe) else GPUS_OF_RECIPE)
+    gpus = request.gpus if request.gpus is not None else (0 if trains_on_cpus(recipe) else gpus_of(settings))
     processes = gpus or request.processes or 1
     nodes = request.nodes or 1
     full_size = not trains_on_cpus(recipe) and not _own_file(recipe)
@@ -92,6 +92,16 @@ def training(recipe: str, request: Request, site: SiteConfig) -> JobSpec:
         artifacts=str(output),
         grace_seconds=300 if gpus else 60,
         mounts=mounts_of(site, data=[root], inputs=[*_own_file(recipe), *_given(snapshot)], output=output),
+    )
+
+
+def gpus_of(recipe: Recipe) -> int:
+    """What a recipe is written for: eight, or, where it says how many turns a batch takes, as many as that leaves."""
+    batch = recipe.batch
+    return (
+        GPUS_OF_RECIPE
+        if batch.accumulation is None
+        else max(1, batch.global_batch // (batch.batch_per_gpu * batch.accumulation))
     )
 
 

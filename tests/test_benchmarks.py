@@ -8,6 +8,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+
+from tests.training.states import small_recipe
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -100,3 +103,55 @@ def test_the_report_on_centroids_compares_what_agrees_with_it(monkeypatch):
         centroids.compare([None], 1)
     for name in ("centroids", "common"):
         del sys.modules[name]
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """benchmarks/memory.py as a module."""
+    monkeypatch.syspath_prepend(FOLDER)
+    yield importlib.import_module("memory")
+    for name in ("memory", "common"):
+        del sys.modules[name]
+
+
+def kept_by(node, seen):
+    """Storage -> bytes of what ``node`` and all below it say that they keep for the backward pass."""
+    found, waiting = {}, [node]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting += [after for after, _ in node.next_functions]
+        values = [getattr(node, name) for name in dir(node) if name.startswith("_saved_")]
+        for value in [*values, *getattr(node, "saved_tensors", ())]:
+            for tensor in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(tensor, torch.Tensor):
+                    found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    return found
+
+
+def test_memory_is_counted_as_the_graph_of_a_real_pass_keeps_it_and_less_where_blocks_are_recomputed(memory):
+    config, setting = small_recipe().model, memory.Setting(48, 2, "float32", recompute=False)
+    model = memory.network(config, setting, torch.device("cpu"))
+    loss = memory.forward(model, setting, torch.device("cpu"))
+    state = {value.untyped_storage().data_ptr() for value in model.state_dict().values()}
+    naive = {storage: size for storage, size in kept_by(loss.grad_fn, set()).items() if storage not in state}
+    parameters, buffers = (sum(value.nbytes for value in values()) for values in (model.parameters, model.buffers))
+
+    counted, less = (memory.count(config, setting._replace(recompute=recompute)) for recompute in (False, True))
+
+    assert counted.saved == pytest.approx(sum(naive.values()), abs=16)  # scalars
+    assert counted.fixed == less.fixed == 3 * parameters + buffers
+    assert counted.peak > counted.fixed + counted.saved
+    assert less.saved < 0.9 * counted.saved
+    assert less.peak < counted.peak
+
+
+def test_the_table_of_memory_says_which_cards_hold_a_step_with_the_margin(memory):
+    gib = 2**30
+    assert memory.usable_gib(16) == pytest.approx(16e9 / gib * 0.9 - 1)
+    setting = memory.Setting(896, 2, "float32", True)
+    counted = memory.Counted(2 * gib, 9 * gib, 13 * gib)
+    row = memory.table({setting: counted}, {setting: None}).splitlines()[-1]
+    assert row == "| 896 | 2 | float32 | recomputed | 2.00 | 9.00 | 13.00 | out of memory | - | fits | fits |"

@@ -1,5 +1,6 @@
 """Recipes: complete, typed, and unforgiving of misspelt keys."""
 
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -214,3 +215,33 @@ def test_a_recipe_that_is_a_folder_or_no_text_is_a_mistake_of_usage(tmp_path: Pa
     ):
         with pytest.raises(UsageError, match=rf"{name}\.yaml: .*{said}"):
             load_recipe(str(tmp_path / f"{name}.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "keys"),
+    [
+        ("cityscapes_finetune_plain", "cityscapes_finetune", {"model.temperature_model"}),
+        (
+            "cityscapes_finetune_batch8",
+            "cityscapes_finetune",
+            {
+                *("batch.global_batch", "batch.batch_per_gpu", "loss.images_summed", "training.steps"),
+                *("training.validate_every_steps", "training.checkpoint_every_steps"),
+            },
+        ),
+        ("cityscapes_finetune_one_gpu", "cityscapes_finetune", {"batch.accumulation"}),
+        ("mapillary_pretrain_one_gpu", "mapillary_pretrain", {"batch.accumulation"}),
+    ],
+)
+def test_a_variant_differs_from_its_base_in_what_it_is_named_for_alone(name: str, base: str, keys: set[str]) -> None:
+    one, other = (dict(_leaves(plain(each))) for each in (name, base))
+    assert one.keys() == other.keys()
+    assert {key for key in one if one[key] != other[key]} == {"description", *keys}
+
+
+def _leaves(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -38,6 +38,12 @@ def test_pretraining_takes_a_node_of_eight_gpus(site: SiteConfig) -> None:
     assert spec.artifacts == str(site.artifacts / "mapillary_pretrain")
 
 
+@pytest.mark.parametrize("recipe", ["mapillary_pretrain_one_gpu", "cityscapes_finetune_one_gpu"])
+def test_a_recipe_for_one_gpu_asks_for_one(site: SiteConfig, recipe: str) -> None:
+    spec = catalogue.training(recipe, Request(snapshot=FROM_NOTHING), site)
+    assert (spec.gpus_per_node, spec.processes_per_node, spec.memory_gib) == (1, 1, 60)
+
+
 def test_a_demo_takes_a_process_on_the_cpu(site: SiteConfig) -> None:
     spec = catalogue.training("demo_pretrain", Request(), site)
     assert (spec.gpus_per_node, spec.processes_per_node, spec.cpus_per_node) == (0, 1, 2)

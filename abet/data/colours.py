@@ -1,4 +1,4 @@
-"""Colour jitter of a crop in float32, in place: nothing is rounded between the steps. No torch import."""
+"""Colour jitter of a crop in float32, in place: no step rounds to whole grey levels. No torch import."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final

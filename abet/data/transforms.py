@@ -89,9 +89,10 @@ def apply(
 ) -> tuple[ImageArray, IndexArray]:
     """The crop that ``choices`` describe; see `augment`.
 
-    Three things differ from the reference. It pads first, so that padding has a part in the mean that contrast refers
-    to, takes its contrast and is blurred into the picture; here padding comes last and stays black. It cuts to whole
-    grey levels after every step; here they are rounded once, at the end. And it turns hues in steps of 1/255.
+    What differs from the reference: it pads first, so that padding has a part in the mean that contrast refers to,
+    takes its contrast and is blurred into the picture. Here padding comes last and stays black, and the mean is that
+    of some 65,000 source pixels or more under the crop, where there are as many. It cuts to whole grey levels after
+    every step; here they are rounded once, at the end. And it turns hues in steps of 1/255.
     """
     assert image.dtype == label.dtype == np.uint8, (image.dtype, label.dtype)
     assert image.shape == (*label.shape, 3), (image.shape, label.shape)

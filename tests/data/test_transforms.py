@@ -14,6 +14,7 @@ from abet.data.colours import NEUTRAL
 from abet.data.resize import Span
 from abet.data.transforms import apply, augment, choose, crop_span
 from abet.labels import IGNORE
+from tests.data.test_colours import NAIVE
 
 STILL = {
     "scale_min": 1.0,
@@ -209,6 +210,19 @@ def test_the_blur_comes_after_the_colours_and_is_as_wide_as_drawn():
         sigma = (choices.blur_sigma, choices.blur_sigma, 0)
         expected = gaussian_filter(sharp.astype(float), sigma, mode="nearest", truncate=4)
         assert np.abs(got - expected).max() <= 1.5
+
+
+def test_colours_and_blur_together_are_within_a_grey_level_of_doing_one_after_the_other_exactly():
+    image, label = scene(40, 56)
+    wanted = config(**(COLOURS | BLUR))
+    for seed in range(4):
+        choices = choose(np.random.default_rng(seed), wanted)
+        expected = image.astype(float)
+        for name, amount in choices.colours:
+            expected = NAIVE[name](expected, amount)
+        expected = gaussian_filter(expected, (choices.blur_sigma, choices.blur_sigma, 0), mode="nearest", truncate=4)
+        got, _ = apply(image, label, choices, wanted)
+        assert np.abs(got - expected).max() <= 1
 
 
 def test_blur_widths_are_spread_over_their_range():

@@ -248,6 +248,9 @@ class TrainingConfig(Strict):
         description="auto: bfloat16 on Ampere and newer, float16 with loss scaling on older GPUs, float32 on CPU"
     )
     sync_batch_norm: bool = Field(description="batch statistics over all processes, the temperature's included")
+    compile: bool = Field(
+        description="train the network as torch.compile's fused kernels: a minute at each start, and other roundings"
+    )
     activation_checkpointing: bool = Field(
         description="keep the inputs of the trunk's residual blocks alone and run them once more for their gradients: "
         "less memory, about a third more time"
@@ -266,6 +269,12 @@ class TrainingConfig(Strict):
     target_miou: Probability | None = Field(
         description="a run whose best mIoU stays below it ends as a failure, complete and saved; null: none"
     )
+
+    @model_validator(mode="after")
+    def _compiled_or_recomputed(self) -> "TrainingConfig":
+        if self.compile and self.activation_checkpointing:
+            raise ValueError("compile and activation_checkpointing exclude each other: set one of them to false")
+        return self
 
 
 class Recipe(Strict):

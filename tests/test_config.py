@@ -171,6 +171,12 @@ def test_a_wrong_trunk_is_named_as_the_file_has_it(trunk: Any, said: str) -> Non
     assert str(caught.value) == f"mine.yaml: {said}"
 
 
+def test_a_compiled_network_recomputes_nothing() -> None:
+    changes = ["training.compile=true", "training.activation_checkpointing=true"]
+    with pytest.raises(UsageError, match=r"training: compile and activation_checkpointing exclude each other"):
+        load_recipe("demo_finetune", changes=changes)
+
+
 def test_a_key_that_stands_there_twice_is_an_error_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     lines = yaml.safe_dump(plain("demo_finetune"), sort_keys=False).splitlines()

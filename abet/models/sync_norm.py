@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from abet.models.compiling import uncompiled
 from abet.models.precision import at_least_float32
 
 
@@ -57,6 +58,7 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
         result.num_batches_tracked = norm.num_batches_tracked
         return result.train(norm.training)
 
+    @uncompiled
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape, type and memory format.
 

@@ -27,10 +27,14 @@ MAY_CHANGE: Final = (
     "training.target_miou",
 )
 """The recipe's keys that may change on resume: none of them changes a weight (on a CPU not by a bit)."""
-TOPOLOGY: Final = ("processes", "threads", "device", "batch.batch_per_gpu", "batch.accumulation")
+TOPOLOGY: Final = (
+    *("processes", "threads", "device"),
+    *("batch.batch_per_gpu", "batch.accumulation", "training.compile"),
+)
 """What may change with ``--allow-topology-change``: the same data in the same order, but other sums.
 
-Rounding differs; so do the statistics of a batch where they are not synchronised over processes.
+Rounding differs, also between fused kernels and those that run one by one (which drop other channels, too); so do the
+statistics of a batch where they are not synchronised over processes.
 """
 NOTES: Final = {
     "training_list_sha256": " (the training images or their labels)",
@@ -38,7 +42,11 @@ NOTES: Final = {
     "epoch_lists_sha256": " (the places that crops are taken around, or the images they lie in)",
 }
 """What stands behind keys that do not say it themselves."""
-EARLIER: Final = {"model.trunk.kind": "wider_resnet", "training.activation_checkpointing": False}
+EARLIER: Final = {
+    "model.trunk.kind": "wider_resnet",
+    "training.compile": False,
+    "training.activation_checkpointing": False,
+}
 """What runs did that began before there was such a key."""
 ABSENT: Final = "(absent)"
 """Stands for the value of a key that one of two recipes does not have."""

@@ -13,6 +13,7 @@ from abet.errors import UsageError
 from abet.exits import record_progress
 from abet.losses import cross_entropy_sum
 from abet.models.build import build_model
+from abet.models.compiling import compiled
 from abet.models.recompute import recompute_blocks
 from abet.models.sync_norm import synchronise
 from abet.optim import make_sgd
@@ -215,7 +216,8 @@ def _build(job: TrainJob) -> Session:
 
 def _connect(model: nn.Module, job: TrainJob) -> nn.Module:
     """The network as the loop calls it, with gradients summed in their final order from the first step on."""
-    network = wrap(model, job.topology)
+    # What is validated and saved is `model`: the names stay, and images of other sizes compile nothing
+    network = wrap(compiled(model) if job.recipe.training.compile else model, job.topology)
     augmentation = job.recipe.augmentation
     shape = (job.plan.batch_per_gpu, 3, augmentation.crop_height, augmentation.crop_width)
 

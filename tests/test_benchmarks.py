@@ -1,6 +1,7 @@
 """Benchmarks run from a checkout and write their own report."""
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -155,3 +156,21 @@ def test_the_table_of_memory_says_which_cards_hold_a_step_with_the_margin(memory
     counted = memory.Counted(2 * gib, 9 * gib, 13 * gib)
     row = memory.table({setting: counted}, {setting: None}).splitlines()[-1]
     assert row == "| 896 | 2 | float32 | recomputed | 2.00 | 9.00 | 13.00 | out of memory | - | fits | fits |"
+
+
+def test_every_entry_of_the_reference_s_training_is_compared_and_agrees(monkeypatch, golden_dir):
+    monkeypatch.syspath_prepend(FOLDER)
+    report = importlib.import_module("reference_training")
+    rows = list(report.rows(golden_dir))
+    assert max(row.difference for row in rows) < 1e-6
+    figures = json.loads((golden_dir / "train_golden.json").read_text())
+    shown = {row.entry.partition(":")[0] for row in rows}
+    assert {name for name in figures if name not in shown and not name.startswith("rlx/")} <= {
+        "cu/tiles_1024x2048_t1024",  # the origins of tiles, which the places follow from: tests/data/test_centroids.py
+        "cu/tiles_1500x2500_t1024",
+    }
+    assert {name.split("/")[1] for name in figures if name.startswith("rlx/")} == {
+        entry.split("/")[1] for entry in shown if entry.startswith("rlx/")
+    }
+    for name in ("reference_training", "common"):
+        del sys.modules[name]

@@ -188,6 +188,13 @@ def test_two_processes_learn_what_one_learns_from_the_same_global_batch(zygote: 
     assert difference(last[0], alone) > 10 * difference(*last)
 
 
+@pytest.mark.faults
+def test_losses_of_images_take_the_same_step_on_two_processes(zygote: Zygote, uniform: Tiny) -> None:
+    """The reference's would be half as large: it averages sums over the images of a process over the processes."""
+    one, two = (weights_of(zygote, uniform, f"{processes}-step", processes, 1) for processes in (1, 2))
+    assert difference(one, two) < 1e-4
+
+
 def weights_of(
     zygote: Zygote, tiny: Tiny, name: str, processes: int, steps: int, *more: object
 ) -> Mapping[str, torch.Tensor]:

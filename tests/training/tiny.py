@@ -16,6 +16,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
         "skip_channels": 4,
         "decoder_channels": 8,
         "trunk": {
+            "kind": "wider_resnet",
             "stem_channels": 4,
             "channels": [[4, 4], [8, 8], [8, 8], [8, 8], [4, 8, 8], [4, 8, 8]],
             "blocks": [1, 1, 1, 1, 1, 1],

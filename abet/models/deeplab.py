@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from abet.config import ModelConfig
+from abet.models.compiling import uncompiled
 from abet.models.head import AbeTHead, Classifier, LinearClassifier, Output, abet_output
 from abet.models.resample import resample
 from abet.models.trunk import build_trunk
@@ -22,6 +23,7 @@ BEYOND_TRUNK: Final = ("aspp.", "bot_", "final.")
 """How the names begin that are neither the trunk's nor a head's."""
 
 
+@uncompiled  # torch 2.13's inductor gives what stands below it gradients of zero, in this network if not alone
 def _enlarge(maps: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=True)
 

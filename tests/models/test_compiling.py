@@ -1,11 +1,14 @@
 """A compiled network: the same parameters under the same names, and the steps of the uncompiled one."""
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
 
 from abet.errors import UsageError
 from abet.models.compiling import compiled
+from tests.conftest import unavailable
 from tests.training.states import fresh, train
 
 WITHOUT_DROPOUT = "model.trunk.dropout=[0,0,0,0,0,0]"
@@ -38,4 +41,21 @@ def test_steps_are_those_of_the_network_that_is_not_compiled_and_other_sizes_com
     with torch.inference_mode():
         for size in ((32, 48), (40, 33)):
             model.eval()(torch.randn(1, 3, *size))
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+
+
+@pytest.mark.faults  # a compiler's minute
+def test_inductors_gradients_are_those_of_the_network_that_is_not_compiled() -> None:
+    if shutil.which("g++") is None:
+        unavailable("no C++ compiler (g++), which inductor's kernels need")
+    (plain, _), (model, _) = pair()
+    torch.compiler.reset()
+    torch.manual_seed(1)
+    images = torch.randn(2, 3, 32, 32).to(memory_format=torch.channels_last)
+    labels = torch.randint(5, (2, 32, 32))
+    for network in (plain, compiled(model)):
+        torch.autograd.backward(nn.functional.cross_entropy(network(images).logits, labels))
+    for (name, parameter), other in zip(plain.named_parameters(), model.parameters(), strict=True):
+        assert parameter.grad is not None
+        assert other.grad is not None
+        assert (parameter.grad - other.grad).norm() < 1e-3 * parameter.grad.norm(), name

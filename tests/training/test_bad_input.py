@@ -64,16 +64,20 @@ def test_a_folder_of_evaluations_is_never_trained_into(
     assert (run / "config.yaml").read_bytes() == before
 
 
-def test_a_missing_trunk_is_missed_before_anything_else_and_only_by_a_fresh_start(
-    cli: Cli, zygote: Zygote, tiny: Tiny, tmp_path: Path
-) -> None:
-    wants = ("--set", "training.start_weights=imagenet_trunk")
-    result = train(cli, tiny, tmp_path / "run", *wants, "--data-root", tmp_path / "nowhere")
+WANTS_TRUNK = ("--set", "training.start_weights=imagenet_trunk")
+
+
+def test_a_missing_trunk_is_missed_before_anything_else(cli: Cli, tiny: Tiny, tmp_path: Path) -> None:
+    result = train(cli, tiny, tmp_path / "run", *WANTS_TRUNK, "--data-root", tmp_path / "nowhere")
     refused(result, 2, "wider_resnet38.pth.tar is not there", "--snapshot PLACE", "none draws all weights anew")
     assert not (tmp_path / "run").exists()
-    arguments = tiny.arguments("trunkless", *wants, "--set", "training.steps=2")
+
+
+@pytest.mark.faults
+def test_a_run_that_goes_on_needs_no_trunk(zygote: Zygote, tiny: Tiny) -> None:
+    arguments = tiny.arguments("trunkless", *WANTS_TRUNK, "--set", "training.steps=2")
     assert zygote.train(*arguments, "--snapshot", "none")["codes"] == [0]
-    assert zygote.train(*arguments)["codes"] == [0], "what goes on needs no trunk"
+    assert zygote.train(*arguments)["codes"] == [0]
 
 
 def test_too_little_memory_names_the_batch(
@@ -166,6 +170,7 @@ def test_a_full_disk_during_a_commit_loses_nothing_committed(zygote: Zygote, tin
     assert final_state(tiny.runs / "full") == final_state(finished)
 
 
+@pytest.mark.faults
 def test_a_trainer_that_lost_its_run_to_a_later_one_commits_nothing(zygote: Zygote, tiny: Tiny) -> None:
     result = zygote.train(*tiny.arguments("taken"), mishap=("take over", 3))
     assert result["codes"] == [3], result["log"]
@@ -207,6 +212,7 @@ def test_a_snapshot_of_another_network_is_refused(cli: Cli, tiny: Tiny, tmp_path
     refused(train(cli, tiny, tmp_path / "run", "--snapshot", snapshot), 3, "does not fit the recipe's network")
 
 
+@pytest.mark.faults
 def test_a_killed_loader_process_takes_the_run_down_with_one_readable_error(zygote: Zygote, tiny: Tiny) -> None:
     more = ["--set", "data.workers_per_process=1", "--set", "training.steps=400"]
     result = zygote.train(*tiny.arguments("loader", *more), mishap=("kill loader", 3))

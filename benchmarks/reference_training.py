@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -139,7 +139,7 @@ def sampling(arrays: Any, figures: Any) -> Iterator[Row]:
     lists = EpochLists(seed=0, images=40, share=0.5, places=places)
     drawn = [
         [f"im{image}"] if x < 0 else [f"img{image}", [x, y]]
-        for image, x, y in lists.in_order(np.random.RandomState(3), boost=False).tolist()
+        for image, x, y in lists.in_order(cast(np.random.Generator, np.random.RandomState(3)), boost=False).tolist()
     ]
     wanted = [entry[:2] for entry in figures["cu/build_epoch_seed3"]]
     what = f"{len(wanted)} crops"

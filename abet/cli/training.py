@@ -75,7 +75,7 @@ def train(
     from abet.cpus import available_cpus
     from abet.distributed import discover, process_group, work_apart
     from abet.train import train as run_training
-    from abet.training.data import require_same_data, stage_on_each_node
+    from abet.training.data import require_same_data, require_same_epochs, stage_on_each_node
     from abet.training.job import plan_job, require_trainable
     from abet.training.sampling import find_places_on_each_node
     from abet.training.target import require_target
@@ -104,13 +104,15 @@ def train(
                     resume=resume,
                     allow_topology_change=allow_topology_change,
                     skip_corrupt=skip_corrupt,
-                    readers=max(1, available_cpus() // topology.processes),
+                    readers=available_cpus() if topology.processes == 1 else 1,
                 )
             )
 
         work_apart(topology, plan)  # what is wrong on one node alone ends all with its words
         (job,) = planned
-        require_same_data(topology, job.train, job.validation)
+        boosted = [] if job.sampling.boosted is None else [job.sampling.boosted]
+        require_same_data(topology, job.train, job.validation, *boosted)
+        require_same_epochs(topology, job.sampling.sha256())
         session = run_training(job)
     below = require_target(session.best, settings.training.target_miou, allow_below=allow_below_target)
     if topology.rank == 0:
@@ -119,7 +121,7 @@ def train(
 
 def _start_weights(recipe: "Recipe", snapshot: str | None, output: Place, site: "SiteConfig") -> Place | None:
     """What a fresh start begins with. Raises UsageError where it is certain now that the recipe's is not here."""
-    from abet.site import TRUNK_FILE, imagenet_trunk
+    from abet.site import imagenet_trunk
 
     if snapshot == FROM_NOTHING:
         return None
@@ -127,8 +129,7 @@ def _start_weights(recipe: "Recipe", snapshot: str | None, output: Place, site: 
         return place_of(snapshot)
     if isinstance(output, Path) and not (output / CHECKPOINTS).exists():
         return imagenet_trunk(recipe.model.trunk.kind, site)
-    # A run that goes on reads none; whether this one does is known once its folder is here
-    return site.weights / TRUNK_FILE if (site.weights / TRUNK_FILE).is_file() else None
+    return None  # a run that goes on reads none; whether this one does is known once its folder is here
 
 
 def _say_what_is_done(recipe: "Recipe", output: Place, session: "Session", below: str | None) -> None:

@@ -34,8 +34,7 @@ def load_or_compute(dataset: Dataset, *, tile_pixels: int, folder: Path, process
         DataError: a label that cannot be read, or is gone.
         AbetError: a process died.
     """
-    made_from = fingerprint(dataset, tile_pixels)
-    path = folder / f"{dataset.name}-{dataset.split}-tile{tile_pixels}-{made_from[:32]}.npz"
+    made_from, path = fingerprint(dataset, tile_pixels), cache_path(dataset, tile_pixels, folder)
     found = _load(path, dataset, made_from)
     if found is not None:
         return found
@@ -48,6 +47,11 @@ def load_or_compute(dataset: Dataset, *, tile_pixels: int, folder: Path, process
             f"{path}: could not be written ({error.strerror or error}); the centroids will be computed again next time"
         )
     return made
+
+
+def cache_path(dataset: Dataset, tile_pixels: int, folder: Path) -> Path:
+    """The file in ``folder`` that holds the centroids of ``dataset``, once they are kept."""
+    return folder / f"{dataset.name}-{dataset.split}-tile{tile_pixels}-{fingerprint(dataset, tile_pixels)[:32]}.npz"
 
 
 def fingerprint(dataset: Dataset, tile_pixels: int) -> str:

@@ -21,7 +21,7 @@ from abet.data.index import Dataset
 from abet.data.parallel import in_processes
 from abet.data.tables import ClassTable, LabelTable
 from abet.errors import DataError, UsageError
-from abet.labels import IGNORE, LabelClass
+from abet.labels import IGNORE
 from abet.progress import Advance
 
 Rows = NDArray[np.int32]
@@ -51,12 +51,6 @@ class Centroids:
         first, end = np.searchsorted(self.classes, np.array([train_id, train_id + 1], np.uint8))
         part = slice(first, end)
         return Centroids(images=self.images[part], classes=self.classes[part], x=self.x[part], y=self.y[part])
-
-
-def absent_classes(centroids: Centroids, classes: Sequence[LabelClass]) -> tuple[str, ...]:
-    """The names of the classes that no tile holds, by train id: nothing can be aimed at them."""
-    counts = np.bincount(centroids.classes, minlength=len(classes))
-    return tuple(row.name for row, count in zip(classes, counts.tolist(), strict=True) if not count)
 
 
 def tile_centroids(label: IndexArray, tile_pixels: int, num_classes: int) -> Rows:

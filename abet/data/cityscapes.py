@@ -110,14 +110,15 @@ def _scan(root: Path, split: str, *, tree: _Tree) -> Scan:
 
 def _together(scans: Sequence[Scan]) -> Scan:
     """One scan of several folders, which must have labels of one kind."""
-    first = scans[0]
+    first = next((scan for scan in scans if scan.pairs), scans[0])
     faults = [fault for scan in scans for fault in scan.faults]
-    for scan in scans[1:]:
-        if scan.labels is not first.labels:
+    for scan in scans:
+        if scan.pairs and scan.labels is not first.labels:
             message = f"labels are {first.labels} in one folder and {scan.labels} in the other: use one kind for both"
             faults.append(Fault(kind="mixed label kinds", file=scan.pairs[0].name, message=message))
     pairs = sorted((pair for scan in scans for pair in scan.pairs), key=lambda pair: pair.name)
-    return Scan(pairs=tuple(pairs), faults=tuple(faults), notes=first.notes, labels=first.labels)
+    notes = dict.fromkeys(note for scan in scans if scan.pairs for note in scan.notes)
+    return Scan(pairs=tuple(pairs), faults=tuple(faults), notes=tuple(notes), labels=first.labels)
 
 
 def _subfolders(folder: Path) -> list[str]:

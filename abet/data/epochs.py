@@ -10,7 +10,7 @@ draw and share out. No torch import.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,6 @@ from numpy.typing import NDArray
 _ORDER_STREAM: Final = 1
 NOWHERE: Final = -1
 """Stands for the coordinates of a crop that may lie anywhere."""
-
-
-class Permuting(Protocol):
-    """What a list is drawn with: a NumPy generator."""
-
-    def permutation(self, count: int, /) -> NDArray[np.int64]:
-        """The numbers 0 to ``count`` - 1 in a random order."""
-        ...
 
 
 class Crop(NamedTuple):
@@ -50,8 +42,8 @@ class EpochLists:
     """Per class (M, 3): image, x, y. One entry for each of the C classes, empty for those that occur nowhere."""
     boosted: Sequence[NDArray[np.int32]] = ()
     """More of them, from further images; one entry for each class, or none at all."""
-    last_boosted_epoch: int = 0
-    """``boosted`` takes part up to this epoch."""
+    last_boosted_epoch: int | None = 0
+    """``boosted`` takes part up to this epoch; None: in all."""
     _cached: dict[int, NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -83,10 +75,11 @@ class EpochLists:
         rng = generator(self.seed, _ORDER_STREAM, epoch)
         if not self.share:
             return _anywhere(rng.permutation(self.images))
-        entries = self.in_order(rng, boost=epoch <= self.last_boosted_epoch)
+        last = self.last_boosted_epoch
+        entries = self.in_order(rng, boost=last is None or epoch <= last)
         return entries[rng.permutation(len(entries))]
 
-    def in_order(self, rng: Permuting, *, boost: bool) -> NDArray[np.int64]:
+    def in_order(self, rng: np.random.Generator, *, boost: bool) -> NDArray[np.int64]:
         """The entries as they are drawn: images at random first, then class by class.
 
         A class that ``boosted`` alone has places of takes images at random once that is left out: epochs stay of one
@@ -102,7 +95,7 @@ class EpochLists:
         return np.concatenate(chosen)
 
 
-def draw(rng: Permuting, count: int, wanted: int) -> NDArray[np.int64]:
+def draw(rng: np.random.Generator, count: int, wanted: int) -> NDArray[np.int64]:
     """``wanted`` of the numbers 0 to ``count`` - 1: a shuffled list that is gone through as often as it takes."""
     return np.resize(rng.permutation(count), wanted)
 

@@ -7,10 +7,12 @@ their parent is killed. Here they hold one end of a pipe, and end when the other
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
+from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Final, TypeVar
@@ -53,15 +55,20 @@ def _run(
     theirs, ours = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_follow, initargs=(theirs,))
     try:
+        waiting = iter(chunks)
+        ahead = deque[Future[list[_Result]]]()
+        # Not all at once: an interpreter that ends while a thread is here finishes what was handed out
         with _blocked_signals():  # in processes that are only starting as well
-            futures = [pool.submit(_work, work, chunk) for chunk in chunks]
-        for future in futures:
-            yield future.result()
+            ahead.extend(pool.submit(_work, work, chunk) for chunk in islice(waiting, 2 * processes))
+        while ahead:
+            result = ahead.popleft().result()
+            with _blocked_signals():
+                ahead.extend(pool.submit(_work, work, chunk) for chunk in islice(waiting, 1))
+            yield result
         pool.shutdown()
     except BrokenProcessPool:
         raise AbetError(
-            f"a process that {purpose} died (out of memory?): run the same command again with fewer processes or more "
-            "memory"
+            f"a process that {purpose} died (out of memory?): run the same command again, with more memory"
         ) from None
     finally:
         ours.close()

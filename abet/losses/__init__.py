@@ -3,8 +3,9 @@
     loss = make_loss(recipe.loss, recipe.reference_quirks, recipe.model.num_classes)
     total = loss(logits, labels, epoch)
 
-Each is a sum, over valid pixels or over images, that adds up over micro-batches and processes; `objective_scale` says
-what the sum over a global batch is multiplied by.
+Each is a sum, over valid pixels or over images, that adds up over micro-batches and processes (but not with class
+shares, or the reference's boundary weights, of a whole micro-batch); `objective_scale` says what the sum over a global
+batch is multiplied by.
 """
 
 from collections.abc import Callable
@@ -23,11 +24,7 @@ LossSum = Callable[[Tensor, Tensor, int], Tensor]
 
 
 def make_loss(config: LossConfig, quirks: QuirkConfig, num_classes: int) -> LossSum:
-    """The loss of a recipe as a sum over a micro-batch: over its valid pixels, or over its images.
-
-    Raises:
-        UsageError: a strict class that the table does not have.
-    """
+    """The loss of a recipe as a sum over a micro-batch: over its valid pixels, or over its images."""
     if isinstance(config, CrossEntropyConfig):
         return lambda logits, labels, _: cross_entropy_sum(logits, labels)
     if isinstance(config, ImageWeightedConfig):
@@ -39,7 +36,7 @@ def make_loss(config: LossConfig, quirks: QuirkConfig, num_classes: int) -> Loss
             ignored_count_as_last=quirks.ignored_count_as_last_class,
         )
     relaxed, strict = config, tuple(config.strict_classes)
-    assert all(train_id < num_classes for train_id in strict), "plan_job has checked it"
+    assert all(train_id < num_classes for train_id in strict), "a Recipe has none beyond its classes"
 
     def relaxed_then_hard(logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
         bound, mixed = relaxed.class_weight_bound, quirks.border_weights_of_whole_batch

@@ -6,11 +6,15 @@ from torch import Tensor
 from abet.labels import IGNORE
 
 
-def class_counts(labels: Tensor, num_classes: int) -> Tensor:
-    """(B, C + 1) int64: pixels of each class in each image, the ignored ones last. Exact on any device."""
+def class_counts(labels: Tensor, num_classes: int, *, times: Tensor | None = None) -> Tensor:
+    """(B, C + 1) int64: pixels of each class in each image, the ignored ones last. Exact on any device.
+
+    ``times`` (B, H, W), whole numbers, is how often each pixel counts; None: once.
+    """
     indices = labels.long().masked_fill(labels == IGNORE, num_classes).flatten(1)
     counts = torch.zeros(len(labels), num_classes + 1, dtype=torch.int64, device=labels.device)
-    return counts.scatter_add_(1, indices, torch.ones_like(indices))
+    ones = torch.ones_like(indices) if times is None else times.to(torch.int64).flatten(1)
+    return counts.scatter_add_(1, indices, ones)
 
 
 def bounded_weights(counts: Tensor, total: Tensor, bound: float) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from abet.labels import IGNORE
-from abet.losses.class_weights import bounded_weights
+from abet.losses.class_weights import bounded_weights, class_counts
 
 
 def relaxed_targets(labels: Tensor, num_classes: int, strict: Sequence[int] = ()) -> Tensor:
@@ -26,14 +26,16 @@ def relaxed_targets(labels: Tensor, num_classes: int, strict: Sequence[int] = ()
     """
     hard = one_hot(labels, num_classes)
     outside = F.pad(hard, (1, 1, 1, 1))
-    outside[:, -1, [0, -1], :] = True
-    outside[:, -1, :, [0, -1]] = True
+    ignored = outside[:, -1]
+    ignored[:, 0], ignored[:, -1], ignored[:, :, 0], ignored[:, :, -1] = True, True, True, True
     rows = outside[:, :, :-2] | outside[:, :, 1:-1] | outside[:, :, 2:]
     near = rows[..., :-2] | rows[..., 1:-1] | rows[..., 2:]
-    if strict:
-        own = torch.isin(labels.long(), torch.tensor(list(strict), device=labels.device))
-        near = torch.where(own[:, None], hard, near)
-    return near
+    if not strict:
+        return near
+    own = hard[:, strict[0]]
+    for train_id in strict[1:]:
+        own = own | hard[:, train_id]
+    return torch.where(own[:, None], hard, near)
 
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:
@@ -80,9 +82,10 @@ def relaxed_sum(
     Returns:
         Scalar float32. An image without a valid pixel adds 0, with gradient 0.
     """
-    targets = relaxed_targets(labels, logits.shape[1], strict)
-    own = 1 / targets[:, :-1].sum(1).clamp(min=1).float()
-    weights = bounded_weights(targets[:, :-1].sum((2, 3)), targets.sum((1, 2, 3)), bound)
+    targets = relaxed_targets(labels, logits.shape[1], strict).float()  # whole numbers: its sums are exact
+    own = 1 / targets[:, :-1].sum(1).clamp(min=1)
+    counts = targets.sum((2, 3))
+    weights = bounded_weights(counts[:, :-1], counts.sum(1), bound)
     return _image_losses(logits, targets[:, :-1], weights, own, border_weights_of_whole_batch).sum()
 
 
@@ -93,23 +96,24 @@ def hard_boundary_sum(
 
     Arguments and result as there; the doubled pixels count twice in h_k as well (reference behaviour).
     """
-    targets = one_hot(labels, logits.shape[1])
+    targets = one_hot(labels, logits.shape[1])[:, :-1].float()
     own = 1.0 + on_boundary(labels)
-    counts = (targets * own[:, None].to(torch.int64)).sum((2, 3))
+    counts = class_counts(labels, logits.shape[1], times=own)
     weights = bounded_weights(counts[:, :-1], counts.sum(1), bound)
-    return _image_losses(logits, targets[:, :-1], weights, own, border_weights_of_whole_batch).sum()
+    return _image_losses(logits, targets, weights, own, border_weights_of_whole_batch).sum()
 
 
 def _image_losses(logits: Tensor, targets: Tensor, weights: Tensor, border: Tensor, whole_batch: bool) -> Tensor:
-    """(B,) float32 from targets (B, C, H, W) bool, class weights (B, C) and the pixels' weights (B, H, W)."""
-    valid = targets.any(1)
+    """(B,) float32 from targets (B, C, H, W) of 0 and 1, class weights (B, C) and the pixels' weights (B, H, W)."""
+    right = targets > 0
+    valid = right.any(1)
     if whole_batch:
         border = torch.where(valid, border, 1.0).sum(0, keepdim=True)
     with torch.autocast(device_type=logits.device.type, enabled=False):
         logits = logits.float()
         # Where nothing is right, everything is: log 1, with gradient 0
-        right = targets | ~valid[:, None]
+        right = right | ~valid[:, None]
         log_right = logits.masked_fill(~right, -torch.inf).logsumexp(1) - logits.logsumexp(1)
-        class_weights = torch.einsum("bchw,bc->bhw", targets.float(), weights)
+        class_weights = torch.einsum("bchw,bc->bhw", targets, weights)
         losses = -log_right * class_weights * border * valid
         return losses.flatten(1).sum(1) / (valid.flatten(1).sum(1) + 1)

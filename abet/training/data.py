@@ -37,6 +37,17 @@ def stage_on_each_node(place: Place, site: SiteConfig, topology: Topology, *, wh
     return folder
 
 
+def require_same_epochs(topology: Topology, sha256: str) -> None:
+    """Raises DataError, in every process, unless all of them draw their crops from the same epochs' lists."""
+    found = from_all_ranks(topology, [socket.gethostname(), sha256])
+    for rank, (host, other) in enumerate(found):
+        if other != found[0][1]:
+            raise DataError(
+                f"rank 0 on {found[0][0]} and rank {rank} on {host} found other places of the classes: their labels "
+                "differ, though names and sizes agree; let all nodes have the same files"
+            )
+
+
 def require_same_data(topology: Topology, *datasets: Dataset) -> None:
     """Raises DataError, in every process, unless all of them read lists of the same files."""
     mine = [socket.gethostname(), *(dataset.list_sha256() for dataset in datasets)]

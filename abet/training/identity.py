@@ -42,12 +42,6 @@ NOTES: Final = {
     "epoch_lists_sha256": " (the places that crops are taken around, or the images they lie in)",
 }
 """What stands behind keys that do not say it themselves."""
-EARLIER: Final = {
-    "model.trunk.kind": "wider_resnet",
-    "training.compile": False,
-    "training.activation_checkpointing": False,
-}
-"""What runs did that began before there was such a key."""
 ABSENT: Final = "(absent)"
 """Stands for the value of a key that one of two recipes does not have."""
 
@@ -94,7 +88,6 @@ class Identity(Strict):
 def changed_fields(old: Identity, new: Identity) -> list[Change]:
     """(key, old value, new value) of all that differs: recipe keys dotted, as for --set, then the identity's own."""
     before, after = _leaves(old.recipe), _leaves(new.recipe)
-    before = {key: value for key, value in EARLIER.items() if key in after} | before
     before |= {name: value for name, value in old if name != "recipe"}
     after |= {name: value for name, value in new if name != "recipe"}
     keys = [*before, *(key for key in after if key not in before)]

@@ -16,7 +16,7 @@ from abet.site import SiteConfig
 from abet.training.copying import Copier
 from abet.training.identity import Identity
 from abet.training.precision import Arithmetic, choose_arithmetic
-from abet.training.sampling import CENTROIDS, Sampling, open_sampling
+from abet.training.sampling import CENTROIDS, Sampling, open_sampling, require_classes
 from abet.training.work_folder import work_root
 
 Resume = Literal["auto", "never"]
@@ -112,8 +112,13 @@ def plan_job(
     plan, arithmetic = require_trainable(recipe, topology)
     train = open_dataset(recipe.data.dataset, root, recipe.data.train_split)
     validation = open_dataset(recipe.data.dataset, root, recipe.data.validation_split)
-    _require_classes(recipe, train)
+    require_classes(recipe, train)
     require_valid_pixels(train)
+    if recipe.reference_quirks.validation_images_dropped and topology.processes > len(validation.pairs):
+        raise UsageError(
+            f"reference_quirks.validation_images_dropped: {topology.processes} processes would leave out all "
+            f"{len(validation.pairs)} validation images; set it to false, or use fewer processes"
+        )
     sampling = open_sampling(recipe, train, root=root, folder=site.scratch_folder / CENTROIDS, processes=readers)
     steps_per_epoch(sampling.lists.length, plan)
     return TrainJob(
@@ -135,11 +140,3 @@ def plan_job(
         skip_corrupt=skip_corrupt,
         site=site,
     )
-
-
-def _require_classes(recipe: Recipe, data: Dataset) -> None:
-    if recipe.model.num_classes != len(data.classes):
-        raise UsageError(
-            f"model.num_classes {recipe.model.num_classes}: {data.name} has {len(data.classes)} classes; "
-            f"--set model.num_classes={len(data.classes)}"
-        )

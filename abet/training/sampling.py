@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from abet.config import Recipe
 from abet.cpus import available_cpus
-from abet.data.centroid_cache import load_or_compute
+from abet.data.centroid_cache import cache_path, load_or_compute
 from abet.data.centroids import Centroids
 from abet.data.epochs import EpochLists
 from abet.data.index import Dataset, open_dataset
@@ -63,6 +63,7 @@ def open_sampling(recipe: Recipe, train: Dataset, *, root: Path, folder: Path, p
     images = len(train.pairs)
     if not config.class_uniform_share:
         return Sampling(lists=EpochLists(seed=seed, images=images), boosted=None, notes=())
+    _require_share(config.class_uniform_share, images, recipe.model.num_classes)
     boosted = _open_boosted(recipe, root)
     cached = partial(load_or_compute, tile_pixels=config.tile_pixels, folder=folder, processes=processes)
     places = _by_class(cached(train), recipe.model.num_classes)
@@ -77,7 +78,7 @@ def open_sampling(recipe: Recipe, train: Dataset, *, root: Path, folder: Path, p
         share=config.class_uniform_share,
         places=places,
         boosted=more,
-        last_boosted_epoch=recipe.training.steps if never else config.last_boosted_epoch,
+        last_boosted_epoch=None if never else config.last_boosted_epoch,
     )
     return Sampling(lists=lists, boosted=boosted, notes=_notes(train, lists))
 
@@ -91,11 +92,30 @@ def find_places_on_each_node(recipe: Recipe, root: Path, site: SiteConfig, topol
     if not recipe.sampling.class_uniform_share:
         return
 
+    folder = site.scratch_folder / CENTROIDS
+
     def find() -> None:
         train = open_dataset(recipe.data.dataset, root, recipe.data.train_split)
-        open_sampling(recipe, train, root=root, folder=site.scratch_folder / CENTROIDS, processes=available_cpus())
+        require_classes(recipe, train)
+        found = open_sampling(recipe, train, root=root, folder=folder, processes=available_cpus())
+        kept = [cache_path(each, recipe.sampling.tile_pixels, folder) for each in (train, found.boosted) if each]
+        if topology.processes > 1 and not all(path.is_file() for path in kept):
+            raise UsageError(
+                f"{folder}: the places of the classes could not be kept there, and each of {topology.processes} "
+                "processes would have to find them itself; set `scratch` in the site file to a folder that can be "
+                "written to"
+            )
 
     work_apart(topology, find if topology.local_rank == 0 else None)
+
+
+def require_classes(recipe: Recipe, data: Dataset) -> None:
+    """Raises UsageError unless the network tells apart as many classes as the data have."""
+    if recipe.model.num_classes != len(data.classes):
+        raise UsageError(
+            f"model.num_classes {recipe.model.num_classes}: {data.name} has {len(data.classes)} classes; "
+            f"--set model.num_classes={len(data.classes)}"
+        )
 
 
 def _open_boosted(recipe: Recipe, root: Path) -> Dataset | None:
@@ -124,6 +144,15 @@ def _by_class(
         for train_id in range(num_classes)
         for own in [found.of_class(train_id)]
     ]
+
+
+def _require_share(share: float, images: int, num_classes: int) -> None:
+    if int(images * share / num_classes) < 1:
+        least = f"the least is {num_classes / images:.3g}" if images >= num_classes else "none is large enough"
+        raise UsageError(
+            f"sampling.class_uniform_share {share} of {images} images is less than one crop for each of {num_classes} "
+            f"classes: {least}; or set it to 0"
+        )
 
 
 def _require_places(train: Dataset, tile_pixels: int, places: Sequence[NDArray[np.int32]]) -> None:

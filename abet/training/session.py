@@ -17,7 +17,7 @@ from abet.models.compiling import compiled
 from abet.models.recompute import recompute_blocks
 from abet.models.sync_norm import synchronise
 from abet.optim import make_sgd
-from abet.places import S3Uri
+from abet.places import Place, S3Uri
 from abet.progress import note
 from abet.run import CHECKPOINTS, require_trainable
 from abet.site import imagenet_trunk
@@ -114,12 +114,10 @@ def open_session(job: TrainJob) -> Session:
     weights = None
     if state is not None:
         notes = _resume(session, job, state)
-    elif job.snapshot is not None:
-        weights = choose_start_weights(job.snapshot, job.site, job.topology)
+    elif (place := _start_place(job)) is not None:
+        weights = choose_start_weights(place, job.site, job.topology)
         notes = _start_from(session, job, weights)
     else:
-        if job.recipe.training.start_weights == "imagenet_trunk" and not job.from_nothing:
-            imagenet_trunk(job.recipe.model.trunk.kind, job.site)  # raises: it is not here
         notes = ["start weights: none, all layers are drawn anew"]
     notes = [*job.sampling.notes, *notes]
     if job.topology.rank == 0:
@@ -141,6 +139,14 @@ def open_session(job: TrainJob) -> Session:
         record_progress(session.step)
     session.network = _connect(session.model, job)
     return session
+
+
+def _start_place(job: TrainJob) -> Place | None:
+    """Where a fresh start's weights lie. Raises UsageError where the recipe's trunk is not here."""
+    wants_trunk = job.recipe.training.start_weights == "imagenet_trunk" and not job.from_nothing
+    return (
+        imagenet_trunk(job.recipe.model.trunk.kind, job.site) if job.snapshot is None and wants_trunk else job.snapshot
+    )
 
 
 def _start_from(session: Session, job: TrainJob, weights: StartWeights) -> list[str]:

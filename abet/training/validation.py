@@ -72,25 +72,31 @@ def validate(
 
 
 class TemperatureSums(NamedTuple):
-    """Of one image: sum of the temperature and number of pixels, where the class is right and where it is wrong."""
+    """Of one image: sum of the temperature and number of pixels, where the class is right and where it is wrong.
+
+    Pixels whose temperature is not finite are left out of both, and counted.
+    """
 
     correct: float
     correct_pixels: int
     incorrect: float
     incorrect_pixels: int
+    non_finite_pixels: int
 
 
 def temperature_sums(temperature: Tensor, prediction: Tensor, label: IndexArray) -> TemperatureSums:
     """Of (H, W) temperatures in (0, 1], (H, W) predicted train ids, and (H, W) train ids and IGNORE."""
     truth = torch.from_numpy(label).to(prediction.device)
-    correct, incorrect = prediction == truth, (prediction != truth) & (truth != IGNORE)
+    finite = temperature.isfinite()
+    correct, incorrect = finite & (prediction == truth), finite & (prediction != truth) & (truth != IGNORE)
     values = temperature.double()
     sums = [
         figure
         for where in (correct, incorrect)
         for figure in (torch.where(where, values, 0.0).sum().item(), int(where.sum()))
     ]
-    return TemperatureSums(float(sums[0]), int(sums[1]), float(sums[2]), int(sums[3]))
+    others = int((~finite & (truth != IGNORE)).sum())
+    return TemperatureSums(float(sums[0]), int(sums[1]), float(sums[2]), int(sums[3]), others)
 
 
 def mean_temperatures(sums: Sequence[TemperatureSums]) -> dict[str, float | None]:
@@ -100,7 +106,7 @@ def mean_temperatures(sums: Sequence[TemperatureSums]) -> dict[str, float | None
     """
     if not sums:
         return {}
-    means = {}
+    means: dict[str, float | None] = {"temperature_non_finite": sum(each.non_finite_pixels for each in sums)}
     for kind in ("correct", "incorrect"):
         pixels = sum(getattr(each, f"{kind}_pixels") for each in sums)
         total = math.fsum(getattr(each, kind) for each in sums)

@@ -9,6 +9,7 @@ import yaml
 
 from abet.errors import UsageError
 from abet.places import Place
+from abet.settings import parse
 from abet.site import FILE_NAME, S3Settings, SiteConfig, find_site_file
 from jobs.kubernetes.profile import KubernetesProfile
 from jobs.spec import JobSpec
@@ -25,7 +26,8 @@ def with_environment(site: SiteConfig, environment: Mapping[str, str]) -> SiteCo
         "region": environment.get("AWS_DEFAULT_REGION"),
     }
     given = site.s3.model_dump(exclude_none=True)
-    s3 = S3Settings.model_validate({key: value for key, value in named.items() if value} | given)
+    values = {key: value for key, value in named.items() if value} | given
+    s3 = parse(S3Settings, values, source="AWS_ENDPOINT_URL of the environment")
     return site.model_copy(update={"s3": s3})
 
 

@@ -133,6 +133,15 @@ def test_a_missing_coarse_set_names_its_folders(tmp_path):
     assert "split train is there" in message
 
 
+def test_a_folder_without_images_is_no_other_kind(tmp_path):
+    make_cityscapes(tmp_path, split="val", kinds=("labelTrainIds",))
+    for name in ("leftImg8bit", "gtFine"):
+        (tmp_path / name / "train" / "aachen").mkdir(parents=True)
+    whole = open_dataset("cityscapes", tmp_path, "trainval")
+    assert len(whole.pairs) == 3
+    assert "labels read from *_gtFine_labelTrainIds.png" in whole.notes
+
+
 def test_two_folders_with_labels_of_two_kinds_are_refused(tmp_path):
     make_cityscapes(tmp_path)
     make_cityscapes(tmp_path, split="val", kinds=("labelTrainIds",))

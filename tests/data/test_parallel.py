@@ -45,7 +45,7 @@ def die(item):
 
 
 def test_a_process_that_is_killed_ends_the_work():
-    with pytest.raises(AbetError, match=r"a process that computes died.*fewer processes"):
+    with pytest.raises(AbetError, match=r"a process that computes died.*with more memory"):
         results_of(die, range(100), 2)
 
 

@@ -11,7 +11,12 @@ import yaml
 from PIL import Image
 
 from abet import checkpoint
+from abet.config import load_recipe
+from abet.distributed import Topology
+from abet.errors import UsageError
 from abet.run import CHECKPOINTS
+from abet.site import SiteConfig
+from abet.training.job import plan_job
 from abet.training.tracking import read_metrics
 from tests.conftest import Cli, random_weights
 from tests.training.conftest import Tiny, Zygote, final_state, refused, train
@@ -78,6 +83,20 @@ def test_a_run_that_goes_on_needs_no_trunk(zygote: Zygote, tiny: Tiny) -> None:
     arguments = tiny.arguments("trunkless", *WANTS_TRUNK, "--set", "training.steps=2")
     assert zygote.train(*arguments, "--snapshot", "none")["codes"] == [0]
     assert zygote.train(*arguments)["codes"] == [0]
+
+
+def test_a_slip_that_would_leave_no_image_to_validate_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    slip = ("reference_quirks.validation_images_dropped=true", "batch.batch_per_gpu=1")
+    with pytest.raises(UsageError, match="4 processes would leave out all 3 validation images"):
+        plan_job(
+            name="tiny",
+            recipe=load_recipe(str(tiny.recipe), changes=slip),
+            data_root=tiny.data,
+            root=tiny.data,
+            output=tmp_path / "run",
+            topology=Topology(device=torch.device("cpu"), processes=4),
+            site=SiteConfig(),
+        )
 
 
 def test_too_little_memory_names_the_batch(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pynvml
 import pytest
 import torch
 
@@ -33,7 +34,7 @@ def test_peak_memory_since_the_last_row_and_utilisation(card: list[str]) -> None
     assert card == ["reset"]
 
 
-@pytest.mark.parametrize("error", [ModuleNotFoundError("pynvml"), RuntimeError("NVML")])
+@pytest.mark.parametrize("error", [ModuleNotFoundError("pynvml"), RuntimeError("NVML"), pynvml.NVMLError(3)])
 def test_a_library_that_does_not_answer_costs_the_utilisation_alone(
     card: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from abet.config import Recipe
 from abet.errors import UsageError
 from abet.settings import dotted_fields
-from abet.training.identity import EARLIER, MAY_CHANGE, TOPOLOGY, Identity, changed_fields, require_resumable
+from abet.training.identity import MAY_CHANGE, TOPOLOGY, Identity, changed_fields, require_resumable
 from tests.training.states import identity
 
 OTHER = {
@@ -120,17 +120,6 @@ def test_another_torch_is_a_warning() -> None:
 def test_every_field_is_compared() -> None:
     names = {name for name, _, _ in changed_fields(identity(), other(**OTHER))}
     assert names == set(Identity.model_fields) - {"recipe"}
-
-
-def test_a_run_that_began_before_there_was_a_key_goes_on_as_it_was() -> None:
-    recipe = identity().model_dump()["recipe"]
-    for key in EARLIER:
-        *path, name = key.split(".")
-        section = recipe
-        for part in path:
-            section = section[part]
-        del section[name]
-    assert require_resumable(other(recipe=recipe), identity(), allow_topology_change=False) == []
 
 
 def test_a_key_of_another_version_is_named() -> None:

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from abet.config import Recipe, load_recipe
 from abet.data.index import open_dataset
-from abet.errors import DataError
-from abet.training.sampling import Sampling, open_sampling
+from abet.distributed import Topology
+from abet.errors import DataError, UsageError
+from abet.site import SiteConfig
+from abet.training.data import require_same_epochs
+from abet.training.sampling import Sampling, find_places_on_each_node, open_sampling
 from abet.training.tracking import read_metrics
 from tests.conftest import Cli
 from tests.training.conftest import Tiny, Zygote, refused, train
@@ -57,10 +61,13 @@ def test_the_reference_s_slip_keeps_coarse_places_to_the_end(uniform: Tiny, tmp_
 
 
 def test_classes_that_occur_nowhere_are_named(uniform: Tiny, tmp_path: Path) -> None:
-    make_cityscapes(tmp_path / "data", count=1, size=(48, 64))
-    more = ("sampling.boost_split=null", "sampling.boost_classes=[]", "batch.global_batch=1", "batch.batch_per_gpu=1")
+    make_cityscapes(tmp_path / "data", count=20, size=(48, 64))
+    for label in (tmp_path / "data").rglob("*_labelIds.png"):
+        Image.fromarray(np.full((48, 64), 7, np.uint8)).save(label)  # road throughout
+    more = ("sampling.boost_split=null", "sampling.boost_classes=[]")
     sampling = opened(recipe_of(uniform, *more), tmp_path / "data", tmp_path / "cache")
-    assert sampling.notes[-1].startswith("no place of ")
+    assert sampling.lists.length == 2, "one crop anywhere, one of road"
+    assert sampling.notes[-1].startswith("no place of sidewalk, building, ")
 
 
 def test_the_fingerprint_changes_with_the_labels_and_not_with_the_root(uniform: Tiny, tmp_path: Path) -> None:
@@ -88,6 +95,38 @@ def test_a_missing_coarse_set_is_named_with_the_way_to_train_without_it(
     result = cli("train", uniform.recipe, "--data-root", tmp_path / "data", "--output", tmp_path / "run")
     refused(result, 3, "lacks leftImg8bit/train_extra", "--set sampling.boost_split=null")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_share_that_leaves_no_crop_for_a_class_is_refused_with_the_least(uniform: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"class_uniform_share 0\.5 of 20 images .*each of 19 classes: the least is 0\.95"
+    ):
+        opened(recipe_of(uniform, "sampling.class_uniform_share=0.5"), uniform.data, tmp_path)
+
+
+def test_other_classes_are_refused_before_a_label_is_read(cli: Cli, uniform: Tiny, tmp_path: Path) -> None:
+    result = train(cli, uniform, tmp_path / "run", "--set", "model.num_classes=20")
+    refused(result, 2, "model.num_classes 20: cityscapes has 19 classes")
+
+
+def test_places_that_cannot_be_kept_stop_several_processes_before_each_looks_for_them(
+    uniform: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scratch").write_text("no folder")
+    site = SiteConfig(scratch=tmp_path / "scratch")
+    monkeypatch.setattr("abet.training.sampling.work_apart", lambda _topology, work: work())
+    alone = Topology(device=torch.device("cpu"))
+    find_places_on_each_node(recipe_of(uniform), uniform.data, site, alone)
+    with pytest.raises(UsageError, match=r"could not be kept there, and each of 4 processes .* set `scratch`"):
+        find_places_on_each_node(recipe_of(uniform), uniform.data, site, replace(alone, processes=4))
+
+
+def test_nodes_whose_labels_differ_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    topology = Topology(device=torch.device("cpu"))
+    require_same_epochs(topology, "a")
+    monkeypatch.setattr("abet.training.data.from_all_ranks", lambda *_: [["one", "a"], ["two", "b"]])
+    with pytest.raises(DataError, match="rank 0 on one and rank 1 on two found other places of the classes"):
+        require_same_epochs(topology, "a")
 
 
 def test_a_split_that_there_is_not_is_refused(cli: Cli, uniform: Tiny, tmp_path: Path) -> None:

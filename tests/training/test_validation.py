@@ -20,14 +20,23 @@ def test_ignored_pixels_are_neither_right_nor_wrong() -> None:
     found = temperature_sums(torch.from_numpy(temperature), torch.from_numpy(prediction), label)
     right = [float(temperature[p]) for p in np.ndindex(9, 11) if label[p] == prediction[p]]
     wrong = [float(temperature[p]) for p in np.ndindex(9, 11) if label[p] not in (prediction[p], IGNORE)]
-    assert found == TemperatureSums(pytest.approx(sum(right)), len(right), pytest.approx(sum(wrong)), len(wrong))
+    assert found == TemperatureSums(pytest.approx(sum(right)), len(right), pytest.approx(sum(wrong)), len(wrong), 0)
+
+
+def test_a_temperature_that_is_not_finite_is_counted_and_spoils_no_mean() -> None:
+    label = np.array([[0, 1, IGNORE, 1]], np.uint8)
+    temperature = torch.tensor([[0.5, torch.nan, torch.inf, 0.25]])
+    found = temperature_sums(temperature, torch.zeros(1, 4, dtype=torch.uint8), label)
+    assert found == TemperatureSums(0.5, 1, 0.25, 1, 1)
+    assert mean_temperatures([found])["temperature_non_finite"] == 1
 
 
 def test_means_are_over_pixels_whatever_the_order_of_the_images() -> None:
-    sums = [TemperatureSums(0.1 * n, n, 0.3 * n, 2 * n) for n in range(1, 50)]
+    sums = [TemperatureSums(0.1 * n, n, 0.3 * n, 2 * n, 0) for n in range(1, 50)]
     shuffled = random.Random(0).sample(sums, len(sums))
     assert mean_temperatures(sums) == mean_temperatures(shuffled)
     assert mean_temperatures(sums) == {
+        "temperature_non_finite": 0,
         "temperature_correct": pytest.approx(0.1),
         "temperature_incorrect": pytest.approx(0.15),
     }
@@ -35,8 +44,9 @@ def test_means_are_over_pixels_whatever_the_order_of_the_images() -> None:
 
 def test_nothing_is_said_without_a_temperature_and_null_without_a_pixel() -> None:
     assert mean_temperatures([]) == {}
-    flawless = [TemperatureSums(1.0, 4, 0.0, 0)]
-    assert mean_temperatures(flawless) == {"temperature_correct": 0.25, "temperature_incorrect": None}
+    flawless = [TemperatureSums(1.0, 4, 0.0, 0, 0)]
+    means = mean_temperatures(flawless)
+    assert (means["temperature_correct"], means["temperature_incorrect"]) == (0.25, None)
 
 
 def test_each_validation_of_a_run_has_them(zygote: Zygote, tiny: Tiny) -> None:

@@ -40,6 +40,13 @@ def test_what_the_site_file_says_comes_first() -> None:
     assert (s3.endpoint, s3.region, s3.patience_seconds) == ("https://own.example.org", "eu-central-1", 7)
 
 
+def test_a_server_of_the_environment_that_is_no_url_is_refused_without_its_password() -> None:
+    for wrong in ("minio:9000", "http://user:planted-value@minio:9000"):
+        with pytest.raises(UsageError, match="AWS_ENDPOINT_URL of the environment: endpoint: ") as refusal:
+            with_environment(SITE, {"AWS_ENDPOINT_URL": wrong})
+        assert "planted-value" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1:8333", "localhost:9000", "[::1]:9000", "127.1.2.3"])
 def test_a_server_on_the_loopback_address_is_refused(host: str) -> None:
     site = SITE.model_copy(update={"s3": S3Settings(endpoint=f"http://{host}")})

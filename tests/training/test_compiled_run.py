@@ -32,13 +32,13 @@ def run(tiny: Tiny, name: str, *more: object) -> "subprocess.CompletedProcess[st
 def test_a_compiled_run_ends_near_the_plain_one_and_resumes_uncompiled(tiny: Tiny) -> None:
     if shutil.which("g++") is None:
         unavailable("no C++ compiler (g++), which inductor's kernels need")
-    compiled, plain = ("--set", "training.compile=true"), tiny.runs / "plain"
-    for name, more in (("plain", ()), ("compiled", compiled)):
+    compiled, plain = ("--set", "training.compile=true"), tiny.runs / "uncompiled"
+    for name, more in (("uncompiled", ()), ("compiled", compiled)):
         result = run(tiny, name, *more)
         assert result.returncode == 0, result.stderr
     losses = [
         [row["loss"] for row in read_metrics(tiny.runs / name) if row["kind"] == "train"]
-        for name in ("plain", "compiled")
+        for name in ("uncompiled", "compiled")
     ]
     assert losses[1] == pytest.approx(losses[0], rel=SAME_ROUNDING)
     expect_alike(tiny.runs / "compiled", plain)

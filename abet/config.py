@@ -228,7 +228,7 @@ class QuirkConfig(Strict):
     ignored_count_as_last_class: bool = Field(
         default=False, description="image-weighted loss: ignored pixels count as the last class in the class shares"
     )
-    boosted_places_never_cut: bool = Field(
+    boosted_centroids_never_cut: bool = Field(
         default=False, description="places of sampling.boost_split stay after sampling.last_boosted_epoch"
     )
     centroid_unmoved_by_padding: bool = Field(

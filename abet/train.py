@@ -79,7 +79,7 @@ def _batches(job: TrainJob, session: Session) -> TrainingBatches:
         augmentation=job.recipe.augmentation,
         seed=job.recipe.training.seed,
         skip_corrupt=job.skip_corrupt,
-        centroid_unmoved=job.recipe.reference_quirks.centroid_unmoved_by_padding,
+        quirk_unshifted_centroid=job.recipe.reference_quirks.centroid_unmoved_by_padding,
     )
     return TrainingBatches(
         source,

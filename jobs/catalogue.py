@@ -98,11 +98,9 @@ def training(recipe: str, request: Request, site: SiteConfig) -> JobSpec:
 def gpus_of(recipe: Recipe) -> int:
     """What a recipe is written for: eight, or, where it says how many turns a batch takes, as many as that leaves."""
     batch = recipe.batch
-    return (
-        GPUS_OF_RECIPE
-        if batch.accumulation is None
-        else max(1, batch.global_batch // (batch.batch_per_gpu * batch.accumulation))
-    )
+    if batch.accumulation is None:
+        return GPUS_OF_RECIPE
+    return max(1, batch.global_batch // (batch.batch_per_gpu * batch.accumulation))
 
 
 def short_name(recipe: str) -> str:

@@ -70,7 +70,8 @@ def train(
     root = find_root(site, settings.data.dataset, place_of(data_root))
     if isinstance(place, Path):
         require_output(place, kind="folder")
-    start = _start_weights(settings, snapshot, place, site)
+    if snapshot is None:
+        _require_trunk(settings, place, site)
     use_threads(threads)
     from abet.cpus import available_cpus
     from abet.distributed import discover, process_group, work_apart
@@ -99,7 +100,7 @@ def train(
                     output=place,
                     topology=topology,
                     site=site,
-                    snapshot=start,
+                    snapshot=None if snapshot == FROM_NOTHING else place_of(snapshot),
                     from_nothing=snapshot == FROM_NOTHING,
                     resume=resume,
                     allow_topology_change=allow_topology_change,
@@ -119,17 +120,14 @@ def train(
         _say_what_is_done(settings, place, session, below)
 
 
-def _start_weights(recipe: "Recipe", snapshot: str | None, output: Place, site: "SiteConfig") -> Place | None:
-    """What a fresh start begins with. Raises UsageError where it is certain now that the recipe's is not here."""
+def _require_trunk(recipe: "Recipe", output: Place, site: "SiteConfig") -> None:
+    """Raises UsageError where it is certain by now that a fresh start misses the trunk that the recipe begins with."""
     from abet.site import imagenet_trunk
 
-    if snapshot == FROM_NOTHING:
-        return None
-    if snapshot is not None or recipe.training.start_weights != "imagenet_trunk":
-        return place_of(snapshot)
-    if isinstance(output, Path) and not (output / CHECKPOINTS).exists():
-        return imagenet_trunk(recipe.model.trunk.kind, site)
-    return None  # a run that goes on reads none; whether this one does is known once its folder is here
+    # A run that goes on needs none; whether one in S3 does is known once its folder is here
+    fresh = isinstance(output, Path) and not (output / CHECKPOINTS).exists()
+    if fresh and recipe.training.start_weights == "imagenet_trunk":
+        imagenet_trunk(recipe.model.trunk.kind, site)
 
 
 def _say_what_is_done(recipe: "Recipe", output: Place, session: "Session", below: str | None) -> None:

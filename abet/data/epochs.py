@@ -1,7 +1,7 @@
 """What an epoch is made of: every image once, or some images at random and as many places of each class.
 
     lists = EpochLists(seed=0, images=2975, share=0.5, places=..., boosted=..., last_boosted_epoch=150)
-    crop = lists.crop(epoch=3, position=17)
+    crop = lists.crops(epoch=3)[17]
 
 Class-uniform sampling (Zhu et al., CVPR 2019; reference behaviour): of N crops an epoch takes int(N * share / C) around
 each of the C classes, the rest from images at random. A function of (seed, epoch) alone: one list, which all processes
@@ -9,7 +9,7 @@ draw and share out. No torch import.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -31,7 +31,7 @@ class Crop(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class EpochLists:
-    """The lists of all epochs, each drawn when it is asked for."""
+    """What the lists of all epochs follow from."""
 
     seed: int
     images: int
@@ -44,7 +44,6 @@ class EpochLists:
     """More of them, from further images; one entry for each class, or none at all."""
     last_boosted_epoch: int | None = 0
     """``boosted`` takes part up to this epoch; None: in all."""
-    _cached: dict[int, NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def per_class(self) -> int:
@@ -62,13 +61,9 @@ class EpochLists:
         more = self.boosted or [np.empty((0, 3), np.int32)] * len(self.places)
         return [len(own) + len(further) for own, further in zip(self.places, more, strict=True)]
 
-    def crop(self, epoch: int, position: int) -> Crop:
-        """The ``position``-th crop of ``epoch``, 0 to `length` - 1."""
-        if epoch not in self._cached:
-            self._cached.clear()
-            self._cached[epoch] = self.entries(epoch)
-        image, x, y = self._cached[epoch][position].tolist()
-        return Crop(image, None if x == NOWHERE else (x, y))
+    def crops(self, epoch: int) -> list[Crop]:
+        """The `length` crops of ``epoch``, in their order."""
+        return [Crop(image, None if x == NOWHERE else (x, y)) for image, x, y in self.entries(epoch).tolist()]
 
     def entries(self, epoch: int) -> NDArray[np.int64]:
         """(`length`, 3) int64 in the order of this epoch: image, x, y."""

@@ -6,6 +6,7 @@ Nothing about the order is ever stored: a run that goes on at step s asks for ``
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from itertools import count as count_from
 from typing import Final, NamedTuple
@@ -69,8 +70,8 @@ class CropSource:
     skip_corrupt: bool
     boosted: Dataset | None = None
     """Its images count on after those of ``dataset``."""
-    centroid_unmoved: bool = False
-    """See `abet.config.QuirkConfig.centroid_unmoved_by_padding`."""
+    quirk_unshifted_centroid: bool = False
+    """See `abet.data.transforms.crop_span`."""
 
     def take(self, keys: Sequence[SampleKey]) -> Crops:
         """The crops of ``keys``. Raises DataError for a file that cannot be read, or replaced."""
@@ -86,7 +87,7 @@ class CropSource:
                 sample_rng(self.seed, key),
                 self.augmentation,
                 found.centroid,
-                quirk_unshifted_centroid=self.centroid_unmoved,
+                quirk_unshifted_centroid=self.quirk_unshifted_centroid,
             )
             names.append(found.name)
         return Crops(images, labels, tuple(names), tuple(faults))
@@ -150,12 +151,13 @@ def micro_batches(plan: BatchPlan, rank: int, lists: EpochLists, start_step: int
     """
     assert 0 <= rank < plan.processes, (rank, plan)
     per_epoch = steps_per_epoch(lists.length, plan)
+    crops_of = lru_cache(maxsize=1)(lists.crops)
 
     def of_step(step: int) -> Iterator[tuple[SampleKey, ...]]:
         epoch, step_in_epoch = divmod(step, per_epoch)
         for turn in range(plan.accumulation):
             first = step_in_epoch * plan.global_batch + (turn * plan.processes + rank) * plan.batch_per_gpu
             positions = range(first, first + plan.batch_per_gpu)
-            yield tuple(SampleKey(epoch, position, *lists.crop(epoch, position)) for position in positions)
+            yield tuple(SampleKey(epoch, position, *crops_of(epoch)[position]) for position in positions)
 
     return chain.from_iterable(map(of_step, count_from(start_step)))

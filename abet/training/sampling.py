@@ -71,7 +71,7 @@ def open_sampling(recipe: Recipe, train: Dataset, *, root: Path, folder: Path, p
     if boosted is not None:
         more = _by_class(cached(boosted), recipe.model.num_classes, only=config.boost_classes, images_before=images)
     _require_places(train, config.tile_pixels, [*places, *more])
-    never = recipe.reference_quirks.boosted_places_never_cut
+    never = recipe.reference_quirks.boosted_centroids_never_cut
     lists = EpochLists(
         seed=seed,
         images=images,

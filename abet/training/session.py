@@ -143,10 +143,9 @@ def open_session(job: TrainJob) -> Session:
 
 def _start_place(job: TrainJob) -> Place | None:
     """Where a fresh start's weights lie. Raises UsageError where the recipe's trunk is not here."""
-    wants_trunk = job.recipe.training.start_weights == "imagenet_trunk" and not job.from_nothing
-    return (
-        imagenet_trunk(job.recipe.model.trunk.kind, job.site) if job.snapshot is None and wants_trunk else job.snapshot
-    )
+    if job.snapshot is not None or job.from_nothing or job.recipe.training.start_weights != "imagenet_trunk":
+        return job.snapshot
+    return imagenet_trunk(job.recipe.model.trunk.kind, job.site)
 
 
 def _start_from(session: Session, job: TrainJob, weights: StartWeights) -> list[str]:

@@ -89,14 +89,9 @@ def temperature_sums(temperature: Tensor, prediction: Tensor, label: IndexArray)
     truth = torch.from_numpy(label).to(prediction.device)
     finite = temperature.isfinite()
     correct, incorrect = finite & (prediction == truth), finite & (prediction != truth) & (truth != IGNORE)
-    values = temperature.double()
-    sums = [
-        figure
-        for where in (correct, incorrect)
-        for figure in (torch.where(where, values, 0.0).sum().item(), int(where.sum()))
-    ]
-    others = int((~finite & (truth != IGNORE)).sum())
-    return TemperatureSums(float(sums[0]), int(sums[1]), float(sums[2]), int(sums[3]), others)
+    of_correct, of_incorrect = (temperature[where].double().sum().item() for where in (correct, incorrect))
+    pixels = (int(where.sum()) for where in (correct, incorrect, ~finite & (truth != IGNORE)))
+    return TemperatureSums(of_correct, next(pixels), of_incorrect, next(pixels), next(pixels))
 
 
 def mean_temperatures(sums: Sequence[TemperatureSums]) -> dict[str, float | None]:

@@ -38,10 +38,6 @@ def lists_of(counts: list[int], *, share: float = 0.5, boosted: list[int] | None
     )
 
 
-def crops(lists: EpochLists, epoch: int) -> list[Crop]:
-    return [lists.crop(epoch, position) for position in range(lists.length)]
-
-
 def by_class(found: list[Crop]) -> Counter[int | None]:
     """How many crops lie around each class (its number is each place's y), and how many anywhere: None."""
     return Counter(None if crop.centroid is None else crop.centroid[1] for crop in found)
@@ -50,32 +46,32 @@ def by_class(found: list[Crop]) -> Counter[int | None]:
 @given(st.integers(0, 2**70), st.integers(0, 1000), st.integers(1, 200))
 def test_without_a_share_for_classes_an_epoch_visits_every_image_once(seed: int, epoch: int, count: int) -> None:
     lists = EpochLists(seed=seed, images=count)
-    found = crops(lists, epoch)
+    found = lists.crops(epoch)
     assert sorted(crop.image for crop in found) == list(range(count))
     assert {crop.centroid for crop in found} == {None}
 
 
 def test_orders_differ_between_epochs_and_seeds_and_repeat_for_the_same() -> None:
-    orders = [crops(EpochLists(seed=seed, images=100), epoch) for seed in range(3) for epoch in range(3)]
+    orders = [EpochLists(seed=seed, images=100).crops(epoch) for seed in range(3) for epoch in range(3)]
     assert len({tuple(order) for order in orders}) == 9
-    assert orders[5] == crops(EpochLists(seed=1, images=100), 2)
+    assert orders[5] == EpochLists(seed=1, images=100).crops(2)
 
 
 def test_every_class_has_the_same_number_of_crops_and_the_rest_lie_anywhere() -> None:
     lists = lists_of([3, 50, 1, 8])
     assert lists.per_class == 5
     for epoch in range(3):
-        assert by_class(crops(lists, epoch)) == {None: 20, 0: 5, 1: 5, 2: 5, 3: 5}
+        assert by_class(lists.crops(epoch)) == {None: 20, 0: 5, 1: 5, 2: 5, 3: 5}
 
 
 def test_a_crop_lies_around_a_place_of_its_image() -> None:
     lists = lists_of([3, 50, 1, 8])
     known = {(int(image), int(x), int(y)) for places in lists.places for image, x, y in places}
-    assert {(crop.image, *crop.centroid) for crop in crops(lists, 0) if crop.centroid} <= known
+    assert {(crop.image, *crop.centroid) for crop in lists.crops(0) if crop.centroid} <= known
 
 
 def test_places_are_gone_through_in_turn_before_one_comes_again() -> None:
-    found = Counter(crop for crop in crops(lists_of([2, 50, 1, 8]), 1) if crop.centroid)
+    found = Counter(crop for crop in lists_of([2, 50, 1, 8]).crops(1) if crop.centroid)
     assert sorted(count for crop, count in found.items() if crop.centroid and crop.centroid[1] == 0) == [2, 3]
     assert [count for crop, count in found.items() if crop.centroid and crop.centroid[1] == 2] == [5]
     assert all(count == 1 for crop, count in found.items() if crop.centroid and crop.centroid[1] in (1, 3))
@@ -84,14 +80,14 @@ def test_places_are_gone_through_in_turn_before_one_comes_again() -> None:
 def test_a_class_without_a_place_takes_its_share_away() -> None:
     lists = lists_of([3, 0, 1, 8])
     assert lists.length == 35
-    assert by_class(crops(lists, 0)) == {None: 20, 0: 5, 2: 5, 3: 5}
+    assert by_class(lists.crops(0)) == {None: 20, 0: 5, 2: 5, 3: 5}
 
 
 def test_boosted_places_join_in_up_to_their_last_epoch_and_epochs_stay_of_one_length() -> None:
     lists = lists_of([3, 0, 1, 8], boosted=[0, 4, 200, 0])
     assert lists.length == IMAGES
     for epoch in range(5):
-        found = crops(lists, epoch)
+        found = lists.crops(epoch)
         beyond = {crop.centroid[1] for crop in found if crop.centroid and crop.image >= IMAGES}
         if epoch <= 2:
             assert by_class(found) == {None: 20, 0: 5, 1: 5, 2: 5, 3: 5}
@@ -102,7 +98,7 @@ def test_boosted_places_join_in_up_to_their_last_epoch_and_epochs_stay_of_one_le
 
 
 def test_crops_that_lie_anywhere_come_from_the_training_split_alone() -> None:
-    found = crops(lists_of([3, 2, 1, 8], boosted=[0, 4, 200, 0]), 0)
+    found = lists_of([3, 2, 1, 8], boosted=[0, 4, 200, 0]).crops(0)
     assert max(crop.image for crop in found if crop.centroid is None) < IMAGES
 
 
@@ -126,7 +122,7 @@ def test_the_full_sets_have_the_numbers_of_the_reference(
 ) -> None:
     lists = EpochLists(seed=0, images=images, share=0.5, places=[np.zeros((1, 3), np.int32)] * classes)
     assert lists.per_class == per_class
-    assert sum(crop.centroid is None for crop in crops(lists, 0)) == anywhere
+    assert sum(crop.centroid is None for crop in lists.crops(0)) == anywhere
     assert lists.length == images
 
 

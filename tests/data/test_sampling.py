@@ -61,7 +61,7 @@ def test_every_topology_takes_the_same_global_batches(topology):
     for step, keys in enumerate(found):
         epoch, first = step // 2, step % 2 * 12
         wanted = range(first, first + 12)
-        assert keys == {SampleKey(epoch, place, LISTS.crop(epoch, place).image, None) for place in wanted}
+        assert keys == {SampleKey(epoch, place, LISTS.crops(epoch)[place].image, None) for place in wanted}
 
 
 def test_ranks_share_nothing_and_micro_batches_have_their_size():
@@ -186,5 +186,5 @@ def test_a_class_uniform_epoch_hands_each_crop_its_centroid():
     lists = EpochLists(seed=7, images=24, share=0.5, places=places)
     shared = plan(4, 3, 1)
     keys = set().union(*(next(micro_batches(shared, rank, lists, step)) for rank in range(3) for step in range(2)))
-    assert keys == {SampleKey(0, position, *lists.crop(0, position)) for position in range(24)}
+    assert keys == {SampleKey(0, position, *lists.crops(0)[position]) for position in range(24)}
     assert {(key.image, key.centroid) for key in keys if key.centroid} == {(3, (10, 20)), (5, (30, 40)), (6, (50, 60))}

@@ -88,13 +88,9 @@ def boundary_loss(
             of_class = log_softmax(logits[number][(slice(None), *p)].astype(float))
             chosen = sets[p] - {classes}
             log_right = math.log(math.fsum(math.exp(of_class[k]) for k in chosen))
-            of_batch = [border[b][p] if slip_counts(right[b][p], classes) else 1.0 for b in range(len(right))]
+            # another image's ignored pixel has a boundary weight of 1
+            of_batch = [border[b][p] if right[b][p] != {classes} else 1.0 for b in range(len(right))]
             factor = math.fsum(of_batch) if slip else border[number][p]
             loss -= factor * log_right * math.fsum(weights[k] for k in chosen)
         total += loss / (len(valid) + 1)
     return total
-
-
-def slip_counts(found: set[int], classes: int) -> bool:
-    """Whether another image's pixel is valid: an ignored one has a boundary weight of 1."""
-    return found != {classes}

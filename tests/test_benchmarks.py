@@ -37,12 +37,18 @@ def test_less_than_one_image_is_refused():
 
 
 @pytest.fixture
-def metrics(monkeypatch):
-    """benchmarks/metrics.py as a module."""
+def script(monkeypatch):
+    """A script of benchmarks/ by its name, as a module."""
+    before = set(sys.modules)
     monkeypatch.syspath_prepend(FOLDER)
-    yield importlib.import_module("metrics")
-    for name in ("metrics", "common"):
+    yield importlib.import_module
+    for name in [name for name in set(sys.modules) - before if "." not in name and (FOLDER / f"{name}.py").is_file()]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def metrics(script):
+    return script("metrics")
 
 
 def test_the_report_compares_with_the_same_pixels_and_tells_how_memory_grows(metrics, monkeypatch):
@@ -76,22 +82,18 @@ def test_the_report_compares_with_the_same_pixels_and_tells_how_memory_grows(met
     assert columns == {8}
 
 
-def test_the_report_on_storage_names_a_tool_that_could_not_be_had(monkeypatch):
-    monkeypatch.syspath_prepend(FOLDER)
-    storage = importlib.import_module("storage")
+def test_the_report_on_storage_names_a_tool_that_could_not_be_had(script):
+    storage = script("storage")
     times = {"upload": {"abet sync": [2.0, 1.0, 9.0], "aws s3": [3.0, 4.0, 5.0]}}
     tools = [SimpleNamespace(name=name, version="1", remark="its remark") for name in ("abet sync", "aws s3")]
     text = storage.report(times, tools, ["s5cmd could not be installed"], "a machine", 3)
     assert "| upload | 2.00 | 4.00 | 2.00 |" in text
     assert "- aws s3 1: its remark." in text
     assert "- s5cmd could not be installed" in text
-    for name in ("storage", "common"):
-        del sys.modules[name]
 
 
-def test_the_report_on_centroids_compares_what_agrees_with_it(monkeypatch):
-    monkeypatch.syspath_prepend(FOLDER)
-    centroids = importlib.import_module("centroids")
+def test_the_report_on_centroids_compares_what_agrees_with_it(script, monkeypatch):
+    centroids = script("centroids")
     for name, pixels in (("HEIGHT", 200), ("WIDTH", 300), ("TILE", 64)):
         monkeypatch.setattr(centroids, name, pixels)
     text = centroids.report(maps=1, repeats=1, files=2)
@@ -102,17 +104,11 @@ def test_the_report_on_centroids_compares_what_agrees_with_it(monkeypatch):
     monkeypatch.setattr(centroids, "CONTESTANTS", dict.fromkeys(centroids.CONTESTANTS, lambda *_: next(answers)))
     with pytest.raises(AssertionError, match="disagree"):
         centroids.compare([None], 1)
-    for name in ("centroids", "common"):
-        del sys.modules[name]
 
 
 @pytest.fixture
-def memory(monkeypatch):
-    """benchmarks/memory.py as a module."""
-    monkeypatch.syspath_prepend(FOLDER)
-    yield importlib.import_module("memory")
-    for name in ("memory", "common"):
-        del sys.modules[name]
+def memory(script):
+    return script("memory")
 
 
 def kept_by(node, seen):
@@ -132,6 +128,7 @@ def kept_by(node, seen):
     return found
 
 
+@pytest.mark.faults
 def test_memory_is_counted_as_the_graph_of_a_real_pass_keeps_it_and_less_where_blocks_are_recomputed(memory):
     config, setting = small_recipe().model, memory.Setting(48, 2, "float32", recompute=False)
     model = memory.network(config, setting, torch.device("cpu"))
@@ -158,9 +155,8 @@ def test_the_table_of_memory_says_which_cards_hold_a_step_with_the_margin(memory
     assert row == "| 896 | 2 | float32 | recomputed | 2.00 | 9.00 | 13.00 | out of memory | - | fits | fits |"
 
 
-def test_every_entry_of_the_reference_s_training_is_compared_and_agrees(monkeypatch, golden_dir):
-    monkeypatch.syspath_prepend(FOLDER)
-    report = importlib.import_module("reference_training")
+def test_every_entry_of_the_reference_s_training_is_compared_and_agrees(script, golden_dir):
+    report = script("reference_training")
     rows = list(report.rows(golden_dir))
     assert max(row.difference for row in rows) < 1e-6
     figures = json.loads((golden_dir / "train_golden.json").read_text())
@@ -172,5 +168,3 @@ def test_every_entry_of_the_reference_s_training_is_compared_and_agrees(monkeypa
     assert {name.split("/")[1] for name in figures if name.startswith("rlx/")} == {
         entry.split("/")[1] for entry in shown if entry.startswith("rlx/")
     }
-    for name in ("reference_training", "common"):
-        del sys.modules[name]

@@ -126,6 +126,7 @@ def test_a_permanent_error_wins_and_is_told_once_without_traceback(tmp_path: Pat
     assert reasons(err) == ["abet: label.png: pixel value 77 is no class"]
 
 
+@pytest.mark.faults
 def test_a_rank_that_is_killed_takes_all_down_with_one_readable_error(tmp_path: Path) -> None:
     launched = Launched(tmp_path, "hang", "die", "lost")
     pids = launched.pids(3)

@@ -87,6 +87,7 @@ def test_a_record_that_is_none_is_named(tmp_path: Path, text: str) -> None:
         newest_promoted(site)
 
 
+@pytest.mark.faults
 def test_promotions_at_the_same_moment_are_all_kept(site: SiteConfig) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: record(site, candidate(f"/c/{number}", str(number))), range(8)))

@@ -283,6 +283,7 @@ def staging_process(storage: Storage, site: SiteConfig, *, then: str = "") -> su
     )
 
 
+@pytest.mark.faults
 def test_of_two_processes_one_copies_and_the_other_waits(storage: Storage, site: SiteConfig, tmp_path: Path):
     (tmp_path / "big").write_bytes(os.urandom(40 * 2**20))
     storage.upload(tmp_path / "big", "big")

@@ -92,6 +92,7 @@ def measure(topology: Topology, weights: str, root: str, predictions: str) -> li
         return matrix
 
 
+@pytest.mark.faults
 def test_several_processes_count_each_image_once_and_all_know_the_sum(detector, root, learned_checkpoint, tmp_path):
     """Five images over two processes: the shares are not even."""
     wanted = validate(job_of(detector, root, predictions=tmp_path / "one")).tolist()

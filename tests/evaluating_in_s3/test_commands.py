@@ -17,6 +17,7 @@ from tests.s3_server import S3Server
 EVALUATE = ("evaluate", "--dataset", "road_anomaly", "--device", "cpu", "--scores", "abet,msp")
 
 
+@pytest.mark.faults
 def test_shards_in_s3_in_any_order_give_the_bytes_of_one_local_pass(cli: Cli, bucket: Storage, tmp_path: Path) -> None:
     source = ("--checkpoint", f"{bucket.place}/weights/learned")
     local = ("--data-root", tmp_path / "ra", "--output", tmp_path / "local")

@@ -97,6 +97,7 @@ def torchvision() -> Any:
     return models
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", DEPTHS)
 @pytest.mark.parametrize("training", [False, True])
 def test_the_trunk_computes_what_torchvisions_does(kind: str, training: bool) -> None:

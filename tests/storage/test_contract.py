@@ -113,6 +113,7 @@ for _ in range(int(sys.argv[3])):
 """
 
 
+@pytest.mark.faults
 def test_processes_that_count_together_lose_no_count(storage: Storage, request: pytest.FixtureRequest):
     storage.write("count", b"0", expect=ABSENT)
     remote = isinstance(storage.place, S3Uri)

@@ -83,6 +83,7 @@ sync(LocalStorage(folder), storage)
 """
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(("script", "interrupted"), [(UPLOAD, False), (SYNC, True)])
 def test_a_process_ends_at_once_whatever_is_on_its_way(silent: str, tmp_path: Path, script: str, interrupted: bool):
     """At its end, or by Ctrl-C."""

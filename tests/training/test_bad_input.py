@@ -169,6 +169,7 @@ def test_a_loss_that_is_not_finite_leaves_its_batch_and_the_state_before_it(zygo
     assert "optimiser.learning_rate" in result["log"]
 
 
+@pytest.mark.faults
 def test_every_rank_names_its_files_when_the_loss_is_not_finite(zygote: Zygote, tiny: Tiny) -> None:
     more = ["--set", "optimiser.learning_rate=1e30", "--set", "batch.batch_per_gpu=2"]
     result = zygote.train(*tiny.arguments("exploding-2", *more), processes=2)
@@ -179,6 +180,7 @@ def test_every_rank_names_its_files_when_the_loss_is_not_finite(zygote: Zygote, 
     assert all(len(record["losses_here"]) == 1 for record in records)
 
 
+@pytest.mark.faults
 def test_a_full_disk_during_a_commit_loses_nothing_committed(zygote: Zygote, tiny: Tiny, finished: Path) -> None:
     result = zygote.train(*tiny.arguments("full"), mishap=("full disk", 3))
     assert result["codes"] == [1], result["log"]

@@ -15,6 +15,7 @@ from tests.training.conftest import final_state, refused
 from tests.training.remote import Remote
 
 
+@pytest.mark.faults
 def test_a_run_in_s3_ends_in_the_bits_of_a_local_one(remote: Remote, finished: Path, tmp_path: Path) -> None:
     env = {"ABET_PROGRESS_FILE": str(tmp_path / "progress.json"), "ABET_JOB_ID": "4711"}
     result = remote.train("run", env=env)
@@ -112,6 +113,7 @@ def test_start_weights_come_from_a_run_in_s3(remote: Remote) -> None:
     assert yaml.safe_load(remote.storage("next").read("config.yaml")[0])["snapshot_weights"] == chosen
 
 
+@pytest.mark.faults
 def test_data_and_run_may_both_be_in_s3(remote: Remote, finished: Path) -> None:
     data = remote.place / "data/cityscapes"
     storage = open_storage(data, remote.server.settings)

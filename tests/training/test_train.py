@@ -50,6 +50,7 @@ def test_the_learning_rate_falls_along_a_straight_line(finished: Path) -> None:
     assert rates == pytest.approx([0.1 * (1 - step / 6) for step in range(6)])
 
 
+@pytest.mark.faults
 def test_training_lowers_the_loss(zygote: Zygote, tiny: Tiny) -> None:
     more = (
         "--set",
@@ -105,6 +106,7 @@ def test_a_resume_as_another_job_is_refused(
     assert (finished / "owner.json").read_bytes() == owner, "a start that is refused ends nobody's ownership"
 
 
+@pytest.mark.faults
 def test_recomputed_activations_end_in_the_same_bits_and_may_begin_with_a_resume(
     zygote: Zygote, tiny: Tiny, finished: Path
 ) -> None:
@@ -164,6 +166,7 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(
     assert [row["step"] for row in read_metrics(tiny.runs / name) if row["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.faults
 def test_a_signal_that_reaches_one_rank_stops_all_at_the_same_step(zygote: Zygote, tiny: Tiny) -> None:
     more = ["--set", "batch.batch_per_gpu=2"]
     result = zygote.train(*tiny.arguments("one-rank", *more), processes=2, mishap=("SIGTERM", 4), rank=1)

@@ -52,6 +52,7 @@ def tree(tmp_path_factory):
     return root
 
 
+@pytest.mark.faults
 def test_any_number_of_workers_writes_the_same_bytes(tree, tmp_path):
     synthesize(tmp_path / "two", PLAN, workers=2)
     assert digests(tmp_path / "two") == digests(tree)

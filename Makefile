@@ -11,7 +11,7 @@ IMAGE_TABLE ?=
 export TAG BASE EXTRA_INDEX BUILDER BUILD_MOUNTS BUILD_OPTIONS PUSH_OPTIONS REGISTRY
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-light demo test test-faults test-cluster test-image image push cluster-up cluster-down lint types benchmark clean
+.PHONY: help setup setup-light demo test test-faults test-gpu test-cluster test-image image push cluster-up cluster-down lint types benchmark clean
 .PHONY: train-mapillary finetune eval pipeline status manifests
 
 help:  ## List the targets
@@ -38,10 +38,13 @@ demo: $(READY)  ## Train a small detector on synthetic scenes and show what it f
 	@$(BIN)/abet demo
 
 test: $(READY)  ## Run the tests
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not faults and not cluster and not image"
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not faults and not cluster and not image and not gpu"
 
 test-faults: $(READY)  ## Run the long tests: kills and resumes, many processes [FAULT_TABLE=FILE for the results]
 	@ABET_FAULT_TABLE="$(FAULT_TABLE)" $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m faults
+
+test-gpu: $(READY)  ## Run the tests that need a GPU
+	@$(BIN)/python -m pytest -m gpu
 
 test-cluster: $(READY)  ## Run the tests on a real SLURM and S3, brought up on this machine for them (as root)
 	@ABET_FAULT_TABLE="$(FAULT_TABLE)" $(BIN)/python -m pytest -m cluster

@@ -22,6 +22,7 @@ from abet.distributed import barrier, copy_buffers, step_agreement, sum_on_devic
 from abet.losses import count_valid, make_loss, objective_scale, units
 from abet.memory import readable_memory_errors
 from abet.models.inputs import normalise
+from abet.models.precision import fastest_convolutions
 from abet.optim import largest_gradient, learning_rate_at, set_learning_rate
 from abet.training.job import TrainJob
 from abet.training.keeping import finish_copy, keep
@@ -44,7 +45,8 @@ def train(job: TrainJob) -> Session:
         StorageRefused: the run is to be kept in S3, which does not let us; nothing was trained.
         CopyFailed: S3 did not answer for minutes; what was committed is safe on this machine.
     """
-    with stop_on_signals() as stop, _readable_memory_errors(job), opened_run(job) as opened:
+    fastest = fastest_convolutions(job.topology.device)
+    with stop_on_signals() as stop, _readable_memory_errors(job), fastest, opened_run(job) as opened:
         session = _train(opened, open_session(opened), stop)
         barrier(job.topology)  # here, where a signal is only noted: the run is complete
     return session

@@ -56,6 +56,7 @@ _REPRODUCIBLE_CONVOLUTIONS: Final = _Region(  # only ever inside the other, whic
     (torch.backends.cudnn, "deterministic", True),
     (torch.backends.cudnn, "benchmark", False),
 )
+_FASTEST_CONVOLUTIONS: Final = _Region((torch.backends.cudnn, "benchmark", True))
 
 
 @contextmanager
@@ -78,6 +79,18 @@ def reproducible(device: torch.device) -> Iterator[None]:
     A forward pass alone: the backward pass of bilinear interpolation has no deterministic kernel on CUDA.
     """
     with full_precision(device), _REPRODUCIBLE_CONVOLUTIONS:
+        yield
+
+
+@contextmanager
+def fastest_convolutions(device: torch.device) -> Iterator[None]:
+    """Let cuDNN time its kernels for every new size, and keep the fastest: for training, whose crops have one size.
+
+    Which one wins may differ from start to start, and with it the last bits. Nothing changes on a CPU.
+    """
+    with ExitStack() as inside:
+        if device.type == "cuda":
+            inside.enter_context(_FASTEST_CONVOLUTIONS)
         yield
 
 

@@ -1,11 +1,12 @@
-"""Bilinear resampling (align_corners=True) as separable, banded matrix products from one source of coordinates.
+"""Bilinear resampling (align_corners=True) along one axis after the other, from one source of coordinates.
 
 An output position between the samples low and low + 1, at the fraction a, takes
     linear:     (1-a) x[low] + a x[low+1]
     quadratic:  (1-a)^2 q[2 low] + 2a(1-a) q[2 low + 1] + a^2 q[2 low + 2]
 The quadratic form resamples a squared norm: if u = (1-a) x[low] + a x[low+1], then ||u||^2 is the second line with
 q[2i] = <x[i], x[i]> and q[2i+1] = <x[i], x[i+1]>. A numerator and a norm that come from the same fractions stay
-consistent where the norm is small; the fractions are exact quotients of integers, rounded once.
+consistent where the norm is small; the fractions are exact quotients of integers, rounded once. On a processor both
+are banded matrix products, on a GPU kernels that look at an output's two or three inputs.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from abet.models.compiling import uncompiled
+from abet.models.kernel_choice import use_kernels
 from abet.models.precision import full_precision
 
 BAND_ROWS = 64
@@ -43,13 +45,55 @@ def coordinates(inputs: int, outputs: int) -> tuple[np.ndarray, np.ndarray]:
     return low, (numerator - low * denominator) / denominator
 
 
-@lru_cache(maxsize=64)  # a pure function of small arguments: data sets repeat a few image sizes
-def _axis(inputs: int, outputs: int, quadratic: bool, dtype: torch.dtype, device: torch.device) -> tuple[Band, ...]:
+def _weights(inputs: int, outputs: int, quadratic: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Per output position the first input (int64) that it takes, and the weights (outputs, 1 to 3) from that on."""
     low, a = coordinates(inputs, outputs)
     taps = np.stack([(1 - a) ** 2, 2 * a * (1 - a), a**2] if quadratic else [1 - a, a], axis=1)
     first = low * (taps.shape[1] - 1)
-    if inputs == 1:  # the neighbour is absent, and has no weight
-        taps = taps[:, :1]
+    return first, taps if inputs > 1 else taps[:, :1]  # the neighbour may be absent: it has no weight
+
+
+class Taps(NamedTuple):
+    """An axis for `abet.models.kernels.apply_taps`."""
+
+    first: Tensor
+    weights: Tensor
+
+
+@lru_cache(maxsize=64)  # pure functions of small arguments: data sets repeat a few image sizes
+def _taps(inputs: int, outputs: int, quadratic: bool, dtype: torch.dtype, device: torch.device) -> tuple[Taps, Taps]:
+    """From inputs to outputs, and the transpose of it from outputs to inputs."""
+    first, weights = _weights(inputs, outputs, quadratic)
+    samples = 2 * inputs - 1 if quadratic else inputs
+    taken = first[:, None] + np.arange(weights.shape[1])
+    order = np.argsort(taken.ravel(), kind="stable")
+    takers = np.repeat(np.arange(outputs), weights.shape[1])[order]
+    counts = np.bincount(taken.ravel(), minlength=samples)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    back = np.zeros((samples, max(1, counts.max())))
+    places = takers - np.repeat(takers[np.minimum(starts, len(takers) - 1)], counts)
+    np.add.at(back, (np.repeat(np.arange(samples), counts), places), weights.ravel()[order])
+    to = takers[np.minimum(starts, len(takers) - 1)]
+    return _on(first, weights, dtype, device), _on(to, back, dtype, device)
+
+
+def _on(first: np.ndarray, weights: np.ndarray, dtype: torch.dtype, device: torch.device) -> Taps:
+    ordered = torch.from_numpy(np.ascontiguousarray(weights))
+    return Taps(torch.from_numpy(first.astype(np.int32)).to(device), ordered.to(device, dtype))
+
+
+def _by_taps(maps: Tensor, rows: Taps, columns: Taps) -> Tensor:
+    from abet.models.kernels import apply_taps
+
+    maps = maps.contiguous()
+    tall = apply_taps(maps.flatten(0, -3), *rows)
+    wide = apply_taps(tall.view(-1, tall.shape[-1], 1), *columns)
+    return wide.view(*maps.shape[:-2], len(rows.first), len(columns.first))
+
+
+@lru_cache(maxsize=64)
+def _axis(inputs: int, outputs: int, quadratic: bool, dtype: torch.dtype, device: torch.device) -> tuple[Band, ...]:
+    first, taps = _weights(inputs, outputs, quadratic)
     bands = []
     for start in range(0, outputs, BAND_ROWS):
         rows = slice(start, min(start + BAND_ROWS, outputs))
@@ -89,6 +133,12 @@ class _Resample(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, height: int, width: int, quadratic: bool) -> Tensor:
         sides = zip(_samples(maps, quadratic), (height, width), strict=True)
+        ctx.kernels = use_kernels(maps)
+        if ctx.kernels:
+            (rows, ctx.rows), (columns, ctx.columns) = (
+                _taps(*side, quadratic, maps.dtype, maps.device) for side in sides
+            )
+            return _by_taps(maps, rows, columns)
         ctx.rows, ctx.columns = (_axis(*side, quadratic, maps.dtype, maps.device) for side in sides)
         ctx.shape = maps.shape
         with full_precision(maps.device):
@@ -97,6 +147,8 @@ class _Resample(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        if ctx.kernels:
+            return _by_taps(gradient, ctx.rows, ctx.columns), None, None, None
         with full_precision(gradient.device):
             tall = gradient.new_zeros(*gradient.shape[:-1], ctx.shape[-1])
             for band in ctx.columns:

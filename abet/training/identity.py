@@ -42,7 +42,7 @@ MIXING: Final = {
     "loss.batch_statistics": "image_weighted",
     "reference_quirks.border_weights_of_whole_batch": "relaxed",
 }
-"""Keys by which a loss of that kind is one of the crops of a micro-batch together: its size is part of the objective."""
+"""Keys by which a loss of that kind is one of the crops of a micro-batch together, whose number is part of it."""
 NOTES: Final = {
     "training_list_sha256": " (the training images or their labels)",
     "validation_list_sha256": " (the validation images or their labels)",

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from abet.config import ModelConfig
 from abet.errors import CheckpointError, DataError, UsageError
 from abet.files import flush, read_json, sha256_of, temporary_beside, write_json
+from abet.model_config import ModelConfig
 from abet.run import CHECKPOINTS, parse_step_name, step_name
 from abet.settings import Strict
 from abet.text import printable

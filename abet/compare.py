@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from abet.config import ModelConfig
 from abet.data.index import Dataset, Pair, open_dataset
 from abet.detector import Detector, class_map, load_place, score_map
 from abet.errors import DataError, UsageError
 from abet.files import read_json, sha256_of
+from abet.model_config import ModelConfig
 from abet.places import Place, parse_place
 from abet.progress import progress
 from abet.report.matrix import MatrixColumn, matrix_columns, row_from_samples, write_matrix

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from abet import checkpoint
-from abet.config import ModelConfig, load_recipe
+from abet.config import load_recipe
 from abet.data.images import read_image
 from abet.devices import choose_device
 from abet.errors import CheckpointError, DataError, UsageError, unknown_name
+from abet.model_config import ModelConfig
 from abet.models.build import build_model
 from abet.models.head import Output
 from abet.models.inputs import normalise

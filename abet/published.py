@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 from abet.checkpoint import MAX_CLASSES, Contents, Source, Weights
-from abet.config import ModelConfig, ResNetConfig, TemperatureModel, TrunkConfig
 from abet.errors import CheckpointError
 from abet.files import sha256_of
+from abet.model_config import ModelConfig, ResNetConfig, TemperatureModel, TrunkConfig
 from abet.models.deeplab import BEYOND_TRUNK
 from abet.models.resnet import BLOCKS
 from abet.published_file import read_tensors

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from abet.config import TemperatureModel
+    from abet.model_config import TemperatureModel
 
 Map = Literal["logits", "cosine", "temperature"]
 

@@ -23,8 +23,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from abet.config import ModelConfig, load_recipe
+from abet.config import load_recipe
 from abet.losses import cross_entropy_sum
+from abet.model_config import ModelConfig
 from abet.models import resample
 from abet.models.build import build_model
 from abet.models.recompute import recompute_blocks

@@ -5,8 +5,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from abet.config import Count, Positive
-from abet.settings import Strict, unshown
+from abet.settings import Count, Positive, Strict, unshown
 
 JOB_NAME: Final = re.compile(r"[a-z]([a-z0-9-]{0,48}[a-z0-9])?")
 """A DNS-1035 label with room for what Kubernetes and we append: legal as a job's name everywhere."""

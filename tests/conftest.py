@@ -14,7 +14,8 @@ from hypothesis import settings
 
 from abet import checkpoint
 from abet.cli import main
-from abet.config import ModelConfig, TemperatureModel, load_recipe
+from abet.config import load_recipe
+from abet.model_config import ModelConfig, TemperatureModel
 from tests import s3_server
 from tests.s3_server import S3Server
 

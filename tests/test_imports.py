@@ -16,8 +16,9 @@ PACKAGE = ROOT / "abet"
 LAYERS = (
     {"cpus", "version", "errors", "install", "names", "text"},
     {"devices", "files", "labels", "places", "progress", "memory", "settings"},
-    {"config", "exits", "run", "site"},
-    {"batching", "storage"},
+    {"exits", "model_config", "run", "site"},
+    {"config", "storage"},
+    {"batching"},
     {"data", "distributed", "losses", "metrics", "mirror", "optim", "published_file", "report", "scores"},
     {"checkpoint", "models", "promote", "shard_set", "site_file", "sync", "windows"},
     {"launch", "published", "remote", "samples", "shards", "staging"},
@@ -113,8 +114,8 @@ def test_jobs_import_nothing_that_computes_or_waits() -> None:
     assert result.stdout == "[]\n"
 
 
-LIGHT = """abet abet.cli abet.config abet.site abet.places abet.storage abet.sync abet.labels abet.scores abet.exits
-abet.launch abet.data.index abet.data.sampling abet.data.transforms abet.data.centroid_cache"""
+LIGHT = """abet abet.cli abet.config abet.model_config abet.site abet.places abet.storage abet.sync abet.labels
+abet.scores abet.exits abet.launch abet.data.index abet.data.sampling abet.data.transforms abet.data.centroid_cache"""
 
 
 @pytest.mark.parametrize("module", LIGHT.split())

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from abet.config import TemperatureModel, load_recipe
+from abet.config import load_recipe
 from abet.errors import CheckpointError
+from abet.model_config import TemperatureModel
 from abet.models.build import build_model
 from abet.published import read_published
 from tests.conftest import random_weights, small_config

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from abet import checkpoint
-from abet.config import TemperatureModel
 from abet.errors import CheckpointError
+from abet.model_config import TemperatureModel
 from abet.published import identify, read_published
 from tests.conftest import random_weights, small_config
 

@@ -2,7 +2,8 @@
 
 centroids = load_or_compute(dataset, tile_pixels=1024, folder=cache_folder() / "centroids", processes=8)
 
-Losing the file costs the time to make it, no more: whatever cannot be verified is computed again.
+Losing the file costs the time to make it, no more: whatever cannot be verified is computed again. A storage that
+several machines share may hold the same file; whatever happens to it fails no job.
 """
 
 import hashlib
@@ -15,19 +16,26 @@ from numpy.typing import NDArray
 
 from abet.data.centroids import Centroids, compute_centroids
 from abet.data.index import Dataset
+from abet.errors import AbetError
 from abet.files import atomic_path
 from abet.progress import note, progress
+from abet.storage import NotFound, Storage
 
 ALGORITHM: Final = 1
 """Raised with every change that alters a centroid, or the file."""
 _DTYPES: Final = {"images": np.int32, "classes": np.uint8, "x": np.int32, "y": np.int32}
 
 
-def load_or_compute(dataset: Dataset, *, tile_pixels: int, folder: Path, processes: int) -> Centroids:
+def load_or_compute(
+    dataset: Dataset, *, tile_pixels: int, folder: Path, processes: int, shared: Storage | None = None
+) -> Centroids:
     """The centroids of a training set, from its file in ``folder``; computed, and kept there, where it has none.
 
     The file holds no path, so it may be copied to wherever the same data set lies. One that is damaged is noted and
     replaced; a folder that cannot be written is noted. Any number of processes may do this at once.
+
+    ``shared`` is looked into before anything is computed, and gets what was: by the same name, verified alike. A
+    storage that refuses or does not answer is noted, and costs its patience.
 
     Raises:
         UsageError: fewer than one process, or a tile of less than one pixel.
@@ -36,16 +44,14 @@ def load_or_compute(dataset: Dataset, *, tile_pixels: int, folder: Path, process
     """
     made_from, path = fingerprint(dataset, tile_pixels), cache_path(dataset, tile_pixels, folder)
     found = _load(path, dataset, made_from)
+    if found is None and shared is not None and _fetch(shared, path):
+        found = _load(path, dataset, made_from, source=f"{shared.place}/{path.name}")
     if found is not None:
         return found
     with progress(f"centroids of {dataset.name}", len(dataset.pairs)) as advance:
         made = compute_centroids(dataset, tile_pixels=tile_pixels, processes=processes, advance=advance)
-    try:
-        _save(path, made, made_from)
-    except OSError as error:
-        note(
-            f"{path}: could not be written ({error.strerror or error}); the centroids will be computed again next time"
-        )
+    if _save(path, made, made_from) and shared is not None:
+        _share(shared, path)
     return made
 
 
@@ -64,15 +70,41 @@ def fingerprint(dataset: Dataset, tile_pixels: int) -> str:
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
 
 
-def _save(path: Path, made: Centroids, made_from: str) -> None:
+def _save(path: Path, made: Centroids, made_from: str) -> bool:
+    """Whether the file could be written; where not, that is noted."""
     arrays: dict[str, NDArray[Any]] = {name: getattr(made, name) for name in _DTYPES}
     arrays["made_from"] = np.array(made_from)
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+    try:
+        with atomic_path(path) as temporary:
+            np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+    except OSError as error:
+        reason = error.strerror or error
+        note(f"{path}: could not be written ({reason}); the centroids will be computed again next time")
+        return False
+    return True
 
 
-def _load(path: Path, dataset: Dataset, made_from: str) -> Centroids | None:
-    """What the file holds; None where there is none, or none to rely upon."""
+def _fetch(shared: Storage, path: Path) -> bool:
+    """Bring the storage's file to ``path``; whether it is there now."""
+    try:
+        shared.download(path.name, path)
+    except NotFound:
+        return False
+    except (AbetError, OSError) as error:  # no answer, no permission, replaced meanwhile; no room here
+        note(f"{shared.place}/{path.name}: could not be fetched ({error}); the centroids are computed here")
+        return False
+    return True
+
+
+def _share(shared: Storage, path: Path) -> None:
+    try:
+        shared.upload(path, path.name)
+    except (AbetError, OSError) as error:
+        note(f"{shared.place}/{path.name}: could not be stored ({error}); other machines will compute the same again")
+
+
+def _load(path: Path, dataset: Dataset, made_from: str, *, source: str | None = None) -> Centroids | None:
+    """What the file holds, which came from ``source``; None where there is none, or none to rely upon."""
     try:
         with np.load(path, allow_pickle=False) as file:
             _require(str(file["made_from"]) == made_from, "made from other labels")
@@ -81,7 +113,7 @@ def _load(path: Path, dataset: Dataset, made_from: str) -> Centroids | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as error:  # a damaged archive raises whatever its parsers raise: zlib, zip, numpy, ours
-        note(f"{path}: not usable ({error}); the centroids are computed again")
+        note(f"{source or path}: passed over, not usable ({error})")
         return None
     return found
 

@@ -6,7 +6,7 @@ output = model(image)
 
 from typing import Final
 
-from abet.config import ModelConfig, TemperatureModel
+from abet.model_config import ModelConfig, TemperatureModel
 from abet.models.deeplab import AbeTModel, BaselineModel, PlainModel, SegmentationModel
 
 NETWORKS: Final[dict[TemperatureModel, type[SegmentationModel]]] = {

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from abet.config import ModelConfig
+from abet.model_config import ModelConfig
 from abet.models.compiling import uncompiled
 from abet.models.head import AbeTHead, Classifier, LinearClassifier, Output, abet_output
 from abet.models.resample import resample

@@ -10,7 +10,7 @@ from typing import Final
 
 from torch import Tensor, nn
 
-from abet.config import ResNetConfig
+from abet.model_config import ResNetConfig
 from abet.models.recompute import RecomputableBlock
 
 BLOCKS: Final = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from abet.config import ResNetConfig, TrunkConfig
+from abet.model_config import ResNetConfig, TrunkConfig
 from abet.models import resnet, wider_resnet
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from torch import Tensor, nn
 
-from abet.config import WiderResNetConfig
+from abet.model_config import WiderResNetConfig
 from abet.models.recompute import RecomputableBlock
 
 STRIDES: Final = (1, 1, 2, 1, 1, 1)

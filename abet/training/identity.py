@@ -27,15 +27,22 @@ MAY_CHANGE: Final = (
     "training.target_miou",
 )
 """The recipe's keys that may change on resume: none of them changes a weight (on a CPU not by a bit)."""
+MICRO_BATCH: Final = "batch.batch_per_gpu"
 TOPOLOGY: Final = (
     *("processes", "threads", "device"),
-    *("batch.batch_per_gpu", "batch.accumulation", "training.compile"),
+    *(MICRO_BATCH, "batch.accumulation", "training.compile"),
 )
 """What may change with ``--allow-topology-change``: the same data in the same order, but other sums.
 
 Rounding differs, also between fused kernels and those that run one by one (which drop other channels, too); so do the
-statistics of a batch where they are not synchronised over processes.
+statistics of a batch where they are not synchronised over processes. With a key of `MIXING` another micro-batch is more
+than that, and is said to be.
 """
+MIXING: Final = {
+    "loss.batch_statistics": "image_weighted",
+    "reference_quirks.border_weights_of_whole_batch": "relaxed",
+}
+"""Keys by which a loss of that kind is one of the crops of a micro-batch together, whose number is part of it."""
 NOTES: Final = {
     "training_list_sha256": " (the training images or their labels)",
     "validation_list_sha256": " (the validation images or their labels)",
@@ -112,19 +119,35 @@ def require_resumable(old: Identity, new: Identity, *, allow_topology_change: bo
     topology = [change for change in changes if change[0] in TOPOLOGY]
     other = [change for change in changes if change[0] not in (*TOPOLOGY, "torch_version")]
     refused = other if allow_topology_change else [*other, *topology]
+    objective = _other_objective(changes, new)
     if refused:
-        raise UsageError(_refusal(refused, topology=[change for change in refused if change[0] in TOPOLOGY]))
+        said = _refusal(refused, topology=[change for change in refused if change[0] in TOPOLOGY])
+        raise UsageError(". ".join([said, *objective]))
     warnings = []
     if topology:
         warnings.append(
             f"{_shown(topology)}: the order of the data stays the same, but the result is no longer bit-identical to "
             "that of an uninterrupted run"
         )
+    warnings += objective
     if old.torch_version != new.torch_version:
         warnings.append(
             f"torch was {old.torch_version} and is {new.torch_version}: the result may differ in its last bits"
         )
     return warnings
+
+
+def _other_objective(changes: list[Change], new: Identity) -> list[str]:
+    """What is to be said, in either case, of another micro-batch where that is part of what is minimised."""
+    if MICRO_BATCH not in [key for key, _, _ in changes]:
+        return []
+    recipe = _leaves(new.recipe)
+    mixing = [key for key, kind in MIXING.items() if recipe.get("loss.kind") == kind and recipe.get(key)]
+    return [
+        f"With {key} true the loss is one of the crops of a micro-batch together, so another {MICRO_BATCH} is another "
+        "objective, not another topology alone: the steps after the change minimise something else"
+        for key in mixing
+    ]
 
 
 def _refusal(changes: list[Change], *, topology: list[Change]) -> str:

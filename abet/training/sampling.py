@@ -3,7 +3,8 @@
     sampling = open_sampling(recipe, train, folder=site.scratch_folder / CENTROIDS, ...)
 
 Class-uniform sampling needs the places of every class, which take minutes to find the first time and come from a cache
-after that. The first process of each node finds them; the others read what it left.
+after that. The first process of each node finds them; the others read what it left. Where the site's artifacts lie in
+S3, the cache lies beside them too, so that machines whose scratch is new need not find them again.
 """
 
 import hashlib
@@ -25,10 +26,13 @@ from abet.data.epochs import EpochLists
 from abet.data.index import Dataset, open_dataset
 from abet.distributed import Topology, work_apart
 from abet.errors import DataError, UsageError
+from abet.places import S3Uri
+from abet.progress import note
 from abet.site import SiteConfig
+from abet.storage import Storage, StorageRefused, open_storage
 
 CENTROIDS: Final = "centroids"
-"""The folder of the cache, below the site's scratch."""
+"""The folder of the cache, below the site's scratch, and below its artifacts where those lie in S3."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +55,12 @@ class Sampling:
         return digest.hexdigest()
 
 
-def open_sampling(recipe: Recipe, train: Dataset, *, root: Path, folder: Path, processes: int = 1) -> Sampling:
+def open_sampling(
+    recipe: Recipe, train: Dataset, *, root: Path, folder: Path, processes: int = 1, shared: Storage | None = None
+) -> Sampling:
     """The lists of a recipe's epochs; reads every label of ``train`` unless ``folder`` holds its places already.
 
-    ``processes`` read labels side by side.
+    ``processes`` read labels side by side. What ``folder`` lacks is looked for in ``shared``, and kept there.
 
     Raises:
         DataError: the boosted split is missing or incomplete, a label cannot be read, or no class has a place.
@@ -65,7 +71,7 @@ def open_sampling(recipe: Recipe, train: Dataset, *, root: Path, folder: Path, p
         return Sampling(lists=EpochLists(seed=seed, images=images), boosted=None, notes=())
     _require_share(config.class_uniform_share, images, recipe.model.num_classes)
     boosted = _open_boosted(recipe, root)
-    cached = partial(load_or_compute, tile_pixels=config.tile_pixels, folder=folder, processes=processes)
+    cached = partial(load_or_compute, tile_pixels=config.tile_pixels, processes=processes, folder=folder, shared=shared)
     places = _by_class(cached(train), recipe.model.num_classes)
     more: list[NDArray[np.int32]] = []
     if boosted is not None:
@@ -97,7 +103,9 @@ def find_places_on_each_node(recipe: Recipe, root: Path, site: SiteConfig, topol
     def find() -> None:
         train = open_dataset(recipe.data.dataset, root, recipe.data.train_split)
         require_classes(recipe, train)
-        found = open_sampling(recipe, train, root=root, folder=folder, processes=available_cpus())
+        found = open_sampling(
+            recipe, train, root=root, folder=folder, processes=available_cpus(), shared=_shared_cache(site)
+        )
         kept = [cache_path(each, recipe.sampling.tile_pixels, folder) for each in (train, found.boosted) if each]
         if topology.processes > 1 and not all(path.is_file() for path in kept):
             raise UsageError(
@@ -107,6 +115,17 @@ def find_places_on_each_node(recipe: Recipe, root: Path, site: SiteConfig, topol
             )
 
     work_apart(topology, find if topology.local_rank == 0 else None)
+
+
+def _shared_cache(site: SiteConfig) -> Storage | None:
+    """What the site's machines share beside the artifacts; a folder of artifacts is as near as any scratch."""
+    if not isinstance(site.artifacts, S3Uri):
+        return None
+    try:
+        return open_storage(site.artifacts / CENTROIDS, site.s3)
+    except StorageRefused as error:
+        note(f"{error}: the places of the classes are looked for on this machine alone")
+        return None
 
 
 def require_classes(recipe: Recipe, data: Dataset) -> None:

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from abet.checkpoint import Normalisation, Weights, resolve
-from abet.config import ModelConfig
 from abet.detector import read_weights
 from abet.errors import CheckpointError
+from abet.model_config import ModelConfig
 from abet.models.deeplab import BEYOND_TRUNK, BODY_PREFIX
 from abet.text import printable
 

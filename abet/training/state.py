@@ -28,8 +28,8 @@ from abet.checkpoint import (
     save_tensors,
     verify,
 )
-from abet.config import ModelConfig
 from abet.errors import CheckpointError
+from abet.model_config import ModelConfig
 from abet.settings import Strict
 from abet.text import printable
 from abet.training.identity import Identity

@@ -9,8 +9,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator
 
-from abet.config import Positive
-from abet.settings import Strict, parse, read_yaml, unshown
+from abet.settings import Positive, Strict, parse, read_yaml, unshown
 from jobs.profile import ROOT
 from jobs.profile import profile_path as path_of
 from jobs.spec import names_of_variables

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from abet import checkpoint
-from abet.config import ModelConfig, TemperatureModel, load_recipe
+from abet.config import load_recipe
 from abet.detector import load_detector
+from abet.model_config import ModelConfig, TemperatureModel
 from abet.models.build import build_model
 from abet.models.deeplab import BEYOND_TRUNK, DeepLabV3Plus
 from abet.models.sync_norm import CpuSyncBatchNorm, synchronise

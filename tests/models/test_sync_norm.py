@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from abet.config import ModelConfig
 from abet.distributed import Topology
+from abet.model_config import ModelConfig
 from abet.models.build import build_model
 from abet.models.sync_norm import CpuSyncBatchNorm, synchronise
 from tests.conftest import small_config

@@ -104,6 +104,60 @@ def test_other_processes_may_split_the_same_batch_otherwise() -> None:
     assert len(require_resumable(identity(), changed, allow_topology_change=True)) == 1
 
 
+IMAGE_WEIGHTED = ("loss.kind=image_weighted", "loss.class_weight_bound=1", "loss.images_summed=2")
+RELAXED = (
+    *("loss.kind=relaxed", "loss.class_weight_bound=1", "loss.images_summed=2"),
+    *("loss.strict_classes=[]", "loss.last_relaxed_epoch=0"),
+)
+BATCH_STATISTICS, BORDER_WEIGHTS = "loss.batch_statistics", "reference_quirks.border_weights_of_whole_batch"
+
+
+@pytest.mark.parametrize(
+    ("key", "loss"), [(BATCH_STATISTICS, IMAGE_WEIGHTED), (BORDER_WEIGHTS, RELAXED)], ids=["statistics", "border"]
+)
+def test_where_a_loss_is_of_a_whole_micro_batch_another_one_is_another_objective(
+    key: str, loss: tuple[str, ...]
+) -> None:
+    mixed = (*loss, f"{key}=true")
+    old, new = (identity(*mixed, f"batch.batch_per_gpu={crops}") for crops in (2, 4))
+    with pytest.raises(UsageError) as caught:
+        require_resumable(old, new, allow_topology_change=False)
+    for said in (
+        *("batch.batch_per_gpu was 2 and is 4", "--set batch.batch_per_gpu=2", "--allow-topology-change"),
+        *(f"With {key} true the loss is one of the crops of a micro-batch together", "another objective"),
+    ):
+        assert said in str(caught.value)
+    topology, objective = require_resumable(old, new, allow_topology_change=True)
+    assert "order of the data stays the same" in topology
+    assert objective.startswith(f"With {key} true")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (*IMAGE_WEIGHTED, f"{BATCH_STATISTICS}=false"),
+        RELAXED,
+        # a switch of the relaxed loss, which changes nothing of another one
+        (*IMAGE_WEIGHTED, f"{BATCH_STATISTICS}=false", f"{BORDER_WEIGHTS}=true"),
+        (f"{BORDER_WEIGHTS}=true",),
+    ],
+    ids=["crop by crop", "relaxed", "image-weighted with the other's switch", "cross-entropy with it"],
+)
+def test_where_a_loss_is_a_sum_over_crops_the_micro_batch_is_topology_alone(settings: tuple[str, ...]) -> None:
+    old, new = (identity(*settings, f"batch.batch_per_gpu={crops}") for crops in (2, 4))
+    with pytest.raises(UsageError) as caught:
+        require_resumable(old, new, allow_topology_change=False)
+    assert str(caught.value).endswith("pass --allow-topology-change (the data keeps its order)")
+    assert len(require_resumable(old, new, allow_topology_change=True)) == 1
+
+
+def test_the_same_micro_batch_on_more_processes_is_the_same_objective() -> None:
+    mixed = (*RELAXED, f"{BORDER_WEIGHTS}=true")
+    changed = identity(*mixed, "batch.accumulation=1").model_copy(update={"processes": 2})
+    (warning,) = require_resumable(identity(*mixed, "batch.accumulation=2"), changed, allow_topology_change=True)
+    assert "objective" not in warning
+
+
 @pytest.mark.parametrize("name", ["training_list_sha256", "validation_list_sha256", "epoch_lists_sha256"])
 @pytest.mark.parametrize("allowed", [False, True])
 def test_other_images_are_another_run(name: str, allowed: bool) -> None:

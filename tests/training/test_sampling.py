@@ -13,11 +13,14 @@ from abet.config import Recipe, load_recipe
 from abet.data.index import open_dataset
 from abet.distributed import Topology
 from abet.errors import DataError, UsageError
+from abet.places import S3Uri
 from abet.site import SiteConfig
+from abet.storage import open_storage
 from abet.training.data import require_same_epochs
 from abet.training.sampling import Sampling, find_places_on_each_node, open_sampling
 from abet.training.tracking import read_metrics
 from tests.conftest import Cli
+from tests.s3_server import S3Server
 from tests.training.conftest import Tiny, Zygote, refused, train
 from tests.trees import make_cityscapes
 
@@ -119,6 +122,41 @@ def test_places_that_cannot_be_kept_stop_several_processes_before_each_looks_for
     find_places_on_each_node(recipe_of(uniform), uniform.data, site, alone)
     with pytest.raises(UsageError, match=r"could not be kept there, and each of 4 processes .* set `scratch`"):
         find_places_on_each_node(recipe_of(uniform), uniform.data, site, replace(alone, processes=4))
+
+
+def test_places_are_found_once_for_all_machines_whose_artifacts_lie_in_s3(
+    uniform: Tiny, tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, alone = s3.place("models"), Topology(device=torch.device("cpu"))
+    one, two = (SiteConfig(scratch=tmp_path / name, artifacts=place, s3=s3.settings) for name in ("one", "two"))
+    find_places_on_each_node(recipe_of(uniform), uniform.data, one, alone)
+    monkeypatch.setattr("abet.data.centroid_cache.compute_centroids", None)
+    find_places_on_each_node(recipe_of(uniform), uniform.data, two, alone)
+    kept = [sorted(path.name for path in (site.scratch_folder / "centroids").iterdir()) for site in (one, two)]
+    assert kept[0] == kept[1] == [entry.name for entry in open_storage(place / "centroids", s3.settings).list()]
+    assert len(kept[0]) == 2, "the training split's and the boosted one's"
+
+
+def test_the_first_process_of_a_node_alone_asks_for_places(
+    uniform: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("abet.training.sampling.work_apart", lambda _topology, work: work and work())
+    site = SiteConfig(scratch=tmp_path / "scratch", artifacts=S3Uri("models"))
+    second = Topology(device=torch.device("cpu"), rank=1, local_rank=1, processes=2)
+    find_places_on_each_node(recipe_of(uniform), uniform.data, site, second)
+    assert not site.scratch_folder.exists()
+
+
+def test_settings_that_reach_no_s3_leave_the_cache_of_the_machine(
+    uniform: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    site = SiteConfig(scratch=tmp_path / "scratch", artifacts=S3Uri("models"))
+    find_places_on_each_node(recipe_of(uniform), uniform.data, site, Topology(device=torch.device("cpu")))
+    assert len(list((site.scratch_folder / "centroids").iterdir())) == 2
+    assert "looked for on this machine alone" in capsys.readouterr().err
 
 
 def test_nodes_whose_labels_differ_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

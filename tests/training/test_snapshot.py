@@ -12,8 +12,8 @@ from torch import nn
 
 from abet import checkpoint
 from abet.checkpoint import Weights
-from abet.config import ModelConfig, TemperatureModel
 from abet.errors import CheckpointError
+from abet.model_config import ModelConfig, TemperatureModel
 from abet.models.build import build_model
 from abet.training.commit import commit
 from abet.training.ownership import Ownership

@@ -16,6 +16,7 @@ import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
@@ -239,7 +240,7 @@ def report(arguments: argparse.Namespace) -> str:
     options += ["--profile"] if arguments.profile else []
     results = {}
     for variant in VARIANTS:
-        if any(part in variant.name for part in arguments.only or [variant.name]):
+        if any(fnmatch(variant.name, pattern) for pattern in arguments.only):
             found = in_own_process(__file__, *options, "--measure", json.dumps(asdict(variant)))
             results[variant.name] = found | {"crops": arguments.batch}
             print(variant.name, found, file=sys.stderr)
@@ -279,7 +280,7 @@ def main() -> None:
     parser.add_argument("--crop", type=positive, default=896, help="pixels of a crop's side")
     parser.add_argument("--batch", type=positive, default=2, help="crops")
     parser.add_argument("--repeats", type=positive, default=20, help="timed steps of each row")
-    parser.add_argument("--only", nargs="+", metavar="WORDS", help="rows whose names contain one of these")
+    parser.add_argument("--only", nargs="+", metavar="PATTERN", default=["*"], help="rows by name; * is any text")
     parser.add_argument("--profile", action="store_true", help="print what each row's time went into")
     parser.add_argument("--output", type=Path, help="also write the report to this Markdown file")
     parser.add_argument("--measure", help=argparse.SUPPRESS)

@@ -112,8 +112,11 @@ def _products_backward(
             factor = tl.load(centre + down * wide + across, mask=inside, other=0)
             neighbour = x + place + (down * width + across) * channels
             value = tl.load(neighbour, mask=known & inside[:, None], other=0).to(SUM)
-            scale: tl.constexpr = 2.0 if down == 0 and across == 0 else (0.5 if down != 0 and across != 0 else 1.0)
-            total += (factor * scale)[:, None] * value
+            if down * across != 0:
+                factor = 0.5 * factor
+            elif down == across:
+                factor = 2 * factor
+            total += factor[:, None] * value
     tl.store(out + place, total.to(out.dtype.element_ty), mask=known)
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from abet.config import TemperatureModel
 from abet.losses import cross_entropy_sum
 from abet.losses.image_weighted import image_weighted_sum
 from abet.losses.relaxed import hard_boundary_sum, relaxed_sum
+from abet.model_config import TemperatureModel
 from abet.models.build import build_model
 from abet.models.compiling import compiled
 from abet.models.head import AbeTHead

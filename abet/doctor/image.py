@@ -1,6 +1,8 @@
 """What an image must hold and be, whatever site it runs for: `abet doctor --image`, inside of it."""
 
 import os
+import shutil
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from importlib import import_module
@@ -19,6 +21,7 @@ def examine_image() -> Iterator[Check]:
     yield _imports()
     yield _user()
     yield _scratch()
+    yield _compiler()
     yield from check_gpus()
     yield from check_shared_memory()
 
@@ -51,3 +54,17 @@ def _scratch() -> Check:
         return Check.problem("temporary files", str(error), "mount an emptyDir (docker: --tmpfs) on /tmp")
     root = "read-only" if not os.access("/", os.W_OK) else "writable"
     return Check.ok("temporary files", f"{Path(tempfile.gettempdir())}; the root folder is {root} for this user")
+
+
+def _compiler() -> Check:
+    """What Triton and torch.compile build kernels with when a run starts."""
+    compiler = shutil.which(os.environ.get("CC") or "gcc") or shutil.which("clang")
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    absent = [name for name, there in (("C compiler", compiler), (str(headers), headers.is_file())) if not there]
+    if absent:
+        return Check.unset(
+            "compiler",
+            f"no {' and no '.join(absent)}: the head runs on a GPU by slower operations, and training.compile does not",
+            "install g++ and python3-dev in the base",
+        )
+    return Check.ok("compiler", f"{compiler}, {headers}")

@@ -41,6 +41,22 @@ def test_nowhere_to_write_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert "emptyDir" in check.fix
 
 
+def test_what_builds_kernels_is_named_or_missed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compiler = tmp_path / "cc"
+    compiler.touch(mode=0o755)
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setenv("CC", str(compiler))
+    monkeypatch.setattr("sysconfig.get_path", lambda _name: str(tmp_path))
+    assert found("compiler").found == f"{compiler}, {tmp_path / 'Python.h'}"
+    (tmp_path / "Python.h").unlink()
+    check = found("compiler")
+    assert check.state == "not set"
+    assert f"no {tmp_path / 'Python.h'}: the head runs on a GPU by slower operations" in check.found
+    monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setenv("PATH", "")
+    assert found("compiler").found.startswith("no C compiler and no ")
+
+
 def test_no_site_file_is_looked_for(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 10001)
     monkeypatch.setenv("ABET_SITE", "absent.yaml")

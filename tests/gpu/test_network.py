@@ -132,7 +132,9 @@ def gradients(model: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
 
 
 def batch(gpu: torch.device) -> tuple[Tensor, Tensor]:
-    return image(2, 3, 128, 192).to(gpu), torch.randint(19, (2, 128, 192), device=gpu)
+    return image(2, 3, 128, 192).to(gpu), torch.randint(
+        19, (2, 128, 192), generator=torch.Generator().manual_seed(8)
+    ).to(gpu)
 
 
 def test_recomputed_blocks_drop_the_same_channels_and_take_less_memory(gpu: torch.device) -> None:
@@ -154,16 +156,16 @@ def test_recomputed_blocks_drop_the_same_channels_and_take_less_memory(gpu: torc
 
 
 def test_a_compiled_network_has_the_gradients_of_the_other_one(gpu: torch.device) -> None:
-    pixels, labels = batch(gpu)
-    exact, found = [], []
+    found = []
     for compile_it in (False, True):
-        model = network().train().to(gpu)
+        model = network().double().train().to(gpu)
         for module in model.modules():
             if isinstance(module, nn.Dropout2d):
                 module.p = 0.0  # inductor draws other channels
-        result = gradients(compiled(model) if compile_it else model, pixels, labels)
-        (found if compile_it else exact).append(result)
-        for name, parameter in model.named_parameters():
-            assert parameter.grad is not None, name
-            assert parameter.grad.any(), name
-    assert (found[0] - exact[0]).norm() / exact[0].norm() < 0.05  # bfloat16, rounded at other places
+        pixels, labels = batch(gpu)
+        logits = (compiled(model) if compile_it else model)(pixels.double()).logits
+        torch.autograd.backward(nn.functional.cross_entropy(logits, labels))
+        found.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    for name, plain in found[0].items():
+        assert plain.any(), name
+        assert (found[1][name] - plain).norm() / plain.norm() < 1e-6, name

@@ -21,7 +21,13 @@ from tests.image.pip_here import pip_options
 ROOT = Path(__file__).parents[2]
 BASE, TAG = "localhost/abet-test-base", "localhost/abet-test:1"
 PROGRAMS = ("buildah", "mmdebstrap", "runc", "unshare", "chroot")
-LAYERS = ("base (Debian 12 with Python 3.11)", "Python, where the base lacks it", "what abet needs", "abet")
+LAYERS = (
+    "base (Debian 12 with Python 3.11)",
+    "Python, where the base lacks it",
+    "a compiler, where the base lacks it",
+    "what abet needs",
+    "abet",
+)
 PLANTED = "planted-value-7f3a"
 """Stands in the environment, the site file and a .env file while the image is built."""
 
@@ -71,10 +77,10 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
 
 @pytest.fixture(scope="session")
 def base(builder: Builder) -> str:
-    """Debian with Python, as a machine without a registry makes it."""
+    """Debian with Python and a compiler, as a machine without a registry makes it."""
     tar = builder.folder / "base" / "rootfs.tar"
     tar.parent.mkdir()
-    include = "--include=ca-certificates,python3,python3-venv"
+    include = "--include=ca-certificates,python3,python3-venv,python3-dev,g++"
     builder.run("mmdebstrap", "--quiet", "--variant=minbase", include, "bookworm", tar)
     (tar.parent / "Dockerfile").write_text("FROM scratch\nADD rootfs.tar /\n")
     builder.run("buildah", "build", "--tag", BASE, tar.parent)

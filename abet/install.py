@@ -7,6 +7,7 @@ FULL_INSTALL: Final = {
     "torch": "torch",
     "numpy": "numpy",
     "pynvml": "nvidia-ml-py",
+    "cv2": "opencv-python-headless",
     "PIL": "pillow",
     "safetensors": "safetensors",
     "matplotlib": "matplotlib",

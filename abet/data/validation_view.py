@@ -6,8 +6,7 @@ A pure function, the same each time. No torch import.
 import numpy as np
 
 from abet.data.images import ImageArray, IndexArray
-from abet.data.resize import Span, nearest_window, resized_blocks
-from abet.data.transforms import interleave
+from abet.data.resize import Span, bicubic_window, nearest_window
 from abet.labels import IGNORE
 
 
@@ -33,7 +32,7 @@ def validation_view(image: ImageArray, label: IndexArray, height: int) -> tuple[
     view = np.zeros((height, height, 3), np.uint8)
     classes = np.full((height, height), IGNORE, np.uint8)
     shown = (rows.place, columns.place)
-    interleave(resized_blocks(image, rows, columns), out=view[shown])
+    view[shown] = bicubic_window(image, rows, columns)
     classes[shown] = nearest_window(label, rows, columns)
     return view, classes
 

@@ -26,6 +26,7 @@ from abet.memory import readable_memory_errors
 from abet.metrics.pixel import PixelCounter
 from abet.metrics.reference import ReferenceState
 from abet.models.head import Output
+from abet.models.kernel_choice import kernels_on
 from abet.progress import progress
 from abet.run import (
     Agree,
@@ -74,7 +75,8 @@ def arithmetic(device: torch.device) -> str:
     if device.type == "cpu":
         capability = torch.backends.cpu.get_cpu_capability()
         return f"cpu {capability}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, CUDA {torch.version.cuda}"
+    kernels = "kernels" if kernels_on(device) else "no kernels"
+    return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, CUDA {torch.version.cuda}, {kernels}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,8 +45,7 @@ def train(job: TrainJob) -> Session:
         StorageRefused: the run is to be kept in S3, which does not let us; nothing was trained.
         CopyFailed: S3 did not answer for minutes; what was committed is safe on this machine.
     """
-    fastest = fastest_convolutions(job.topology.device)
-    with stop_on_signals() as stop, _readable_memory_errors(job), fastest, opened_run(job) as opened:
+    with stop_on_signals() as stop, _readable_memory_errors(job), opened_run(job) as opened:
         session = _train(opened, open_session(opened), stop)
         barrier(job.topology)  # here, where a signal is only noted: the run is complete
     return session
@@ -111,7 +110,8 @@ def _advance(job: TrainJob, session: Session, record: Record, batches: TrainingB
         steps_per_epoch=job.steps_per_epoch,
         one_epoch_ahead=job.recipe.reference_quirks.schedule_one_epoch_ahead,
     )
-    loss = _optimise(job, session, record, micro, lr=lr, valid_pixels=valid_pixels)
+    with fastest_convolutions(job.topology.device):
+        loss = _optimise(job, session, record, micro, lr=lr, valid_pixels=valid_pixels)
     session.step += 1
     record.step(loss, lr, batches.take_waited_seconds(), [fault for batch in micro for fault in batch.faults])
     if session.validation_due(job):

@@ -2,10 +2,11 @@
 
     python benchmarks/training_step.py --device cuda --output benchmarks/results/training-step-h100.md
 
-Two crops of 896x896 pixels (`--crop`, `--batch`), the loss and the optimiser of the recipe, every check of a step that
-`abet train` makes; no data are read. The baseline is the same network as the reference would run it: all 256 features
-enlarged before the head, float16 with loss scaling, no channels_last, nothing compiled. Every row is a process of its
-own, so that its peak memory is its own. `--profile` adds what the time of each row went into.
+Two crops of 896x896 pixels (`--crop`, `--batch`) that lie on the device: forward pass, loss, backward pass, the check
+of the gradients, the update, with the recipe's loss and optimiser; no data are read. The baseline is the same network
+as the reference would run it: all 256 features enlarged before the head, float16 with loss scaling, no channels_last,
+nothing compiled. Every row is a process of its own, so that its peak memory is its own. `--profile` adds what the time
+of each row went into.
 """
 
 import argparse
@@ -42,8 +43,15 @@ from abet.training.session import NORMALISATION
 WARM_UP: Final = 5
 MATMUL: Final = 8192
 """Side of the matrices whose product shows what the device can do."""
-DATASHEET_TFLOPS: Final = {"H100 80GB HBM3": 989, "H200": 989, "A100": 312, "A10": 125, "L4": 121}
-"""Dense bfloat16 by the vendor's datasheets, by a part of the device's name."""
+DATASHEET_TFLOPS: Final = {
+    "NVIDIA H200": 989,
+    "NVIDIA H100 80GB HBM3": 989,
+    "NVIDIA A100-SXM4-80GB": 312,
+    "NVIDIA A100-SXM4-40GB": 312,
+    "NVIDIA A100 80GB PCIe": 312,
+    "NVIDIA A100-PCIE-40GB": 312,
+}
+"""Dense bfloat16 by the vendor's datasheets."""
 
 
 @dataclass(frozen=True)
@@ -201,11 +209,6 @@ def matmul_tflops(device: torch.device) -> float:
     return 2 * MATMUL**3 / statistics.median(times[3:]) / 1e12
 
 
-def datasheet(name: str) -> int | None:
-    """TFLOP/s of a device by its name."""
-    return next((rate for part, rate in DATASHEET_TFLOPS.items() if part in name), None)
-
-
 def table(results: dict[str, dict[str, Any]], tflop: float, ceilings: dict[str, float]) -> str:
     """Markdown: one row per variant; ``ceilings`` in TFLOP/s by their column's name."""
     heads = ["", "ms per step", "crops/s", "times the baseline", "peak, GiB", "TFLOP/s", *ceilings]
@@ -233,7 +236,7 @@ def report(arguments: argparse.Namespace) -> str:
     if device.type == "cuda":
         on, rate = torch.cuda.get_device_name(device), matmul_tflops(device)
         ceilings = {f"of a {MATMUL} matrix product's {rate:.0f}": rate}
-        if (sheet := datasheet(on)) is not None:
+        if (sheet := DATASHEET_TFLOPS.get(on)) is not None:
             ceilings |= {f"MFU: of the datasheet's {sheet}": sheet}
         torch.cuda.empty_cache()
     options = [f"--{name}={getattr(arguments, name)}" for name in ("device", "recipe", "crop", "batch", "repeats")]

@@ -23,7 +23,7 @@ def run(script: str, *options: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("script", ["centroids.py", "head.py", "metrics.py", "storage.py"])
+@pytest.mark.parametrize("script", ["centroids.py", "head.py", "metrics.py", "storage.py", "training_step.py"])
 def test_measuring_nothing_is_refused(script):
     result = run(script, "--repeats", 0)
     assert result.returncode == 2
@@ -168,3 +168,51 @@ def test_every_entry_of_the_reference_s_training_is_compared_and_agrees(script, 
     assert {name.split("/")[1] for name in figures if name.startswith("rlx/")} == {
         entry.split("/")[1] for entry in shown if entry.startswith("rlx/")
     }
+
+
+@pytest.fixture
+def training_step(script):
+    return script("training_step")
+
+
+def test_the_table_of_a_step_compares_with_the_baseline_and_tells_what_did_not_fit(training_step):
+    results = {
+        training_step.BASELINE: {"ms": 200.0, "peak_gib": 17.5, "crops": 2},
+        "abet, bfloat16": {"ms": 100.0, "peak_gib": 7.75, "crops": 2},
+        "abet, bfloat16, compiled": {"error": "out of memory", "crops": 2},
+    }
+    rows = training_step.table(results, 20.0, {"of 400": 400.0}).splitlines()
+    assert rows[3] == "| abet, bfloat16 | 100.0 | 20.0 | 2.00 | 7.75 | 200 | 50% |"
+    assert rows[4].startswith("| abet, bfloat16, compiled | out of memory |")
+    assert {row.count("|") for row in rows} == {8}
+    del results[training_step.BASELINE]
+    assert (
+        training_step.table(results, 20.0, {}).splitlines()[2] == "| abet, bfloat16 | 100.0 | 20.0 | - | 7.75 | 200 |"
+    )
+
+
+def test_a_steps_operations_are_those_of_its_convolutions_three_times(training_step):
+    recipe = small_recipe()
+    network = training_step.build_model(recipe.model).underlying_model
+    total = []
+
+    def count(module, _inputs, output):
+        kernel = module.weight[0].numel()
+        total.append(2 * kernel * output.numel())
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(count)
+    network.eval()(torch.zeros(2, 3, 64, 64))
+    assert training_step.training_tflop(recipe, 2, 64) == pytest.approx(3 * sum(total) / 1e12)
+
+
+def test_a_step_of_each_kind_learns_the_same(training_step):
+    """Without dropout all rows begin with one loss; what is left of half precision is their rounding."""
+    recipe = small_recipe("model.trunk.dropout=[0,0,0,0,0,0]")
+    losses = []
+    for variant in training_step.VARIANTS:
+        if not variant.compile:
+            training = training_step.Training(recipe, variant, torch.device("cpu"), (2, 64))
+            losses.append(training.step())
+    assert losses == pytest.approx([losses[0]] * len(losses), rel=0.02)

@@ -8,19 +8,23 @@ several machines share may hold the same file; whatever happens to it fails no j
 
 import hashlib
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from abet.data.centroids import Centroids, compute_centroids
+from abet.data.centroids import Centroids, compute_centroids, label_centroids
 from abet.data.index import Dataset
 from abet.errors import AbetError
 from abet.files import atomic_path
 from abet.progress import note, progress
 from abet.storage import NotFound, Storage
 
+COMPARED_LABELS: Final = 4
+"""Labels that are read to compare them with a file from elsewhere."""
 ALGORITHM: Final = 1
 """Raised with every change that alters a centroid, or the file."""
 _DTYPES: Final = {"images": np.int32, "classes": np.uint8, "x": np.int32, "y": np.int32}
@@ -34,8 +38,9 @@ def load_or_compute(
     The file holds no path, so it may be copied to wherever the same data set lies. One that is damaged is noted and
     replaced; a folder that cannot be written is noted. Any number of processes may do this at once.
 
-    ``shared`` is looked into before anything is computed, and gets what was: by the same name, verified alike. A
-    storage that refuses or does not answer is noted, and costs its patience.
+    ``shared`` is looked into before anything is computed, and gets what was: by the same name, verified alike. What
+    comes from there is compared with some of the labels, too: another machine's may have the same names and sizes and
+    another content. A storage that refuses or does not answer is noted, and costs its patience once.
 
     Raises:
         UsageError: fewer than one process, or a tile of less than one pixel.
@@ -44,8 +49,14 @@ def load_or_compute(
     """
     made_from, path = fingerprint(dataset, tile_pixels), cache_path(dataset, tile_pixels, folder)
     found = _load(path, dataset, made_from)
-    if found is None and shared is not None and _fetch(shared, path):
-        found = _load(path, dataset, made_from, source=f"{shared.place}/{path.name}")
+    if found is None and shared is not None:
+        fetched, answers = _fetch(shared, path)
+        if fetched:
+            source = f"{shared.place}/{path.name}"
+            found = _load(path, dataset, made_from, source=source, check=partial(_require_labels, dataset, tile_pixels))
+            if found is None:
+                path.unlink()  # here it would be believed without another look at the labels
+        shared = shared if answers else None
     if found is not None:
         return found
     with progress(f"centroids of {dataset.name}", len(dataset.pairs)) as advance:
@@ -84,16 +95,26 @@ def _save(path: Path, made: Centroids, made_from: str) -> bool:
     return True
 
 
-def _fetch(shared: Storage, path: Path) -> bool:
-    """Bring the storage's file to ``path``; whether it is there now."""
+def _fetch(shared: Storage, path: Path) -> tuple[bool, bool]:
+    """Bring the storage's file to ``path``: whether it had one, and whether it answers at all."""
     try:
         shared.download(path.name, path)
     except NotFound:
-        return False
+        return False, True
     except (AbetError, OSError) as error:  # no answer, no permission, replaced meanwhile; no room here
         note(f"{shared.place}/{path.name}: could not be fetched ({error}); the centroids are computed here")
-        return False
-    return True
+        return False, False
+    return True, True
+
+
+def _require_labels(dataset: Dataset, tile_pixels: int, found: Centroids) -> None:
+    """Raises ValueError unless some labels, evenly spread, have the centroids that ``found`` says."""
+    for image in np.unique(np.linspace(0, len(dataset.pairs) - 1, COMPARED_LABELS).astype(int)):
+        file = dataset.pairs[image].label
+        own = label_centroids(file, labels=dataset.labels, tile_pixels=tile_pixels, num_classes=len(dataset.classes))
+        theirs = found.images == image
+        same = np.array_equal(own, np.stack([found.classes, found.x, found.y], axis=1)[theirs])
+        _require(same, f"made from labels of the same names and sizes, but of another content: {file}")
 
 
 def _share(shared: Storage, path: Path) -> None:
@@ -103,13 +124,24 @@ def _share(shared: Storage, path: Path) -> None:
         note(f"{shared.place}/{path.name}: could not be stored ({error}); other machines will compute the same again")
 
 
-def _load(path: Path, dataset: Dataset, made_from: str, *, source: str | None = None) -> Centroids | None:
-    """What the file holds, which came from ``source``; None where there is none, or none to rely upon."""
+def _load(
+    path: Path,
+    dataset: Dataset,
+    made_from: str,
+    *,
+    source: str | None = None,
+    check: Callable[[Centroids], None] = lambda _: None,
+) -> Centroids | None:
+    """What the file holds, which came from ``source``; None where there is none, or none to rely upon.
+
+    ``check`` raises where something else is wrong with it.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             _require(str(file["made_from"]) == made_from, "made from other labels")
             found = Centroids(**{name: file[name] for name in _DTYPES})
         _verify(found, images=len(dataset.pairs), classes=len(dataset.classes))
+        check(found)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as error:  # a damaged archive raises whatever its parsers raise: zlib, zip, numpy, ours

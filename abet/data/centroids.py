@@ -114,7 +114,7 @@ def compute_centroids(dataset: Dataset, *, tile_pixels: int, processes: int, adv
     for name, value in (("tile_pixels", tile_pixels), ("processes", processes)):
         if value < 1:
             raise UsageError(f"{name} {value}: at least 1 is needed")
-    work = partial(_read, labels=dataset.labels, tile_pixels=tile_pixels, num_classes=len(dataset.classes))
+    work = partial(label_centroids, labels=dataset.labels, tile_pixels=tile_pixels, num_classes=len(dataset.classes))
     files = [pair.label for pair in dataset.pairs]  # without the images' names: half as much to send
     found: list[Rows] = []
     try:
@@ -129,7 +129,8 @@ def compute_centroids(dataset: Dataset, *, tile_pixels: int, processes: int, adv
     return _join(found)
 
 
-def _read(file: Path, *, labels: LabelTable | ClassTable, tile_pixels: int, num_classes: int) -> Rows:
+def label_centroids(file: Path, *, labels: LabelTable | ClassTable, tile_pixels: int, num_classes: int) -> Rows:
+    """`tile_centroids` of a label file. Raises DataError where it cannot be read."""
     return tile_centroids(labels.apply(read_label(file), file=file), tile_pixels, num_classes)
 
 

@@ -51,20 +51,23 @@ def _scratch() -> Check:
         with tempfile.TemporaryDirectory(prefix="abet-"):
             pass
     except OSError as error:
-        return Check.problem("temporary files", str(error), "mount an emptyDir (docker: --tmpfs) on /tmp")
+        return Check.problem("temporary files", str(error), "mount an emptyDir (docker: --tmpfs /tmp:exec) on /tmp")
     root = "read-only" if not os.access("/", os.W_OK) else "writable"
     return Check.ok("temporary files", f"{Path(tempfile.gettempdir())}; the root folder is {root} for this user")
 
 
 def _compiler() -> Check:
-    """What Triton and torch.compile build kernels with when a run starts."""
-    compiler = shutil.which(os.environ.get("CC") or "gcc") or shutil.which("clang")
+    """What Triton and torch.compile build kernels with when a run starts, and where."""
+    programs = [os.environ.get(name) or usual for name, usual in (("CC", "gcc"), ("CXX", "g++"))]
     headers = Path(sysconfig.get_path("include"), "Python.h")
-    absent = [name for name, there in (("C compiler", compiler), (str(headers), headers.is_file())) if not there]
+    absent = [f"no {name}" for name in programs if shutil.which(name) is None]
+    absent += [] if headers.is_file() else [f"no {headers}"]
+    folder = tempfile.gettempdir()
+    absent += [f"{folder} is mounted noexec"] if os.statvfs(folder).f_flag & os.ST_NOEXEC else []
     if absent:
         return Check.unset(
             "compiler",
-            f"no {' and no '.join(absent)}: the head runs on a GPU by slower operations, and training.compile does not",
-            "install g++ and python3-dev in the base",
+            f"{', '.join(absent)}: the head runs on a GPU by slower operations, and training.compile not at all",
+            "install g++ and python3-dev in the base; mount /tmp as an emptyDir, or with docker --tmpfs /tmp:exec",
         )
-    return Check.ok("compiler", f"{compiler}, {headers}")
+    return Check.ok("compiler", f"{' and '.join(programs)}, {headers}")

@@ -4,7 +4,8 @@
         from abet.models.kernels import neighbour_products
         grid = neighbour_products(features)
 
-Import it where `abet.models.kernel_choice` says that they work. No atomic sums: the same bits every time.
+Import it where `abet.models.kernel_choice` says that they work. No atomic sums: the same bits every time. Triton
+launches on the current device, whatever a tensor lies on: so each launch is within `torch.cuda.device_of`.
 """
 
 import torch
@@ -22,9 +23,9 @@ _TYPES = {torch.float32: tl.float32, torch.float64: tl.float64}
 
 
 @triton.jit
-def _taps(x, out, first, weights, inputs, outputs, inner, TAPS: tl.constexpr, BLOCK: tl.constexpr):
-    outer = tl.program_id(0).to(tl.int64)
-    place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+def _taps(x, out, first, weights, inputs, outputs, inner, blocks, TAPS: tl.constexpr, BLOCK: tl.constexpr):
+    outer = (tl.program_id(0) // blocks).to(tl.int64)
+    place = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     inside = place < outputs * inner
     output = place // inner
     source = tl.load(first + output, mask=inside, other=0) * inner + place % inner
@@ -54,10 +55,13 @@ def apply_taps(x: Tensor, first: Tensor, weights: Tensor) -> Tensor:
     outer, inputs, inner = x.shape
     outputs, taps = weights.shape
     assert x.is_contiguous(), x.stride()
-    assert max(inputs, outputs) * inner < 2**31, (x.shape, outputs)
+    assert max(inputs, outputs) * inner < 2**30, (x.shape, outputs)  # 32-bit places
+    assert outer * triton.cdiv(outputs * inner, TAPS_BLOCK) < 2**31, (x.shape, outputs)  # programs along an axis
     out = x.new_empty(outer, outputs, inner)
-    blocks = (outer, triton.cdiv(outputs * inner, TAPS_BLOCK))
-    _taps[blocks](x, out, first, weights, inputs, outputs, inner, TAPS=taps, BLOCK=TAPS_BLOCK)
+    blocks = triton.cdiv(outputs * inner, TAPS_BLOCK)
+    if out.numel():
+        with torch.cuda.device_of(x):
+            _taps[outer * blocks,](x, out, first, weights, inputs, outputs, inner, blocks, TAPS=taps, BLOCK=TAPS_BLOCK)
     return out
 
 
@@ -128,7 +132,9 @@ def neighbour_products(features: Tensor) -> Tensor:
     grid = features.new_empty(batch, 2 * height - 1, 2 * width - 1, dtype=dtype)
     blocks = (batch * height, triton.cdiv(width, PIXELS))
     sizes = {"PIXELS": PIXELS, "CHANNELS": CHANNELS, "SUM": _TYPES[dtype]}
-    _products[blocks](features, grid, height, width, channels, **sizes)
+    if batch:
+        with torch.cuda.device_of(features):
+            _products[blocks](features, grid, height, width, channels, **sizes)
     return grid
 
 
@@ -139,5 +145,7 @@ def neighbour_products_backward(features: Tensor, gradient: Tensor) -> Tensor:
     out = torch.empty_like(features)
     blocks = (batch * height, triton.cdiv(width, PIXELS), triton.cdiv(channels, CHANNELS))
     sizes = {"PIXELS": PIXELS, "CHANNELS": CHANNELS, "SUM": _TYPES[at_least_float32(features)]}
-    _products_backward[blocks](features, gradient.contiguous(), out, height, width, channels, **sizes)
+    if batch:
+        with torch.cuda.device_of(features):
+            _products_backward[blocks](features, gradient.contiguous(), out, height, width, channels, **sizes)
     return out

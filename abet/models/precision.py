@@ -54,9 +54,31 @@ _REPRODUCIBLE_CONVOLUTIONS: Final = _Region(  # only ever inside the other, whic
     (torch.backends.cudnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
     (torch.backends.mkldnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
     (torch.backends.cudnn, "deterministic", True),
-    (torch.backends.cudnn, "benchmark", False),
 )
-_FASTEST_CONVOLUTIONS: Final = _Region((torch.backends.cudnn, "benchmark", True))
+
+
+class _Search:
+    """Whether cuDNN times its kernels: what those inside want, in any thread. Who does not want it has its way."""
+
+    def __init__(self) -> None:
+        self._lock, self._wanted, self._before = threading.Lock(), list[bool](), False
+
+    @contextmanager
+    def set(self, wanted: bool) -> Iterator[None]:
+        with self._lock:
+            if not self._wanted:
+                self._before = torch.backends.cudnn.benchmark
+            self._wanted.append(wanted)
+            torch.backends.cudnn.benchmark = all(self._wanted)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._wanted.remove(wanted)
+                torch.backends.cudnn.benchmark = all(self._wanted) if self._wanted else self._before
+
+
+_SEARCH: Final = _Search()
 
 
 @contextmanager
@@ -78,7 +100,7 @@ def reproducible(device: torch.device) -> Iterator[None]:
 
     A forward pass alone: the backward pass of bilinear interpolation has no deterministic kernel on CUDA.
     """
-    with full_precision(device), _REPRODUCIBLE_CONVOLUTIONS:
+    with full_precision(device), _REPRODUCIBLE_CONVOLUTIONS, _SEARCH.set(False):
         yield
 
 
@@ -86,11 +108,9 @@ def reproducible(device: torch.device) -> Iterator[None]:
 def fastest_convolutions(device: torch.device) -> Iterator[None]:
     """Let cuDNN time its kernels for every new size, and keep the fastest: for training, whose crops have one size.
 
-    Which one wins may differ from start to start, and with it the last bits. Nothing changes on a CPU.
+    Which one wins may differ from start to start, and with it the last bits. It has no effect on a CPU.
     """
-    with ExitStack() as inside:
-        if device.type == "cuda":
-            inside.enter_context(_FASTEST_CONVOLUTIONS)
+    with _SEARCH.set(device.type == "cuda" or torch.backends.cudnn.benchmark):
         yield
 
 

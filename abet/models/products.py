@@ -2,7 +2,7 @@
 
 Both are computed in float32 whatever the features' type (half-precision products gave |cosine| = 162), from a few
 channels at a time (on a GPU positions): neither pass makes a float32 copy of the features, nor keeps anything for
-backward but them.
+backward but them (on a GPU: of features in channels_last, as the networks' are).
 """
 
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ def _channels_backward(
     for channels in _chunks(features):
         if to_features is not None:
             product = weight[:, channels].T @ gradient
-            to_features[:, channels] = product.view(len(features), -1, *features.shape[2:])
+            to_features[:, channels] = product.view(*product.shape[:2], *features.shape[2:])
         if to_weight is not None:
             to_weight[:, channels] = (gradient @ _chunk(features, channels).flatten(2).mT).sum(0)
     return to_features, to_weight
@@ -141,7 +141,8 @@ class _NeighbourProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, features: Tensor) -> Tensor:
-        if use_kernels(features):
+        ctx.kernels = use_kernels(features)
+        if ctx.kernels:
             from abet.models import kernels
 
             features = features.contiguous(memory_format=torch.channels_last)
@@ -162,7 +163,7 @@ class _NeighbourProducts(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (features,) = ctx.saved_tensors
-        if use_kernels(features):
+        if ctx.kernels:
             from abet.models import kernels
 
             return kernels.neighbour_products_backward(features, gradient.squeeze(1))

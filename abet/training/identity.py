@@ -127,7 +127,7 @@ def require_resumable(old: Identity, new: Identity, *, allow_topology_change: bo
     if topology:
         warnings.append(
             f"{_shown(topology)}: the order of the data stays the same, but the result is no longer bit-identical to "
-            "that of an uninterrupted run"
+            f"that of an uninterrupted run{_other_statistics(old, new)}"
         )
     warnings += objective
     if old.torch_version != new.torch_version:
@@ -135,6 +135,17 @@ def require_resumable(old: Identity, new: Identity, *, allow_topology_change: bo
             f"torch was {old.torch_version} and is {new.torch_version}: the result may differ in its last bits"
         )
     return warnings
+
+
+def _other_statistics(old: Identity, new: Identity) -> str:
+    """What batch normalisation makes of it."""
+    before, after = (_normalised_together(each) for each in (old, new))
+    return "" if before == after else f"; batch normalisation is over {after} crops at a time, no longer over {before}"
+
+
+def _normalised_together(identity: Identity) -> int:
+    recipe = _leaves(identity.recipe)
+    return int(recipe[MICRO_BATCH]) * (identity.processes if recipe["training.sync_batch_norm"] else 1)
 
 
 def _other_objective(changes: list[Change], new: Identity) -> list[str]:

@@ -13,7 +13,8 @@ def phase_notes(recipe: Recipe, *, steps_per_epoch: int) -> list[str]:
     """What the log should say of ``loss.last_relaxed_epoch`` and ``optimiser.second_phase.from_epoch``; mostly nothing.
 
     Silent where the second phase begins with the last relaxed epoch (reference behaviour) or with the first of hard
-    labels. Epochs count from 0; the last one may be cut short.
+    labels; with the quirk ``schedule_one_epoch_ahead``, where its key says an epoch more. Epochs count from 0; the last
+    one may be cut short.
     """
     assert steps_per_epoch >= 1, steps_per_epoch
     last = (recipe.training.steps - 1) // steps_per_epoch
@@ -30,7 +31,9 @@ def phase_notes(recipe: Recipe, *, steps_per_epoch: int) -> list[str]:
             f"the second phase never begins: optimiser.second_phase.from_epoch is {second}, and {end}; lower it, raise "
             "training.steps, or set optimiser.second_phase=null"
         )
-    if not notes and relaxed is not None and second is not None and second not in (relaxed, relaxed + 1):
+    ahead = int(recipe.reference_quirks.schedule_one_epoch_ahead)
+    apart = relaxed is not None and second is not None and not relaxed <= second <= relaxed + 1 + ahead
+    if not notes and relaxed is not None and apart:
         notes.append(
             f"the second phase does not go with the hard labels: optimiser.second_phase.from_epoch is {second}, and "
             f"loss.last_relaxed_epoch {relaxed}; give both the same number, as the reference does, or make from_epoch "

@@ -14,6 +14,7 @@ from abet.exits import record_progress
 from abet.losses import cross_entropy_sum
 from abet.models.build import build_model
 from abet.models.compiling import compiled
+from abet.models.precision import fastest_convolutions
 from abet.models.recompute import recompute_blocks
 from abet.models.sync_norm import synchronise
 from abet.optim import make_sgd
@@ -234,5 +235,6 @@ def _connect(model: nn.Module, job: TrainJob) -> nn.Module:
         labels = torch.zeros(logits.shape[0], *logits.shape[2:], dtype=torch.uint8, device=logits.device)
         return cross_entropy_sum(logits, labels) / labels.numel()
 
-    settle_buckets(network, loss)
+    with fastest_convolutions(job.topology.device):
+        settle_buckets(network, loss)
     return network

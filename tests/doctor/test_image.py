@@ -1,7 +1,9 @@
 """`abet doctor --image`: what an image must be, found out inside of it."""
 
 import os
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,19 +44,19 @@ def test_nowhere_to_write_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_what_builds_kernels_is_named_or_missed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    compiler = tmp_path / "cc"
+    compiler, headers = tmp_path / "cc", tmp_path / "Python.h"
     compiler.touch(mode=0o755)
-    (tmp_path / "Python.h").touch()
+    headers.touch()
     monkeypatch.setenv("CC", str(compiler))
+    monkeypatch.setenv("CXX", str(compiler))
     monkeypatch.setattr("sysconfig.get_path", lambda _name: str(tmp_path))
-    assert found("compiler").found == f"{compiler}, {tmp_path / 'Python.h'}"
-    (tmp_path / "Python.h").unlink()
+    assert found("compiler").found == f"{compiler} and {compiler}, {headers}"
+    headers.unlink()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_flag=os.ST_NOEXEC))
     check = found("compiler")
     assert check.state == "not set"
-    assert f"no {tmp_path / 'Python.h'}: the head runs on a GPU by slower operations" in check.found
-    monkeypatch.setenv("CC", "no-such-compiler")
-    monkeypatch.setenv("PATH", "")
-    assert found("compiler").found.startswith("no C compiler and no ")
+    assert f"no no-such-compiler, no {headers}, {tempfile.gettempdir()} is mounted noexec: the head runs" in check.found
 
 
 def test_no_site_file_is_looked_for(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from abet.models.kernel_choice import kernels_on
 from tests.conftest import unavailable
 
 
@@ -11,4 +12,6 @@ def gpu() -> torch.device:
     """The first GPU."""
     if not torch.cuda.is_available():
         unavailable("no GPU that torch can use")
-    return torch.device("cuda", 0)
+    device = torch.device("cuda", 0)
+    assert kernels_on(device), "what is tested here is the kernels; the line above says why there are none"
+    return device

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from abet.models import kernel_choice, products, resample
+from abet.models import products, resample
 from abet.models.kernel_choice import use_kernels
 from abet.models.products import neighbour_products, project
 
@@ -113,14 +113,38 @@ def test_kernels_give_the_same_bits_every_time(gpu: torch.device) -> None:
         assert torch.equal(gradient, found[0][1])
 
 
-def test_a_gpu_without_a_compiler_does_without_kernels_and_says_so(
-    gpu: torch.device, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(*_: object) -> Tensor:
-        raise RuntimeError("Failed to find C compiler")
+def test_more_outputs_than_a_grid_has_rows_of_blocks(gpu: torch.device) -> None:
+    from abet.models import kernels
 
-    kernel_choice._work.cache_clear()
-    monkeypatch.setattr("abet.models.kernels.apply_taps", fail)
-    assert not use_kernels(torch.ones(1, device=gpu))
-    assert "Failed to find C compiler" in capsys.readouterr().err
-    kernel_choice._work.cache_clear()
+    maps = torch.randn(1, 2, 17_000_000, device=gpu)
+    first, weights = torch.zeros(2, dtype=torch.int32, device=gpu), torch.tensor([[1.0, 0.0], [0.5, 0.5]], device=gpu)
+    found = kernels.apply_taps(maps, first, weights)
+    torch.testing.assert_close(found, torch.stack([maps[:, 0], maps.mean(1)], dim=1))
+
+
+def test_no_image_is_no_error(gpu: torch.device) -> None:
+    features = torch.randn(0, 8, 4, 5, device=gpu, requires_grad=True)
+    maps = resample.resample_squared_norm(neighbour_products(features), (8, 10))
+    torch.autograd.backward(maps.sum())
+    assert maps.shape == (0, 1, 8, 10)
+    assert features.grad is not None
+
+
+def test_a_first_pass_without_gradients_does_not_spoil_training(gpu: torch.device) -> None:
+    features = torch.randn(1, 8, 6, 7, device=gpu)
+    with torch.inference_mode():
+        wanted = resample.resample_squared_norm(neighbour_products(features), (13, 11))
+    trained = features.clone().requires_grad_()
+    maps = resample.resample_squared_norm(neighbour_products(trained), (13, 11))
+    torch.autograd.backward(maps.sum())
+    assert torch.equal(maps, wanted)
+
+
+def test_a_tensor_of_another_gpu_is_computed_there(gpu: torch.device) -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one GPU alone")
+    other = torch.device("cuda", 1)
+    features = torch.randn(1, 8, 6, 7)
+    with torch.cuda.device(gpu):
+        found = neighbour_products(features.to(other))
+    torch.testing.assert_close(found.cpu(), neighbour_products(features))

@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager
 import pytest
 import torch
 
-from abet.models.precision import at_least_float32, full_precision, reproducible
+from abet.models.precision import at_least_float32, fastest_convolutions, full_precision, reproducible
 
 Region = Callable[[torch.device], AbstractContextManager[None]]
 CPU = torch.device("cpu")
+GPU = torch.device("cuda")
 
 
 def settings() -> tuple[object, ...]:
@@ -85,6 +86,31 @@ def test_overlapping_threads_leave_what_was_before_the_first(first: Region, seco
     thread.join()
     assert inside[:2] == ("ieee", "ieee")
     assert inside[4:] == ((True, False) if second is reproducible else before[4:])
+    assert settings() == before
+
+
+def test_cudnn_times_its_kernels_in_training_on_a_gpu_alone_and_never_where_bits_must_repeat() -> None:
+    before = settings()
+    with fastest_convolutions(CPU):
+        assert settings() == before
+    with fastest_convolutions(GPU):
+        assert settings() == (*before[:-1], True)
+        with reproducible(CPU):
+            assert settings()[-2:] == (True, False)
+        assert settings() == (*before[:-1], True)
+    assert settings() == before
+
+
+@pytest.mark.parametrize("order", [(fastest_convolutions, reproducible), (reproducible, fastest_convolutions)])
+def test_overlapping_threads_leave_the_search_as_it_was(order: tuple[Region, Region]) -> None:
+    before = settings()
+    first, second = order[0](GPU), order[1](GPU)
+    first.__enter__()
+    second.__enter__()
+    assert torch.backends.cudnn.benchmark is False
+    first.__exit__(None, None, None)
+    assert torch.backends.cudnn.benchmark is (order[1] is fastest_convolutions)
+    second.__exit__(None, None, None)
     assert settings() == before
 
 

@@ -71,3 +71,22 @@ def test_only_the_gradients_that_are_asked_for_are_computed(features, weight):
         maps.sum().backward()
     assert count.get_total_flops() == (features + weight) * 2 * 5 * 24 * 12
     assert (x.grad is None, w.grad is None) == (not features, not weight)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(2, 6, 33, 37), (1, 6, 2, 3), (0, 6, 4, 5)])
+def test_products_by_positions_as_on_a_gpu_are_those_by_channels(shape, layout, monkeypatch):
+    monkeypatch.setattr(products, "GPU_CHUNK_ELEMENTS", 6 * 700)
+    monkeypatch.setattr(products, "GPU_SUM_POSITIONS", 64)
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=torch.float64).contiguous(memory_format=layout)
+    weight = torch.randn(5, 6, dtype=torch.float64)
+    gradient = torch.randn(len(x), 5, x.shape[2] * x.shape[3], dtype=torch.float64)
+    torch.testing.assert_close(products._project_positions(x, weight), products._project_channels(x, weight))
+    for asked in [(True, True), (True, False), (False, True)]:
+        found = products._positions_backward(x, weight, gradient, *asked)
+        wanted = products._channels_backward(x, weight, gradient, *asked)
+        assert [value is not None for value in found] == list(asked)
+        for ours, theirs in zip(found, wanted, strict=True):
+            if theirs is not None:
+                torch.testing.assert_close(ours, theirs)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abet.models.products import neighbour_products
-from abet.models.resample import BAND_ROWS, coordinates, resample, resample_squared_norm
+from abet.models.resample import BAND_ROWS, Taps, _taps, coordinates, resample, resample_squared_norm
 
 SIDES = st.integers(1, 12)
 
@@ -87,3 +87,26 @@ def test_a_squared_norm_that_is_not_finite_stays_local():
     squared = resample_squared_norm(neighbour_products(features), (59, 79))
     touched = near(11, 30, 59)[:, None] & near(13, 40, 79)
     assert torch.equal(squared[0, 0].isnan(), touched)
+
+
+def matrix(taps: Taps, inputs: int) -> torch.Tensor:
+    """What a GPU's kernel multiplies by: ``out[o] = sum_t weights[o, t] * x[first[o] + t]``, weights of 0 apart."""
+    result = torch.zeros(len(taps.first), inputs, dtype=torch.float64)
+    for output, (first, weights) in enumerate(zip(taps.first.tolist(), taps.weights.tolist(), strict=True)):
+        for tap, weight in enumerate(weights):
+            if weight:
+                result[output, first + tap] += weight
+    return result
+
+
+@given(SIDES, SIDES, st.booleans())
+def test_a_gpus_taps_and_their_transpose_are_the_same_interpolation(inputs, outputs, quadratic):
+    forward, backward = _taps(inputs, outputs, quadratic, torch.float64, torch.device("cpu"))
+    samples = 2 * inputs - 1 if quadratic else inputs
+    rows = torch.eye(samples, dtype=torch.float64)[None, None]  # one column per input
+    function = resample_squared_norm if quadratic else resample
+    wanted = torch.stack([function(rows[..., [column]], (outputs, 1))[0, 0, :, 0] for column in range(samples)], dim=1)
+    torch.testing.assert_close(matrix(forward, samples), wanted)
+    torch.testing.assert_close(matrix(backward, outputs), wanted.T)
+    assert forward.weights.is_contiguous()
+    assert backward.weights.is_contiguous()

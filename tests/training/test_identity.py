@@ -97,6 +97,7 @@ def test_another_topology_is_refused_unless_allowed_and_then_said(name: str) -> 
     assert name in warning
     assert "order of the data stays the same" in warning
     assert "no longer bit-identical" in warning
+    assert ("batch normalisation is over" in warning) == (name in ("processes", "batch.batch_per_gpu"))
 
 
 def test_other_processes_may_split_the_same_batch_otherwise() -> None:

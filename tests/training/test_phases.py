@@ -72,6 +72,14 @@ def test_phases_apart_are_noted(second_from: int) -> None:
     assert f"from_epoch is {second_from}, and loss.last_relaxed_epoch 4; give both the same number" in note
 
 
+def test_a_schedule_an_epoch_ahead_may_say_an_epoch_more() -> None:
+    recipe = recipe_of(last_relaxed=4, second_from=6, epochs=8)
+    quirk = recipe.reference_quirks.model_copy(update={"schedule_one_epoch_ahead": True})
+    assert phase_notes(recipe, steps_per_epoch=STEPS_PER_EPOCH) != []
+    ahead = recipe.model_copy(update={"reference_quirks": quirk})
+    assert phase_notes(ahead, steps_per_epoch=STEPS_PER_EPOCH) == []
+
+
 def test_a_last_epoch_that_is_cut_short_is_an_epoch() -> None:
     recipe = recipe_of(last_relaxed=7, second_from=8, epochs=8)
     longer = recipe.model_copy(update={"training": recipe.training.model_copy(update={"steps": 81})})

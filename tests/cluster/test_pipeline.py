@@ -33,7 +33,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     from abet.data.synthetic.synthesize import Plan, parse_scenes, synthesize
 
     root = tmp_path_factory.mktemp("scenes")
-    plan = Plan(scenes=parse_scenes(["8"]), seed=0, height=64, width=128, variety="calm")
+    plan = Plan(scenes=parse_scenes(["8", "cityscapes/train=40"]), seed=0, height=64, width=128, variety="calm")
     synthesize(root, plan, workers=1)
     return {name: str(root / name) for name in ("mapillary", "cityscapes", "road_anomaly", "lost_and_found")}
 

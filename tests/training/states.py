@@ -24,6 +24,8 @@ SMALL = (
     "model.decoder_channels=8",
     "model.num_classes=5",
     "optimiser.learning_rate=0.1",
+    "sampling.class_uniform_share=0",
+    "loss.kind=cross_entropy",
 )
 
 

@@ -23,6 +23,8 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
             "dropout": [0, 0, 0, 0, 0.3, 0.5],
         },
     },
+    "sampling": {"class_uniform_share": 0},
+    "loss": {"kind": "cross_entropy"},
     "augmentation": {"crop_height": 32, "crop_width": 48},
     "batch": {"global_batch": 4, "batch_per_gpu": 4},
     "optimiser": {"learning_rate": 0.1, "poly_exponent": 1.0},

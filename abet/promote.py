@@ -110,8 +110,9 @@ def newest_promoted(site: SiteConfig, num_classes: int = DETECTOR_CLASSES) -> Pr
             f"checkpoint promote PLACE` (none {where})"
         )
     raise UsageError(
-        f"no checkpoint: give --checkpoint PLACE (make: CHECKPOINT=PLACE) or `checkpoint:` in the site file, or "
-        f"promote one with `abet checkpoint promote PLACE` (none {where}); docs/weights.md says where the published "
+        "no checkpoint: name one (--checkpoint PLACE, of `abet validate` the first argument; make: CHECKPOINT=PLACE), "
+        f"put `checkpoint:` into the site file, or promote one with `abet checkpoint promote PLACE` (none {where}); "
+        "docs/weights.md says where the published "
         "ones are obtained"
     )
 

@@ -1,7 +1,9 @@
 """Typed values from YAML and the command line: frozen, complete, and never a misspelt key. No torch import."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import wrap
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -19,6 +21,8 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
+WIDTH = 120
+"""Columns of a comment."""
 KIND = "kind"
 """The key that chooses between sections."""
 
@@ -64,7 +68,8 @@ def _explain(kind: type[BaseModel], error: dict[str, Any]) -> str:
     # the mapping around the fault says little
     whole = error["type"] in ("missing", "unshown") or isinstance(error["input"], dict)
     shown = "" if whole else f" (found {without_password(repr(error['input']))})"
-    return f"{location or 'value'}: {error['msg'].removeprefix('Value error, ')}{shown}"
+    where = f"{location}: " if location else ""
+    return f"{where}{error['msg'].removeprefix('Value error, ')}{shown}"
 
 
 def _resolved(kind: type[BaseModel], location: list[str]) -> tuple[type[BaseModel], list[str]]:
@@ -156,6 +161,24 @@ def dotted_fields(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str
         for section in inner:
             keys = {**dict(dotted_fields(section, f"{prefix}{name}.")), **keys}
         yield from keys.items()
+
+
+def explained(kind: type[BaseModel], values: dict[str, Any]) -> str:
+    """``values`` of a ``kind`` as YAML, with the description of each key in a comment above it."""
+    texts = {name: field.description for name, field in dotted_fields(kind)}
+
+    def lines(values: dict[str, Any], prefix: str, indent: str) -> Iterator[str]:
+        for name, value in values.items():
+            if text := texts.get(f"{prefix}{name}"):
+                yield from wrap(text, WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+            if isinstance(value, dict):
+                yield f"{indent}{name}:"
+                yield from lines(value, f"{prefix}{name}.", f"{indent}  ")
+            else:
+                one_line = yaml.safe_dump([value], default_flow_style=True, width=math.inf).strip()
+                yield f"{indent}{name}: {one_line[1:-1]}"
+
+    return "\n".join(lines(values, "", ""))
 
 
 def sections(field: FieldInfo) -> list[type[BaseModel]]:

@@ -42,6 +42,8 @@ class ValidationJob:
     topology: Topology
     height: int | None = None
     """Of the squares that are looked at (`abet.data.validation_view`), in pixels; None: the images as they are."""
+    split_images: int | None = None
+    """Of the whole split, where ``dataset`` is a part of it; None: it is all."""
     predictions: Path | None = None
     """Folder for the predictions, as label ids; None writes none."""
 
@@ -154,6 +156,7 @@ def summarise(job: ValidationJob, matrix: Confusion) -> dict[str, Any]:
         "dataset": data.name,
         "split": data.split,
         "images": len(data.pairs),
+        "split_images": len(data.pairs) if job.split_images is None else job.split_images,
         "list_sha256": data.list_sha256(),
         "checkpoint": {"uri": job.detector.uri, "sha256": job.detector.sha256},
         "inference": {

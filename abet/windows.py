@@ -26,6 +26,9 @@ Box = tuple[int, int, int, int]
 """x1, y1, x2, y2 in pixels: columns x1 to x2 - 1 of rows y1 to y2 - 1."""
 Network = Callable[[ImageArray], Tensor]
 """(H, W, 3) uint8 RGB -> (C, H, W) float32 logits, on any device."""
+LEAST_SCALE: Final = 0.1
+LARGEST_SCALE: Final = 8.0
+"""At more an image of two megapixels takes more memory than any machine has; at less nothing is left of it."""
 OVERLAP: Final = 1 / 3
 """Share of a window that the next one shows again (reference behaviour)."""
 CROP_PIXELS: Final = 1024
@@ -50,8 +53,11 @@ class Inference:
             raise UsageError(f"crop {self.crop_pixels}: a window has at least one pixel")
         if not 0 <= self.overlap < 1:
             raise UsageError(f"overlap {self.overlap}: a share of the window's side, from 0 to below 1")
-        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
-            raise UsageError(f"scales {list(self.scales)}: one or more positive numbers, for example 0.5,1,2")
+        if not self.scales or not all(LEAST_SCALE <= scale <= LARGEST_SCALE for scale in self.scales):
+            raise UsageError(
+                f"scales {list(self.scales)}: one or more numbers from {LEAST_SCALE} to {LARGEST_SCALE}, for example "
+                "0.5,1,2"
+            )
         if len(set(self.scales)) != len(self.scales):
             raise UsageError(f"scales {list(self.scales)}: each one once")
 

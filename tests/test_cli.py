@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,18 @@ def test_checkpoint_ls_shows_what_is_there(cli: Cli, learned_checkpoint: Path) -
 def test_show_config_prints_a_loadable_recipe(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(cli("show-config", "demo_finetune").out)
     assert cli("show-config", tmp_path / "mine.yaml").out == cli("show-config", "demo_finetune").out
+
+
+@pytest.mark.parametrize("recipe", ["demo_finetune", "cityscapes_finetune", "mapillary_pretrain"])
+def test_an_explained_recipe_says_what_every_key_means_and_is_the_same_recipe(
+    cli: Cli, tmp_path: Path, recipe: str
+) -> None:
+    explained = cli("show-config", recipe, "--explain").out
+    (tmp_path / "mine.yaml").write_text(explained)
+    assert cli("show-config", tmp_path / "mine.yaml").out == cli("show-config", recipe).out
+    lines = explained.splitlines()
+    silent = [line for before, line in pairwise(lines) if not line.endswith(":") and "#" not in before + line]
+    assert silent == []
 
 
 # --- bad input

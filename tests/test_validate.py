@@ -152,7 +152,7 @@ def test_the_command_prints_a_row_per_class_and_writes_the_figures(
     data = open_dataset("cityscapes", root, "val")
     wanted = naive_matrix(detector, data, Inference(crop_pixels=32, scales=(1.0, 0.5), flip=True))
     assert result["confusion"] == wanted.tolist()
-    assert result["images"] == COUNT
+    assert result["images"] == result["split_images"] == COUNT
     assert result["checkpoint"] == {"uri": learned_checkpoint.resolve().as_posix(), "sha256": detector.sha256}
     for row in CITYSCAPES:
         assert row.name in done.out
@@ -168,6 +168,7 @@ def test_images_can_be_chosen_and_the_split_is_that_for_validation(cli: Cli, roo
     assert (json.loads(output.read_text())["split"], json.loads(output.read_text())["images"]) == ("val", 2)
     assert cli(*command, "--split", "train", "--limit", 1).code == 0
     assert (json.loads(output.read_text())["split"], json.loads(output.read_text())["images"]) == ("train", 1)
+    assert json.loads(output.read_text())["split_images"] > 1
 
 
 # --- predictions
@@ -237,7 +238,7 @@ def test_the_test_split_is_opened_for_predictions_alone(cli: Cli, learned_checkp
         (("--dataset", "cityscapes", "--crop", 512), "add --mode sliding"),
         (("--dataset", "cityscapes", "--overlap", 0.5), "add --mode sliding"),
         (("--dataset", "cityscapes", "--scales", "1,two"), "--scales '1,two': expected numbers"),
-        (("--dataset", "cityscapes", "--scales", "1,-1"), "positive numbers"),
+        (("--dataset", "cityscapes", "--scales", "1,-1"), "numbers from 0.1 to 8.0"),
         (("--dataset", "cityscapes", "--mode", "sliding", "--overlap", 1), "below 1"),
         (("--dataset", "cityscapes", "--height", 9, "--predictions", "p"), "--predictions with --height"),
         (("--dataset", "cityscapes", "--predictions", "s3://bucket/p"), "a path of this machine is needed"),

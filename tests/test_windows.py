@@ -182,9 +182,10 @@ def test_a_real_network_agrees_with_itself_where_one_window_is_the_image(learned
         ({"crop_pixels": 0}, "at least one pixel"),
         ({"overlap": 1.0}, "from 0 to below 1"),
         ({"overlap": float("nan")}, "from 0 to below 1"),
-        ({"scales": ()}, "positive numbers"),
-        ({"scales": (1.0, 0.0)}, "positive numbers"),
-        ({"scales": (float("inf"),)}, "positive numbers"),
+        ({"scales": ()}, "numbers from 0.1 to 8.0"),
+        ({"scales": (1.0, 0.0)}, "numbers from 0.1 to 8.0"),
+        ({"scales": (float("inf"),)}, "numbers from 0.1 to 8.0"),
+        ({"scales": (1000.0,)}, "numbers from 0.1 to 8.0"),
         ({"scales": (1.0, 1.0)}, "each one once"),
     ],
 )

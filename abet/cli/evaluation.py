@@ -241,12 +241,18 @@ def scores() -> None:
     console().print(table)
 
 
-def show_config(recipe: Annotated[str, typer.Argument(help="Shipped recipe, or path of a .yaml file.")]) -> None:
+def show_config(
+    recipe: Annotated[str, typer.Argument(help="Shipped recipe, or path of a .yaml file.")],
+    explain: Annotated[bool, typer.Option("--explain", help="With what each key means, as comments.")] = False,
+) -> None:
     """Print a recipe, validated and complete."""
     import yaml
 
-    from abet.config import load_recipe
+    from abet.config import Recipe, load_recipe
+    from abet.settings import explained
 
     if not recipe:
         raise UsageError("show-config needs the name of a recipe")
-    typer.echo(yaml.safe_dump(load_recipe(recipe).model_dump(mode="json"), sort_keys=False).rstrip())
+    values = load_recipe(recipe).model_dump(mode="json")
+    text = explained(Recipe, values) if explain else yaml.safe_dump(values, sort_keys=False)
+    typer.echo(text.rstrip())

@@ -237,4 +237,6 @@ def require_promoted(checkpoint: ChosenCheckpoint, sha256: str) -> None:
 def announce_detector(place: Place, detector: "Detector") -> None:
     """Say what was loaded."""
     head, classes = detector.config.temperature_model, detector.config.num_classes
-    say(f"loaded {place} (head: {head}, {classes} classes, sha256 {detector.sha256[:12]})")
+    folder = detector.uri.rpartition("/")[2]
+    step = f"{folder}, " if folder.startswith("step-") and not str(place).endswith(folder) else ""
+    say(f"loaded {place} ({step}head: {head}, {classes} classes, sha256 {detector.sha256[:12]})")

@@ -56,7 +56,9 @@ def print_validation(result: Mapping[str, Any]) -> None:
     if not result["pixels"]:
         console().print(f"no figures: {result['reason']}", markup=False, soft_wrap=True)
         return
-    title = f"{result['dataset']} ({result['split']}, {result['images']} images, {result['pixels']:,} labelled pixels)"
+    part = f"{result['images']} of {result['split_images']}"
+    images = f"{result['images'] if result['images'] == result['split_images'] else part} images"
+    title = f"{result['dataset']} ({result['split']}, {images}, {result['pixels']:,} labelled pixels)"
     table = Table("class", *(Column(name, justify="right") for name in COLUMNS), title=f"{title}, in percent")
     for row in result["classes"]:
         table.add_row(row["name"], *(_plain(row[name]) for name in COLUMNS.values()))

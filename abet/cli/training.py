@@ -46,7 +46,11 @@ def train(
         Literal["auto", "never"], typer.Option(help="auto goes on from the run's newest sound checkpoint.")
     ] = "auto",
     allow_topology_change: Annotated[
-        bool, typer.Option("--allow-topology-change", help="Resume on another number of processes, threads or device.")
+        bool,
+        typer.Option(
+            "--allow-topology-change",
+            help="Resume with another number of processes or threads, device, batch_per_gpu, accumulation or compile.",
+        ),
     ] = False,
     allow_below_target: Annotated[
         bool, typer.Option("--allow-below-target", help="End well, and say so, below the recipe's target_miou.")

@@ -97,6 +97,7 @@ def validate(
     with process_group(topology):
         below = stage_on_each_node(root, site, topology, what=dataset)
         data = _open(dataset, below, split, unlabelled=folder is not None)
+        split_images = len(data.pairs)
         data = data.select(images=None if images is None else split_names(images), limit=limit)
         require_same_data(topology, data)
         detector = _load(checkpoint, len(data.classes), topology, model, site)
@@ -108,6 +109,7 @@ def validate(
             inference=inference,
             topology=topology,
             height=height,
+            split_images=split_images,
             predictions=folder,
         )
         result = summarise(job, run(job))

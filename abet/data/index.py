@@ -215,7 +215,9 @@ def _refusal(name: str, root: Path, result: Survey) -> str:
     for kind, faults in by_kind.items():
         shown = "; ".join(f"{fault.file} ({fault.message})" for fault in faults[:3])
         lines.append(f"  {len(faults)} x {kind}: {shown}" + ("; ..." if len(faults) > 3 else ""))
-    return "\n".join([*lines, f"  all of them: abet data check {name} {root}; the trees: docs/datasets.md"])
+    return "\n".join(
+        [*lines, f"  all of them: abet data check {name} {root} --split {result.split}; the trees: docs/datasets.md"]
+    )
 
 
 def _aliases(name: str) -> set[str]:

@@ -266,5 +266,5 @@ def require_valid_pixels(dataset: Dataset) -> None:
     raise DataError(
         f"{dataset.name}, split {dataset.split}: every pixel of all {count} labels is ignored{broken}, so no crop can "
         f"hold anything to learn; {dataset.labels}. Choose a split whose labels are published (data.train_split), or "
-        f"look for what is wrong: abet data check {dataset.name} {dataset.root}"
+        f"look for what is wrong: abet data check {dataset.name} {dataset.root} --split {dataset.split}"
     )

@@ -108,7 +108,7 @@ class CropSource:
                 return found
         raise DataError(
             f"{reason}. None of the images tried in its place ({_REPLACEMENTS} at most) can be read either: "
-            f"`abet data check {dataset.name} {dataset.root}` lists what is wrong"
+            f"`abet data check {dataset.name} {dataset.root} --split {dataset.split}` lists what is wrong"
         )
 
     def _pair(self, image: int) -> tuple[Dataset, Pair]:

@@ -12,9 +12,10 @@ its copy does not give up on one that fetches it for hours.
 import socket
 from pathlib import Path
 
+from abet.config import Recipe
 from abet.data.index import Dataset
 from abet.distributed import Topology, from_all_ranks, work_apart
-from abet.errors import DataError
+from abet.errors import DataError, UsageError
 from abet.places import Place
 from abet.site import SiteConfig
 from abet.staging import keep_for_this_process, stage
@@ -35,6 +36,31 @@ def stage_on_each_node(place: Place, site: SiteConfig, topology: Topology, *, wh
     folder = Path(folders[topology.rank - topology.local_rank])
     keep_for_this_process(folder)
     return folder
+
+
+def shared_images(recipe: Recipe, train: Dataset, validation: Dataset, boosted: Dataset | None) -> list[str]:
+    """What the log should say of validation images that are trained on; mostly nothing.
+
+    Raises:
+        UsageError: the split with coarse labels holds images of one of the others.
+    """
+    coarse, of_training, of_validation = (
+        frozenset(pair.image for pair in data.pairs) if data else frozenset[Path]()
+        for data in (boosted, train, validation)
+    )
+    for images, data, key in (
+        (of_training, train, "data.train_split"),
+        (of_validation, validation, "data.validation_split"),
+    ):
+        if boosted is not None and coarse & images:
+            raise UsageError(
+                f"sampling.boost_split {boosted.split} holds images of {key} {data.split}: name a split of other "
+                "images, such as train_extra, or set sampling.boost_split=null and sampling.boost_classes=[]"
+            )
+    both = len(of_training & of_validation)
+    return (
+        [f"{both} of the {len(of_validation)} validation images are trained on: the mIoU says little"] if both else []
+    )
 
 
 def require_same_epochs(topology: Topology, sha256: str) -> None:

@@ -174,6 +174,9 @@ def _refusal(changes: list[Change], *, topology: list[Change]) -> str:
 
 def _shown(changes: list[Change]) -> str:
     return "; ".join(
-        f"{key}{NOTES.get(key, '')} was {printable(json.dumps(was))} and is {printable(json.dumps(now))}"
-        for key, was, now in changes
+        f"{key}{NOTES.get(key, '')} was {_short(key, was)} and is {_short(key, now)}" for key, was, now in changes
     )
+
+
+def _short(key: str, value: Any) -> str:
+    return str(value)[:12] if key in NOTES else printable(json.dumps(value))

@@ -1,6 +1,6 @@
 """One training job: what is trained on what, checked before anything expensive starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from abet.errors import UsageError, unknown_name
 from abet.places import Place, S3Uri
 from abet.site import SiteConfig
 from abet.training.copying import Copier
+from abet.training.data import shared_images
 from abet.training.identity import Identity
 from abet.training.precision import Arithmetic, choose_arithmetic
 from abet.training.sampling import CENTROIDS, Sampling, open_sampling, require_classes
@@ -120,6 +121,7 @@ def plan_job(
             f"{len(validation.pairs)} validation images; set it to false, or use fewer processes"
         )
     sampling = open_sampling(recipe, train, root=root, folder=site.scratch_folder / CENTROIDS, processes=readers)
+    sampling = replace(sampling, notes=(*sampling.notes, *shared_images(recipe, train, validation, sampling.boosted)))
     steps_per_epoch(sampling.lists.length, plan)
     return TrainJob(
         name=name,

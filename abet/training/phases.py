@@ -9,6 +9,17 @@ they are two keys, and the run may end before either: no error, but hardly ever 
 from abet.config import Recipe, RelaxedConfig
 
 
+def describe_phases(recipe: Recipe, *, steps_per_epoch: int) -> str:
+    """An epoch's length, and the steps after which it goes on otherwise. Epochs count from 0 in a recipe's keys."""
+    after = {
+        "boosted places": recipe.sampling.last_boosted_epoch + 1 if recipe.sampling.boost_split else None,
+        "relaxed labels": recipe.loss.last_relaxed_epoch + 1 if isinstance(recipe.loss, RelaxedConfig) else None,
+        "the first fall of the rate": second.from_epoch if (second := recipe.optimiser.second_phase) else None,
+    }
+    ends = [f"{what} up to step {epoch * steps_per_epoch}" for what, epoch in after.items() if epoch is not None]
+    return "; ".join([f"an epoch has {steps_per_epoch} steps", *ends])
+
+
 def phase_notes(recipe: Recipe, *, steps_per_epoch: int) -> list[str]:
     """What the log should say of ``loss.last_relaxed_epoch`` and ``optimiser.second_phase.from_epoch``; mostly nothing.
 

@@ -64,6 +64,8 @@ class Record:
             return
         step = self._session.step
         self._tracker.row(step, "validation", result.figures)
+        names = [row.name for row in self._job.validation.classes]
+        self._tracker.scalars(step, "validation_iou", dict(zip(names, result.figures["iou"], strict=True)))
         path, picture = write_picture(self._job.run, step, result.pictures)
         self._tracker.picture(step, "validation/image, label, prediction, score", picture)
         miou = result.figures["miou"]

@@ -167,10 +167,11 @@ def _by_class(
 
 def _require_share(share: float, images: int, num_classes: int) -> None:
     if int(images * share / num_classes) < 1:
-        least = f"the least is {num_classes / images:.3g}" if images >= num_classes else "none is large enough"
+        least = next((part for part in range(1, 1001) if int(images * part / 1000 / num_classes)), None)
+        least_share = "none is large enough" if least is None else f"{least / 1000} is large enough"
         raise UsageError(
             f"sampling.class_uniform_share {share} of {images} images is less than one crop for each of {num_classes} "
-            f"classes: {least}; or set it to 0"
+            f"classes: {least_share}; or set it to 0"
         )
 
 
@@ -185,9 +186,10 @@ def _require_places(train: Dataset, tile_pixels: int, places: Sequence[NDArray[n
 
 def _notes(train: Dataset, lists: EpochLists) -> tuple[str, ...]:
     absent = [row.name for row, count in zip(train.classes, lists.counts(), strict=True) if not count]
+    present = len(lists.places) - len(absent)
     lines = [
-        f"class-uniform sampling: {lists.length} crops an epoch, {lists.per_class} of them around each of "
-        f"{len(lists.places) - len(absent)} classes"
+        f"class-uniform sampling: {lists.length} crops an epoch, {lists.per_class * present} of them around a class, "
+        f"{lists.per_class} for each of {present}"
     ]
-    lines += [f"no place of {', '.join(absent)}: never taken on purpose"] if absent else []
+    lines += [f"no place of {', '.join(absent)}: an epoch is shorter by their share"] if absent else []
     return tuple(lines)

@@ -26,7 +26,7 @@ from abet.training.commit import commit, discard_partial, require_newest, resume
 from abet.training.identity import Identity, require_resumable
 from abet.training.job import TrainJob
 from abet.training.ownership import Ownership
-from abet.training.phases import phase_notes
+from abet.training.phases import describe_phases, phase_notes
 from abet.training.run_files import describe_start
 from abet.training.snapshot import load_snapshot
 from abet.training.start_weights import StartWeights, choose_start_weights
@@ -121,7 +121,8 @@ def open_session(job: TrainJob) -> Session:
         notes = _start_from(session, job, weights)
     else:
         notes = ["start weights: none, all layers are drawn anew"]
-    notes = [*job.sampling.notes, *phase_notes(job.recipe, steps_per_epoch=job.steps_per_epoch), *notes]
+    epochs = {"steps_per_epoch": job.steps_per_epoch}
+    notes = [*job.sampling.notes, describe_phases(job.recipe, **epochs), *phase_notes(job.recipe, **epochs), *notes]
     if job.topology.rank == 0:
         session.ownership = take_over(job.run, state)
         notes += [f"removed what a killed trainer left: {name}" for name in discard_partial(session.ownership)]

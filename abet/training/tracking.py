@@ -97,6 +97,10 @@ class Tracker:
             file.write(_line({"step": step, "kind": kind, **values}))
             file.flush()
             os.fsync(file.fileno())
+        self.scalars(step, kind, values)
+
+    def scalars(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
+        """Show the numbers among ``values`` in TensorBoard."""
         for name, value in values.items():
             if isinstance(value, int | float):
                 self._writer.add_scalar(f"{kind}/{name}", value, step)

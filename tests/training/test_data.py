@@ -12,19 +12,37 @@ import pytest
 import torch
 
 from abet import distributed
+from abet.config import load_recipe
 from abet.data.index import open_dataset
 from abet.distributed import Topology, from_all_ranks, process_group
-from abet.errors import AbetError, DataError
+from abet.errors import AbetError, DataError, UsageError
 from abet.places import S3Uri
 from abet.site import S3Settings, SiteConfig
 from abet.staging import staged_root
 from abet.storage import S3Storage, locked, open_storage
-from abet.training.data import require_same_data, stage_on_each_node
+from abet.training.data import require_same_data, shared_images, stage_on_each_node
 from tests.s3_server import S3Server
 from tests.test_distributed import processes
 from tests.training.tiny import tiny_data
 
 NODES, RANKS = 2, 4
+TINY = load_recipe("demo_finetune")
+
+
+def test_validation_images_that_are_trained_on_are_counted(tmp_path: Path) -> None:
+    root = tiny_data(tmp_path)
+    train, validation = (open_dataset("cityscapes", root, split) for split in ("train", "val"))
+    assert shared_images(TINY, train, validation, None) == []
+    (note,) = shared_images(TINY, train, train.select(limit=2), None)
+    assert note == "2 of the 2 validation images are trained on: the mIoU says little"
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_boosted_split_of_the_same_images_is_refused(tmp_path: Path, split: str) -> None:
+    root = tiny_data(tmp_path)
+    train, validation = (open_dataset("cityscapes", root, name) for name in ("train", "val"))
+    with pytest.raises(UsageError, match=rf"boost_split {split} holds images of data\..*_split {split}: name a split"):
+        shared_images(TINY, train, validation, {"train": train, "val": validation}[split])
 
 
 def as_nodes(topology: Topology) -> Topology:

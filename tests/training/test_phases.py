@@ -6,7 +6,7 @@ import torch
 from abet.config import Recipe, load_recipe
 from abet.losses import make_loss
 from abet.optim import learning_rate_at
-from abet.training.phases import phase_notes
+from abet.training.phases import describe_phases, phase_notes
 from tests.training.conftest import Tiny, Zygote
 
 STEPS_PER_EPOCH = 10
@@ -23,6 +23,15 @@ def recipe_of(*, last_relaxed: int | None, second_from: int | None, epochs: int)
 def said(*, last_relaxed: int | None, second_from: int | None, epochs: int = 8) -> list[str]:
     recipe = recipe_of(last_relaxed=last_relaxed, second_from=second_from, epochs=epochs)
     return phase_notes(recipe, steps_per_epoch=STEPS_PER_EPOCH)
+
+
+def test_the_log_says_where_phases_end_in_steps() -> None:
+    recipe = recipe_of(last_relaxed=4, second_from=5, epochs=8)
+    assert describe_phases(recipe, steps_per_epoch=10) == (
+        "an epoch has 10 steps; boosted places up to step 1510; relaxed labels up to step 50; the first fall of the "
+        "rate up to step 50"
+    )
+    assert describe_phases(load_recipe("demo_finetune"), steps_per_epoch=75) == "an epoch has 75 steps"
 
 
 @pytest.mark.parametrize(

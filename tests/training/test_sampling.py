@@ -1,5 +1,6 @@
 """Where crops come from: every image once, or around every class; and what is refused before anything is trained."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from abet.places import S3Uri
 from abet.site import SiteConfig
 from abet.storage import open_storage
 from abet.training.data import require_same_epochs
-from abet.training.sampling import Sampling, find_places_on_each_node, open_sampling
+from abet.training.sampling import Sampling, _require_share, find_places_on_each_node, open_sampling
 from abet.training.tracking import read_metrics
 from tests.conftest import Cli
 from tests.s3_server import S3Server
@@ -102,9 +103,22 @@ def test_a_missing_coarse_set_is_named_with_the_way_to_train_without_it(
 
 def test_a_share_that_leaves_no_crop_for_a_class_is_refused_with_the_least(uniform: Tiny, tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"class_uniform_share 0\.5 of 20 images .*each of 19 classes: the least is 0\.95"
+        UsageError, match=r"class_uniform_share 0\.5 of 20 images .*each of 19 classes: 0\.95 is large enough"
     ):
         opened(recipe_of(uniform, "sampling.class_uniform_share=0.5"), uniform.data, tmp_path)
+
+
+@pytest.mark.parametrize(("images", "classes"), [(30, 19), (20, 19), (18_000, 65), (2975, 19), (19, 19)])
+def test_the_share_that_is_named_is_large_enough(images: int, classes: int) -> None:
+    with pytest.raises(UsageError) as caught:
+        _require_share(1e-6, images, classes)
+    (named,) = re.findall(r"classes: (\S+) is large enough", str(caught.value))
+    _require_share(float(named), images, classes)
+
+
+def test_no_share_of_fewer_images_than_classes_is_large_enough() -> None:
+    with pytest.raises(UsageError, match="none is large enough; or set it to 0"):
+        _require_share(1.0, 18, 19)
 
 
 def test_other_classes_are_refused_before_a_label_is_read(cli: Cli, uniform: Tiny, tmp_path: Path) -> None:
@@ -189,4 +203,4 @@ def test_the_rate_and_the_loss_change_with_the_epoch(zygote: Zygote, uniform: Ti
     assert result["codes"] == [0], result["log"]
     rates = [row["lr"] for row in read_metrics(uniform.runs / "epochs") if row["kind"] == "train"]
     assert rates == pytest.approx([0.1] * 5 + [0.05])
-    assert "class-uniform sampling: 20 crops an epoch, 1 of them around each of" in result["log"]
+    assert "class-uniform sampling: 20 crops an epoch, " in result["log"]

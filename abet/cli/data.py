@@ -84,7 +84,7 @@ def synthesize(
     ] = "full",
     workers: Annotated[int | None, typer.Option(help="Processes. Default: one per core. They change no byte.")] = None,
 ) -> None:
-    """Draw street scenes in the trees of all four data sets: Mapillary, Cityscapes, LostAndFound, RoadAnomaly."""
+    """Draw street scenes in the trees of four data sets: Mapillary, Cityscapes, LostAndFound, RoadAnomaly."""
     from abet.cli.options import require_output, say
     from abet.cpus import available_cpus
     from abet.data.synthetic.synthesize import Plan, parse_scenes

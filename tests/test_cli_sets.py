@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from abet.labels import VOID
 from abet.names import OOD_NAMES
 from tests.conftest import Cli, Finished
 from tests.trees import make_fishyscapes, make_lost_and_found, make_road_anomaly, make_segment_me, save
@@ -77,6 +78,17 @@ def test_the_definition_is_printed_with_the_figures_and_stands_in_metrics_json(
     assert again.code == 2
     assert "choose another --output" in again.err
     assert "0 (0.00%)" in cli("data", "check", "lost_and_found", root, "--ood-definition", "image_all_objects").out
+
+
+def test_the_matrix_reads_labels_as_the_evaluation_did(cli: Cli, learned_checkpoint: Path, tmp_path: Path) -> None:
+    first = min(make_lost_and_found(tmp_path / "laf"))
+    definition = ("--ood-definition", "image")
+    evaluate(cli, learned_checkpoint, "lost_and_found", tmp_path / "laf", tmp_path / "run", *definition)
+    finished = cli("report", tmp_path / "run", "--matrix", tmp_path / "m.png", "--images", first, "--scores", "msp")
+    assert finished.code == 0, finished.err
+    (kept,) = (tmp_path / "run/evaluation/lost_and_found/matrix").glob("*.npz")
+    with np.load(kept) as sample:
+        assert VOID not in sample["label"]
 
 
 def test_an_unknown_definition_exits_2_before_a_root_is_looked_for(cli: Cli, tmp_path: Path) -> None:

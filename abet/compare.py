@@ -71,7 +71,8 @@ def _in_order(data: Dataset, images: Sequence[str]) -> list[Pair]:
 def _open(run: RunResults, dataset: str, data_root: Place | None, site: SiteConfig) -> Dataset:
     description = read_json(evaluation_dir(run.path, dataset) / "evaluation.json")
     root = data_root or parse_place(str(description["data_root"]))
-    return open_dataset(dataset, stage(root, site, what=dataset), str(description["split"]))
+    definition = description.get("ood_definition")
+    return open_dataset(dataset, stage(root, site, what=dataset), str(description["split"]), definition=definition)
 
 
 def _samples(

@@ -105,6 +105,7 @@ class Evaluation:
             scores=self.scores,
             shards=self.shards,
             arithmetic=arithmetic(self.detector.device),
+            ood_definition=self.dataset.definition,
         ).to_json()
 
     @property
@@ -154,7 +155,8 @@ class Evaluation:
         return evaluation_dir(run, self.dataset.name) / "evaluation.json"
 
     def _compare(self, run: Path) -> None:
-        found, wanted = read_json(self._description(run)), self.fingerprint
+        # A definition that is the default stands in neither
+        found, wanted = read_json(self._description(run)), {"ood_definition": None, **self.fingerprint}
         changed = [key for key, value in wanted.items() if found.get(key) != value]
         if changed:
             raise UsageError(

@@ -85,6 +85,7 @@ def _metrics(config: Mapping[str, Any], total: ShardResult) -> dict[str, Any]:
         "schema": 1,
         "dataset": fingerprint["dataset"],
         "split": fingerprint["split"],
+        **{key: fingerprint[key] for key in ("ood_definition",) if key in fingerprint},
         "images": total.images,
         "checkpoint": config["checkpoint"],
         "pixels": total.pixels,
@@ -109,7 +110,11 @@ def _require_place(path: Path, shard: ShardResult, dataset: str, config: Mapping
 
 
 def _add(folder: Path, total: ShardResult, shard: ShardResult) -> ShardResult:
-    changed = [key for key in total.fingerprint if shard.fingerprint.get(key) != total.fingerprint[key]]
+    changed = [
+        key
+        for key in {**total.fingerprint, **shard.fingerprint}
+        if shard.fingerprint.get(key) != total.fingerprint.get(key)
+    ]
     if changed:
         raise DataError(
             f"{folder}: shard {shard.shard} is of another evaluation than those before it "

@@ -3,7 +3,16 @@
 import re
 from typing import Final
 
-OOD_NAMES: Final = ("lost_and_found", "road_anomaly")
+PAPER_NAMES: Final = ("lost_and_found", "road_anomaly")
+"""What the AbeT paper's code evaluates."""
+OOD_NAMES: Final = (
+    *PAPER_NAMES,
+    "lost_and_found_no_known",
+    "fishyscapes_lost_and_found",
+    "fishyscapes_static",
+    "road_anomaly_21",
+    "road_obstacle_21",
+)
 """What is evaluated."""
 TRAINING_NAMES: Final = ("cityscapes", "mapillary")
 """What is learned from."""

@@ -32,12 +32,15 @@ class Fingerprint:
     shards: int
     arithmetic: str
     """Device, instruction set, threads and torch version: float32 sums are rounded in an order that these decide."""
+    ood_definition: str | None = None
+    """How the labels are read, where that is not the data set's default."""
     abet: str = __version__
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, tuples as lists."""
-        return {**asdict(self), "scores": list(self.scores)}
+        """Plain values, tuples as lists; no word of a definition that is the default."""
+        values = {**asdict(self), "scores": list(self.scores)}
+        return {key: value for key, value in values.items() if (key, value) != ("ood_definition", None)}
 
 
 @dataclass(frozen=True, kw_only=True)

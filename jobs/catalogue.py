@@ -12,7 +12,7 @@ from typing import Any, Final
 from abet.batching import plan_batches
 from abet.config import Recipe, load_recipe
 from abet.errors import UsageError, unknown_name
-from abet.names import OOD_NAMES
+from abet.names import OOD_NAMES, PAPER_NAMES
 from abet.places import Place
 from abet.promote import PRETRAINING_CLASSES, newest_promoted
 from abet.settings import parse
@@ -201,7 +201,7 @@ def report(runs: Sequence[Place], request: Request, site: SiteConfig) -> JobSpec
 
 
 def pipeline(pretrain: str, finetune: str, request: Request, site: SiteConfig) -> list[JobSpec]:
-    """Pre-training, fine-tuning, evaluation of both OOD sets and the report; each waits for what it needs.
+    """Pre-training, fine-tuning, evaluation of the paper's OOD sets and the report; each waits for what it needs.
 
     ``request.snapshot`` starts the pre-training; ``request.run`` names the folder below the artifacts that holds both
     runs. ``request.shards`` of each evaluation. Nodes, processes, CPUs, memory and time limit are for the trainings.
@@ -215,7 +215,7 @@ def pipeline(pretrain: str, finetune: str, request: Request, site: SiteConfig) -
         raise UsageError(f"both recipes of the pipeline are called {first.name}: name two different ones")
     second = second.model_copy(update={"after": (first.name,)})
     jobs, merges = [first, second], list[str]()
-    for dataset in OOD_NAMES:
+    for dataset in PAPER_NAMES:
         shards = request.shards or SHARDS
         wanted = Request(
             checkpoint=base / "finetune",

@@ -164,6 +164,31 @@ def test_lost_and_found_is_read_by_its_own_table(learned: Detector, tmp_path: Pa
     assert metrics["pixels"]["ood"] == sum(int((sample.label == OOD).sum()) for sample in made.values())
 
 
+def test_another_definition_counts_other_pixels_and_stands_with_the_figures(learned: Detector, tmp_path: Path) -> None:
+    make_lost_and_found(tmp_path / "laf", count=2)
+    usual = evaluate(learned, open_dataset("lost_and_found", tmp_path / "laf"), tmp_path / "usual")
+    assert "ood_definition" not in usual, "a default is not named: files of earlier versions hold the same bytes"
+    whole = open_dataset("lost_and_found", tmp_path / "laf", definition="image")
+    metrics = evaluate(learned, whole, tmp_path / "whole", shards=2)
+    assert metrics["ood_definition"] == "image"
+    assert read_shard(shard_path(tmp_path / "whole", "lost_and_found", 1, 2)).fingerprint["ood_definition"] == "image"
+    assert metrics["pixels"] == {
+        "id": usual["pixels"]["id"] + usual["pixels"]["void"],
+        "ood": usual["pixels"]["ood"],
+        "void": 0,
+    }
+
+
+@pytest.mark.parametrize(("there", "here"), [(None, "image"), ("image", None), ("image", "road_all_objects")])
+def test_an_output_of_another_definition_is_refused(
+    learned: Detector, tmp_path: Path, there: str | None, here: str | None
+) -> None:
+    make_lost_and_found(tmp_path / "laf", count=1)
+    evaluate(learned, open_dataset("lost_and_found", tmp_path / "laf", definition=there), tmp_path / "run")
+    with pytest.raises(UsageError, match=f"ood_definition {there!r} there, {here!r} here"):
+        evaluate(learned, open_dataset("lost_and_found", tmp_path / "laf", definition=here), tmp_path / "run")
+
+
 # --- what may stand in the output folder
 
 

@@ -23,7 +23,7 @@ LAYERS = (
     {"checkpoint", "models", "promote", "shard_set", "site_file", "sync", "windows"},
     {"launch", "published", "remote", "samples", "shards", "staging"},
     {"detector", "listing", "shard_wait"},
-    {"controls", "evaluate", "merge", "predict", "compare", "training", "validate"},
+    {"controls", "evaluate", "merge", "predict", "compare", "submission", "training", "validate"},
     {"doctor", "train"},
     {"cli"},
     {"__main__"},

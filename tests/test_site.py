@@ -9,7 +9,7 @@ import yaml
 
 from abet.data.index import DATASETS, OOD_SETS, TRAINING_SETS
 from abet.errors import UsageError
-from abet.names import OOD_NAMES, TRAINING_NAMES
+from abet.names import OOD_NAMES, PAPER_NAMES, TRAINING_NAMES
 from abet.places import S3Uri
 from abet.settings import dotted_fields
 from abet.site import S3Settings, SiteConfig, data_root, load_site
@@ -145,9 +145,10 @@ def test_the_committed_example_is_valid_and_shows_every_key(tmp_path: Path, monk
     text = EXAMPLE.read_text()
     write(tmp_path, text)
     monkeypatch.chdir(tmp_path)
-    assert set(load_site().data) == set(OOD_NAMES + TRAINING_NAMES)
+    assert set(load_site().data) == {*PAPER_NAMES, *TRAINING_NAMES}
     assert isinstance(load_site().data["cityscapes"], S3Uri)
-    shown = re.sub(r"^( *)# (?=[a-z_]+: \S+$)", r"\1", text, flags=re.MULTILINE)
+    shown = re.sub(r"^( *)# (?=[a-z0-9_]+: \S+$)", r"\1", text, flags=re.MULTILINE)
+    assert set(yaml.safe_load(shown)["data"]) == {*OOD_NAMES, *TRAINING_NAMES}
     keys = {key for key, _ in dotted_fields(SiteConfig)} - {"data"}
     values = yaml.safe_load(shown)
     assert {*(f"s3.{key}" for key in values.pop("s3")), *values} - {"data"} == keys
@@ -164,4 +165,4 @@ def test_the_given_data_root_wins_over_the_sites(tmp_path: Path) -> None:
 def test_data_sets_have_the_same_names_everywhere() -> None:
     assert (tuple(OOD_SETS), tuple(TRAINING_SETS)) == (OOD_NAMES, TRAINING_NAMES)
     assert set(DATASETS) == {*OOD_NAMES, *TRAINING_NAMES}
-    assert [spec.kind for spec in DATASETS.values()] == ["ood", "ood", "training", "training"]
+    assert [spec.kind for spec in DATASETS.values()] == ["ood"] * 7 + ["training"] * 2

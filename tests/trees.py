@@ -69,6 +69,43 @@ def make_lost_and_found(root, count=3, size=(48, 64), seed=0, split="test", kind
     return samples
 
 
+SEGMENT_ME = {"road_anomaly_21": ("validation{:04d}", ".jpg"), "road_obstacle_21": ("validation_{}", ".webp")}
+"""How images with public labels are named, and all images end."""
+
+
+def make_segment_me(root, name="road_anomaly_21", count=3, size=(48, 64), seed=0, hidden=2, suffix=None):
+    """``count`` images with labels, and ``hidden`` of the test split without. Saved exactly for .png alone."""
+    root, samples, (stems, usual) = Path(root), {}, SEGMENT_ME[name]
+    for index in range(count):
+        stem, sample = stems.format(index), make_sample(size, seed + index)
+        image = f"images/{stem}{suffix or usual}"
+        save(root / image, sample.image)
+        save(root / f"labels_masks/{stem}_labels_semantic.png", translate(sample.label, {ID: 0, OOD: 1, VOID: 255}))
+        save(root / f"labels_masks/{stem}_labels_semantic_color.png", sample.image)
+        samples[image] = sample
+    for index in range(hidden):
+        save(root / f"images/street{index:04d}{suffix or usual}", make_sample(size, seed + count + index).image)
+    return samples
+
+
+def make_fishyscapes(root, count=3, size=(48, 64), seed=0, layout="published"):
+    """``layout``: "published" (labels beside LostAndFound's images), "original" or "images" (two folders of copies)."""
+    folders = {"original": ("original", "labels"), "images": ("images", "labels_masks")}
+    root, samples = Path(root), {}
+    for index in range(count):
+        scene, sample = "04_Maurener_Weg_8", make_sample(size, seed + index)
+        stem = f"{scene}_{index:06d}_000030"
+        if layout == "published":
+            image, label = f"leftImg8bit/train/{scene}/{stem}_leftImg8bit.png", "fishyscapes_lostandfound"
+            save(root / f"leftImg8bit/test/{scene}/{stem}0_leftImg8bit.png", sample.image)  # none of this set
+        else:
+            image, label = f"{folders[layout][0]}/{index:04d}_{stem}_rgb.png", folders[layout][1]
+        save(root / image, sample.image)
+        save(root / label / f"{index:04d}_{stem}_labels.png", translate(sample.label, {ID: 0, OOD: 1, VOID: 255}))
+        samples[image] = sample
+    return samples
+
+
 CITYSCAPES_IDS = dict(
     zip(range(19), (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33), strict=True)
 )

@@ -1,16 +1,41 @@
-"""abet data check | synthesize"""
+"""abet data info | check | synthesize"""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from abet.cli.options import DefinitionOption
 
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def _data() -> None:
-    """Verify data sets, or make synthetic ones."""
+    """Say what data sets are, verify them, or make synthetic ones."""
+
+
+@app.command()
+def info(
+    name: Annotated[str | None, typer.Argument(help="Data set; all in a table when none is named.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object on stdout.")] = False,
+) -> None:
+    """What is known of the data sets: splits, what counts as OOD, citation, download, licence, tree. Reads no data."""
+    from abet.cli.options import check_names
+    from abet.data.info import describe_set, facts
+    from abet.data.registry import DATASETS
+
+    names = list(DATASETS) if name is None else [name]
+    check_names("dataset", names, DATASETS)
+    if as_json:
+        typer.echo(json.dumps({"schema": 1, "sets": {key: facts(DATASETS[key]) for key in names}}, ensure_ascii=False))
+    elif name is None:
+        from abet.cli.tables import print_sets
+
+        print_sets(DATASETS)
+    else:
+        typer.echo(describe_set(name, DATASETS[name]))
 
 
 @app.command()
@@ -20,22 +45,24 @@ def check(
     split: Annotated[
         str | None, typer.Option(help="Split. Default: test; of a training set, the one to train on.")
     ] = None,
+    ood_definition: DefinitionOption = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads. Default: one per core.")] = None,
 ) -> None:
     """Verify a data set in full: pairs, sizes, label values, unreadable files. Exits 3 if anything is wrong."""
     from abet.cli.options import check_names, place_of
     from abet.data.check import check as run_check
     from abet.data.check import describe
-    from abet.data.index import DATASETS
+    from abet.data.registry import DATASETS, require_split
     from abet.progress import unsized_progress
     from abet.site import data_root, load_site
     from abet.staging import stage
 
     check_names("dataset", [name], DATASETS)
+    require_split(name, split, definition=ood_definition)
     site = load_site()
     folder = stage(data_root(site, name, place_of(root)), site, what=name)
     with unsized_progress(f"check {name}") as show:
-        report = run_check(name, folder, split, workers=workers, progress=show)
+        report = run_check(name, folder, split, definition=ood_definition, workers=workers, progress=show)
     typer.echo(describe(report))
     if not report.ok:
         raise typer.Exit(3)
@@ -57,7 +84,7 @@ def synthesize(
     ] = "full",
     workers: Annotated[int | None, typer.Option(help="Processes. Default: one per core. They change no byte.")] = None,
 ) -> None:
-    """Draw street scenes in the trees of all four data sets: Mapillary, Cityscapes, LostAndFound, RoadAnomaly."""
+    """Draw street scenes in the trees of four data sets: Mapillary, Cityscapes, LostAndFound, RoadAnomaly."""
     from abet.cli.options import require_output, say
     from abet.cpus import available_cpus
     from abet.data.synthetic.synthesize import Plan, parse_scenes

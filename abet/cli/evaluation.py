@@ -10,6 +10,7 @@ from abet.cli.options import (
     CheckpointOption,
     DataRootOption,
     DatasetOption,
+    DefinitionOption,
     DeviceOption,
     ModelOption,
     ScoresOption,
@@ -57,7 +58,11 @@ def evaluate(
     ] = None,
     checkpoint: CheckpointOption = None,
     data_root: DataRootOption = None,
-    split: Annotated[str | None, typer.Option(help="Split of the data set. Default: test.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Split of the data set. Default: test, or validation where that alone has labels."),
+    ] = None,
+    ood_definition: DefinitionOption = None,
     scores: ScoresOption = "all",
     shard: Annotated[str, typer.Option(help="Evaluate every N-th image from the I-th on: I/N.")] = "1/1",
     images: Annotated[
@@ -78,6 +83,9 @@ def evaluate(
     number, shards = parse_shard(shard)
     keys = choose_scores(scores)
     require_ood_set(dataset)
+    from abet.data.registry import require_split
+
+    require_split(dataset, split, definition=ood_definition)
     from abet.evaluate import Evaluation, shard_of
     from abet.mirror import default_run, mirrored
     from abet.site import data_root as find_root
@@ -88,7 +96,7 @@ def evaluate(
     chosen = choose_checkpoint(place_of(checkpoint), site, num_classes)
     run = place_of(output) or default_run(chosen.place, site)
     require_output(run, kind="folder", s3=site.s3)
-    data = open_data(dataset, root, split, site)
+    data = open_data(dataset, root, split, site, definition=ood_definition)
     data = data.select(images=None if images is None else split_names(images), limit=limit)
     pairs = shard_of(data.pairs, number, shards)
     say(*(f"note: {note}" for note in data.notes))
@@ -104,15 +112,16 @@ def evaluate(
         data_root=str(root) if isinstance(root, S3Uri) else None,
     )
     with mirrored(run, site) as mirror:
-        _evaluate_shard(evaluation, replace(data, pairs=pairs), mirror, number)
+        whole = shards == 1 and images is None and limit is None
+        _evaluate_shard(evaluation, replace(data, pairs=pairs), mirror, number, whole=whole)
     if shards == 1:
         _merge_and_print(run, dataset, site)
     else:
         say(f"when all {shards} shards are there: abet merge {shlex.quote(str(run))} --dataset {dataset}")
 
 
-def _evaluate_shard(evaluation: "Evaluation", images: "Dataset", mirror: "Mirror", number: int) -> None:
-    """Evaluate one shard, whose ``images`` are given, into a run, unless it is there."""
+def _evaluate_shard(evaluation: "Evaluation", images: "Dataset", mirror: "Mirror", number: int, *, whole: bool) -> None:
+    """Evaluate one shard, whose ``images`` (the ``whole`` set?) are given, into a run, unless it is there."""
     from abet.mirror import pull_evaluation
     from abet.run import evaluation_dir
 
@@ -120,7 +129,7 @@ def _evaluate_shard(evaluation: "Evaluation", images: "Dataset", mirror: "Mirror
     if kept := evaluation.find_shard(mirror.folder, number):
         say(f"kept {mirror.seen(kept)}: this shard was evaluated before")
         return
-    announce(evaluation, images, f"{number}/{evaluation.shards}")
+    announce(evaluation, images, f"{number}/{evaluation.shards}", whole=whole)
     shard = evaluation.run_shard(mirror.folder, number, agree=mirror.agree)
     mirror.push(*sorted((evaluation_dir(mirror.folder, images.name) / "samples").glob("*.npz")))
     if mirror.push_new(shard):
@@ -148,12 +157,12 @@ def require_classes(detector: "Detector", num_classes: int) -> None:
         )
 
 
-def announce(evaluation: "Evaluation", data: "Dataset", shard: str) -> None:
+def announce(evaluation: "Evaluation", data: "Dataset", shard: str, *, whole: bool) -> None:
     """Verify the files of the shard, then say how long it will take."""
     from abet.evaluate import estimate_seconds
     from abet.progress import format_seconds
 
-    pixels = verified_pixels(data)
+    pixels = verified_pixels(data, whole=whole)
     detector = evaluation.detector
     seconds = estimate_seconds(detector, pixels)
     defined = sum(detector.why_missing(key) is None for key in evaluation.scores)
@@ -165,19 +174,21 @@ def announce(evaluation: "Evaluation", data: "Dataset", shard: str) -> None:
         say("a shard that is stopped starts again from its first image: --shard I/N makes smaller ones")
 
 
-def verified_pixels(data: "Dataset") -> int:
+def verified_pixels(data: "Dataset", *, whole: bool) -> int:
     """Decode every file, which costs little beside a network's pass, so that none fails hours into the evaluation.
 
-    Returns the pixels in all. Raises DataError with every fault.
+    Returns the pixels in all. Raises DataError with every fault; of a ``whole`` set also for having no ID or no OOD
+    pixel, without which no figure is defined (a part of one may well have none).
     """
-    from abet.data.check import check_dataset
+    from abet.data.check import check_dataset, useless
     from abet.progress import progress
 
     with progress("check files", len(data.pairs)) as advance:
         report = check_dataset(data, progress=lambda _done, _all: advance(1))
-    if not report.ok:
-        faults = "\n  ".join(str(fault) for fault in report.faults)
-        raise DataError(f"{data.root}: {len(report.faults)} faults, nothing was evaluated:\n  {faults}")
+    found = [*report.faults, *(useless(data, report.pixels) if whole and report.ok else ())]
+    if found:
+        faults = "\n  ".join(str(fault) for fault in found)
+        raise DataError(f"{data.root}: {len(found)} faults, nothing was evaluated:\n  {faults}")
     return report.pixels.total
 
 

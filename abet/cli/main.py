@@ -8,7 +8,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from abet.cli import checkpoint, controls, data, demo, evaluation, launch, showing, site, sync, training, validation
+from abet.cli import (
+    checkpoint,
+    controls,
+    data,
+    demo,
+    evaluation,
+    launch,
+    showing,
+    site,
+    submission,
+    sync,
+    training,
+    validation,
+)
 from abet.cli.options import say
 from abet.errors import AbetError, UsageError
 from abet.exits import (
@@ -34,6 +47,7 @@ app = typer.Typer(
 )
 evaluation.register(app)
 showing.register(app)
+submission.register(app)
 training.register(app)
 validation.register(app)
 launch.register(app)

@@ -32,6 +32,13 @@ CheckpointOption = Annotated[
     ),
 ]
 DatasetOption = Annotated[str, typer.Option("--dataset", help="Name of the data set, e.g. road_anomaly.")]
+DefinitionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ood-definition",
+        help="What counts as ID, OOD and void, where conventions differ: `abet data info SET`. Default: the first.",
+    ),
+]
 DataRootOption = Annotated[
     str | None,
     typer.Option("--data-root", metavar="PLACE", help="Folder of the data set, or s3://. Default: the site file's."),
@@ -202,12 +209,14 @@ def require_ood_set(name: str) -> None:
     check_names("dataset", [name], OOD_NAMES)
 
 
-def open_data(dataset: str, root: Place, split: str | None, site: "SiteConfig") -> "Dataset":
+def open_data(
+    dataset: str, root: Place, split: str | None, site: "SiteConfig", *, definition: str | None = None
+) -> "Dataset":
     """The data set below ``root``; one in S3 is copied to this machine first, unless it is here already."""
     from abet.data.index import open_dataset
     from abet.staging import stage
 
-    return open_dataset(dataset, stage(root, site, what=dataset), split)
+    return open_dataset(dataset, stage(root, site, what=dataset), split, definition=definition)
 
 
 def load(checkpoint: ChosenCheckpoint, device: str, model: str, site: "SiteConfig") -> "Detector":

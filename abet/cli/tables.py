@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Column, Table
 
 from abet.files import read_json
 from abet.run import evaluation_dir
+
+if TYPE_CHECKING:
+    from abet.data.layout import DatasetSpec
 
 LOG_WIDTH_COLUMNS = 160
 COLUMNS = {"IoU": "iou", "precision": "precision", "recall": "recall", "share of pixels": "share"}
@@ -45,10 +48,40 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
         table.add_row(key, *shown, "" if threshold is None else f"{threshold:.6g}", *paper)
         if entry.get("reason"):
             notes.append(f"n/a: {entry['reason']}")
+    notes += _definition(metrics)
     notes.append("± where half the proven bracket is 0.005 or more; metrics.json holds low and high of every figure")
     console().print(table)
     for note in notes:
         console().print(note, markup=False, soft_wrap=True)
+
+
+def _definition(metrics: Mapping[str, Any]) -> list[str]:
+    from abet.data.registry import OOD_SETS
+
+    spec = OOD_SETS.get(metrics["dataset"])
+    named = {row.name: row for row in spec.definitions} if spec else {}
+    chosen = metrics.get("ood_definition") or next(iter(named), None)
+    return [f"definition {named[chosen]}"] if chosen in named else []
+
+
+def print_sets(sets: Mapping[str, "DatasetSpec"]) -> None:
+    """One row for each data set: its splits with their images, and what its pixels are by default."""
+    from abet.data.info import split_lines
+
+    table = Table(
+        Column("set", no_wrap=True),
+        Column("images", no_wrap=True),
+        "ID",
+        "OOD",
+        "void",
+        "definitions",
+        title="data sets; abet data info SET says more",
+    )
+    for name, spec in sets.items():
+        rows = spec.definitions
+        meaning = (rows[0].id, rows[0].ood, rows[0].void) if rows else ("(learned from)", "", "")
+        table.add_row(name, "\n".join(split_lines(spec)), *meaning, "\n".join(row.name for row in rows))
+    console().print(table)
 
 
 def print_validation(result: Mapping[str, Any]) -> None:

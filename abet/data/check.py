@@ -21,7 +21,7 @@ from abet.data.layout import Fault, Pair
 from abet.errors import DataError, UsageError
 from abet.labels import IGNORE, VOID
 
-__all__ = ["CheckReport", "ClassCounts", "PixelCounts", "Progress", "check", "check_dataset", "describe"]
+__all__ = ["CheckReport", "ClassCounts", "PixelCounts", "Progress", "check", "check_dataset", "describe", "useless"]
 
 _T = TypeVar("_T")
 
@@ -39,7 +39,13 @@ class _Examined:
 
 
 def check(
-    name: str, root: Path, split: str | None = None, *, workers: int | None = None, progress: Progress | None = None
+    name: str,
+    root: Path,
+    split: str | None = None,
+    *,
+    definition: str | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> CheckReport:
     """Read every image and label below ``root`` and report all that is wrong; nothing about the files is raised.
 
@@ -47,11 +53,11 @@ def check(
     threads are as fast as processes here and need no start-up.
 
     Raises:
-        UsageError: an unknown data set or split, or fewer than one worker.
+        UsageError: an unknown data set, split or definition, or fewer than one worker.
     """
     if workers is not None and workers < 1:
         raise UsageError(f"workers {workers}: at least one is needed")
-    found = survey(name, root, split)
+    found = survey(name, root, split, definition=definition)
     if found.dataset is None:
         nothing = PixelCounts() if DATASETS[name].kind == "ood" else ClassCounts()
         return CheckReport(
@@ -61,7 +67,7 @@ def check(
     report = check_dataset(found.dataset, workers=workers, progress=progress)
     faults, notes = [*found.faults, *report.faults], [*report.notes]
     if report.pixels.total:
-        faults += _useless(found.dataset, report.pixels)
+        faults += useless(found.dataset, report.pixels)
         notes += _absent_classes(report.pixels)
     return replace(report, faults=tuple(faults), notes=tuple(notes))
 
@@ -140,7 +146,7 @@ def _total(histograms: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     return total
 
 
-def _useless(dataset: Dataset, pixels: PixelCounts | ClassCounts) -> Iterator[Fault]:
+def useless(dataset: Dataset, pixels: PixelCounts | ClassCounts) -> Iterator[Fault]:
     """What a set of sound pairs may still lack, so that nothing can be done with it."""
     if isinstance(pixels, PixelCounts):
         lacking = [word for word, count in (("ID", pixels.id), ("OOD", pixels.ood)) if not count]
@@ -149,7 +155,10 @@ def _useless(dataset: Dataset, pixels: PixelCounts | ClassCounts) -> Iterator[Fa
         lacking = [] if pixels.total > pixels.ignored else ["labelled"]
         remark = "nothing can be learned"
     for word in lacking:
-        message = f"no {word} pixel in the whole set: {remark}; the labels are of another kind?"
+        message = (
+            f"no {word} pixel in the whole set: {remark} (the labels are read as {dataset.labels}); labels of another "
+            "kind? Compare the tree with docs/datasets.md"
+        )
         yield Fault(kind="label values", file=str(dataset.root), message=message)
 
 

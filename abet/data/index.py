@@ -9,36 +9,28 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
-from typing import Final
 
 from abet.data import locate
-from abet.data.cityscapes import CITYSCAPES
 from abet.data.images import ImageArray, IndexArray, read_image, read_label
 from abet.data.layout import DatasetSpec, Fault, Pair
-from abet.data.lost_and_found import LOST_AND_FOUND
-from abet.data.mapillary import MAPILLARY
-from abet.data.road_anomaly import ROAD_ANOMALY
+from abet.data.registry import DATASETS, OOD_SETS, TRAINING_SETS, resolve
 from abet.data.tables import ClassTable, LabelTable
-from abet.errors import DataError, UsageError, unknown_name
+from abet.errors import DataError, UsageError
 from abet.labels import LabelClass
-from abet.names import OOD_NAMES, TRAINING_NAMES
 
-__all__ = ["DATASETS", "OOD_SETS", "TRAINING_SETS", "Dataset", "Pair", "Survey", "open_dataset", "survey"]
-
-OOD_SETS: Final[Mapping[str, DatasetSpec]] = MappingProxyType(
-    dict(zip(OOD_NAMES, (LOST_AND_FOUND, ROAD_ANOMALY), strict=True))
-)
-"""What is evaluated: labels are ID, OOD and VOID."""
-TRAINING_SETS: Final[Mapping[str, DatasetSpec]] = MappingProxyType(
-    dict(zip(TRAINING_NAMES, (CITYSCAPES, MAPILLARY), strict=True))
-)
-"""What is learned from: labels are train ids and IGNORE."""
-DATASETS: Final[Mapping[str, DatasetSpec]] = MappingProxyType({**OOD_SETS, **TRAINING_SETS})
-"""Every data set by the name that commands and configuration use."""
+__all__ = [
+    "DATASETS",
+    "OOD_SETS",
+    "TRAINING_SETS",
+    "Dataset",
+    "Pair",
+    "Survey",
+    "open_dataset",
+    "survey",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +44,8 @@ class Dataset:
     pairs: tuple[Pair, ...]
     labels: LabelTable | ClassTable
     notes: tuple[str, ...] = ()
+    definition: str | None = None
+    """Which of the set's definitions of ID, OOD and void the labels are read by; None: its default."""
 
     @property
     def classes(self) -> tuple[LabelClass, ...]:
@@ -126,31 +120,36 @@ class Survey:
     notes: tuple[str, ...]
 
 
-def open_dataset(name: str, root: Path, split: str | None = None, *, unlabelled: bool = False) -> Dataset:
+def open_dataset(
+    name: str, root: Path, split: str | None = None, *, definition: str | None = None, unlabelled: bool = False
+) -> Dataset:
     """The complete data set below ``root``; ``split`` defaults to the one that papers evaluate, or train on.
 
-    With ``unlabelled``, a split whose labels are dummies is opened too: every pixel of theirs is ignored. Files are
+    ``definition`` names one of the set's answers to what is ID, OOD and void; default: the first. With
+    ``unlabelled``, a split whose labels are dummies is opened too: every pixel of theirs is ignored. Files are
     listed and none is decoded: 18000 images on a local disk open in a second or two.
 
     Raises:
-        UsageError: an unknown data set or split.
+        UsageError: an unknown data set, split or definition.
         DataError: a root that is missing, empty, half unpacked or ambiguous; images without label and the reverse.
     """
-    result = survey(name, root, split, unlabelled=unlabelled)
+    result = survey(name, root, split, definition=definition, unlabelled=unlabelled)
     if result.dataset is None or result.faults:
         raise DataError(_refusal(name, root, result))
     return result.dataset
 
 
-def survey(name: str, root: Path, split: str | None = None, *, unlabelled: bool = False) -> Survey:
+def survey(
+    name: str, root: Path, split: str | None = None, *, definition: str | None = None, unlabelled: bool = False
+) -> Survey:
     """List a root without judging it: what is wrong with the files is returned, sorted by kind and file.
 
-    ``unlabelled`` as for `open_dataset`.
+    ``definition`` and ``unlabelled`` as for `open_dataset`.
 
     Raises:
-        UsageError: an unknown data set or split.
+        UsageError: an unknown data set, split or definition.
     """
-    spec, split = _resolve(name, split, unlabelled=unlabelled)
+    spec, split, chosen = resolve(name, split, definition, unlabelled=unlabelled)
     try:
         place = locate.find(spec, Path(root).expanduser(), split)
         scan = place.layout.scan(place.root, split)
@@ -170,6 +169,7 @@ def survey(name: str, root: Path, split: str | None = None, *, unlabelled: bool 
         pairs=scan.pairs,
         labels=scan.labels,
         notes=notes,
+        definition=chosen,
     )
     return Survey(split=split, dataset=dataset, faults=tuple(faults), notes=notes)
 
@@ -182,22 +182,6 @@ def require_same_size(pair: Pair, image: ImageArray, raw: IndexArray) -> None:
             f"{pair.label}: label of {label_wide}x{label_high} pixels for an image of {wide}x{high} ({pair.image}); "
             "they must be equal: take both from one archive, or resize the image to its label"
         )
-
-
-def _resolve(name: str, split: str | None, *, unlabelled: bool) -> tuple[DatasetSpec, str]:
-    if name not in DATASETS:
-        raise unknown_name(kind="data set", name=name, choices=DATASETS)
-    spec = DATASETS[name]
-    if split is not None and unlabelled and split in spec.unlabelled_splits:
-        return spec, split
-    if split is not None and split in spec.refused_splits:
-        raise UsageError(
-            f"{name}: split {split!r} cannot be used: {spec.refused_splits[split]}. "
-            f"The choices are: {', '.join(spec.splits)}"
-        )
-    if split is not None and split not in spec.splits:
-        raise unknown_name(kind=f"split of {name}", name=split, choices=spec.splits)
-    return spec, split or spec.default_split
 
 
 def _count_note(spec: DatasetSpec, split: str, count: int) -> list[str]:

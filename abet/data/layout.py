@@ -65,6 +65,24 @@ class Layout:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Definition:
+    """One answer to which pixels of an OOD set are ID, OOD and void, in words, and the trees that are read so."""
+
+    name: str
+    """On the command line, in the shards' fingerprint and in metrics.json."""
+    id: str
+    ood: str
+    void: str
+    source: str
+    """Who defines it so."""
+    layouts: tuple[Layout, ...] | None = None
+    """None: those of the data set."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: ID is {self.id}; OOD is {self.ood}; void is {self.void}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RefusedTree:
     """A tree that a root may well hold and that cannot be used; ``reason`` goes on from the root's path."""
 
@@ -88,6 +106,8 @@ class DatasetSpec:
     default_split: str
     published_images: Mapping[str, int]
     layouts: tuple[Layout, ...]
+    definitions: tuple[Definition, ...] = ()
+    """Of an OOD set, what its labels may be read as; the first is the default, and is read from ``layouts``."""
     refused_splits: Mapping[str, str] = field(default_factory=dict)
     """Splits that are published and cannot be used, with the reason."""
     refused_trees: tuple[RefusedTree, ...] = ()
@@ -95,7 +115,23 @@ class DatasetSpec:
     validation_split: str | None = None
     """Of a training set, what a network's mIoU is measured on."""
     unlabelled_splits: Mapping[str, int] = field(default_factory=dict)
-    """Splits whose labels are dummies, each with the published number of images: nothing can be measured on them, but
-    predictions for the authors' server be made. They are among the refused splits as well."""
+    """Of a training set, splits whose labels are dummies, each with the published number of images: nothing can be
+    measured on them, but predictions for the authors' server be made. They are among the refused splits as well."""
     published_labels: ClassTable | None = None
     """Of a training set, how the authors number the classes, whichever kind of label file is read: for that server."""
+    submission: "SubmissionSpec | None" = None
+    """Of a benchmark with hidden labels, how its authors take scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmissionSpec:
+    """The score files that a benchmark's toolkit takes: one per image of the whole set, labelled or not."""
+
+    folder: str
+    """What the toolkit calls the whole set: the folder that its files lie in."""
+    images: str
+    """The folder of all images, below the root."""
+    labelled: str
+    """How the names of images with public labels begin."""
+    published: int
+    """Images without public labels."""

@@ -79,11 +79,11 @@ def scan_by_token(
 ) -> Scan:
     """Pair ``images/PLACE/STEM_leftImg8bit.<suffix>`` with ``labels/PLACE/STEM<label suffix>``.
 
-    ``kinds`` are the two kinds of label file, each with its suffix and table. The first decides wherever the split
-    has it at all; an image that has the second alone is then a fault.
+    ``kinds`` are the one or two kinds of label file, each with its suffix and table. The first decides wherever the
+    split has it at all; an image that has the second alone is then a fault.
     """
     found = {kind: _labels_by_key(labels, suffix) for kind, (suffix, _) in kinds.items()}
-    first, second = kinds
+    first, second = next(iter(kinds)), list(kinds)[-1]
     kind, other = (first, second) if found[first] or not found[second] else (second, first)
     suffix, table = kinds[kind]
     result = PairUp(root)

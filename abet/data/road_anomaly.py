@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from abet.data.images import is_image_name
-from abet.data.layout import DatasetSpec, Layout, Scan
+from abet.data.layout import DatasetSpec, Definition, Layout, Scan
 from abet.data.pairing import PairUp, files_in, is_utf8, pair_by_stem
 from abet.data.tables import LabelTable
 
@@ -95,6 +95,15 @@ ROAD_ANOMALY: Final = DatasetSpec(
             tree=("frames/NAME.<any image suffix>", "frames/NAME.labels/labels_semantic.png"),
             folders=("frames",),
             scan=_scan_epfl,
+        ),
+    ),
+    definitions=(
+        Definition(
+            name="image",
+            id="everything but the anomalies",
+            ood="animals, rocks, cones, cargo",
+            void="pixels marked 255",
+            source="the data set's authors and the AbeT paper's code",
         ),
     ),
 )

@@ -83,7 +83,10 @@ def _require_known(raw: IndexArray, known: frozenset[int], *, table: LabelTable 
         foreign = np.flatnonzero(counts).tolist()
         shown = ", ".join(f"{value} in {counts[value]} pixels" for value in foreign[:5])
         more = f" and {len(foreign) - 5} more values" if len(foreign) > 5 else ""
-        raise DataError(f"{file}: label value {shown}{more} outside the table of {table}")
+        raise DataError(
+            f"{file}: label value {shown}{more} outside the table of {table}; "
+            "take the label files that docs/datasets.md names"
+        )
 
 
 def _translate(raw: IndexArray, meanings: Mapping[int, int], *, rest: int) -> IndexArray:

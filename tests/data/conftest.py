@@ -5,13 +5,27 @@ import pytest
 
 from abet.data.index import Dataset, Pair
 from tests.data.scenes import COUNT, TABLE
-from tests.trees import make_cityscapes, make_lost_and_found, make_mapillary, make_road_anomaly, save
+from tests.trees import (
+    make_cityscapes,
+    make_fishyscapes,
+    make_lost_and_found,
+    make_mapillary,
+    make_road_anomaly,
+    make_segment_me,
+    save,
+)
 
 TREES = {
     "synboost": ("road_anomaly", lambda root: make_road_anomaly(root, layout="synboost")),
     "epfl": ("road_anomaly", lambda root: make_road_anomaly(root, layout="epfl")),
     "train ids": ("lost_and_found", lambda root: make_lost_and_found(root, kinds=("labelTrainIds",))),
     "label ids": ("lost_and_found", lambda root: make_lost_and_found(root, kinds=("labelIds",))),
+    "no known": ("lost_and_found_no_known", make_lost_and_found),
+    "fishyscapes": ("fishyscapes_lost_and_found", lambda root: make_fishyscapes(root, layout="original")),
+    "fishyscapes static": ("fishyscapes_static", lambda root: make_fishyscapes(root, layout="original")),
+    "fishyscapes masks": ("fishyscapes_static", lambda root: make_fishyscapes(root, layout="images")),
+    "road anomaly 21": ("road_anomaly_21", lambda root: make_segment_me(root, suffix=".png")),
+    "road obstacle 21": ("road_obstacle_21", lambda root: make_segment_me(root, "road_obstacle_21", suffix=".png")),
     "mapillary v1.1": ("mapillary", lambda root: make_mapillary(root, version="v1.1", suffix=".png")),
     "mapillary v1.2": ("mapillary", lambda root: make_mapillary(root, version="v1.2", suffix=".png")),
     "cityscapes": ("cityscapes", make_cityscapes),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from abet.data.check import ClassCounts, check, describe
+from abet.data.cityscapes import LABEL_IDS
 from abet.labels import CITYSCAPES, IGNORE, MAPILLARY
 from tests.trees import make_cityscapes, make_mapillary, make_training_sample, save
 
@@ -45,7 +46,8 @@ def test_labels_that_are_ignored_throughout_are_noted_and_useless_if_all_are(tmp
     for path in paths[1:]:
         save(path, np.full((48, 64), 4, dtype=np.uint8))
     assert [fault.message for fault in check("cityscapes", tmp_path).faults] == [
-        "no labelled pixel in the whole set: nothing can be learned; the labels are of another kind?"
+        f"no labelled pixel in the whole set: nothing can be learned (the labels are read as {LABEL_IDS}); labels of "
+        "another kind? Compare the tree with docs/datasets.md"
     ]
 
 

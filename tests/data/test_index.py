@@ -131,7 +131,7 @@ def test_each_data_set_says_where_it_comes_from(name):
     assert spec.default_split in spec.splits
     assert set(spec.published_images) == set(spec.splits)
     assert spec.page.startswith("http")
-    assert re.search(r"\b(CVPR|ICCV|IROS) 20\d\d", spec.citation)
+    assert re.search(r"\b(CVPR|ICCV|IJCV|IROS|NeurIPS) 20\d\d", spec.citation)
     assert "check the page" in spec.licence or "read them there" in spec.licence
 
 

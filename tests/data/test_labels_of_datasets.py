@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from abet.data import cityscapes, mapillary
-from abet.data.lost_and_found import LABEL_IDS, TRAIN_IDS
+from abet.data import cityscapes, fishyscapes, mapillary, segment_me
+from abet.data.lost_and_found import ALL_OBJECTS, IMAGE, IMAGE_ALL_OBJECTS, LABEL_IDS, TRAIN_IDS
 from abet.data.road_anomaly import EPFL_LABELS, SYNBOOST_LABELS
 from abet.errors import DataError
 from abet.labels import CITYSCAPES, ID, IGNORE, MAPILLARY, OOD, VOID
@@ -29,6 +29,11 @@ CITYSCAPES_MEANING = {label_id: TRAIN_ID_OF[name.strip()] for label_id, name in 
         (EPFL_LABELS, {0: ID, 1: ID, 2: OOD, 255: VOID}),
         (TRAIN_IDS, {0: VOID, 1: ID, 2: OOD, 255: VOID}),
         (LABEL_IDS, {1: ID} | {int(n): OOD for n in HAZARDS.split()} | {int(n): VOID for n in HARMLESS.split()}),
+        (ALL_OBJECTS, {0: VOID, 1: ID} | dict.fromkeys(range(2, 44), OOD)),
+        (IMAGE, {int(n): VOID for n in HARMLESS.split()} | {0: ID, 1: ID} | {int(n): OOD for n in HAZARDS.split()}),
+        (IMAGE_ALL_OBJECTS, {0: ID, 1: ID} | dict.fromkeys(range(2, 44), OOD)),
+        (fishyscapes.LABELS, {0: ID, 1: OOD, 255: VOID}),
+        (segment_me.LABELS, {0: ID, 1: OOD, 255: VOID}),
         (cityscapes.LABEL_IDS, CITYSCAPES_MEANING),
         (cityscapes.TRAIN_IDS, {n: n for n in (*range(19), 255)}),
         (mapillary.LABELS, {**{n: n for n in range(65)}, 65: 255}),
@@ -51,7 +56,7 @@ def test_the_message_names_file_values_pixels_and_the_table(tmp_path):
         SYNBOOST_LABELS.apply(raw, file=tmp_path / "labels" / "x.png")
     assert str(caught.value) == (
         f"{tmp_path}/labels/x.png: label value 7 in 2 pixels, 9 in 1 pixels outside the table of "
-        "SynBoost's RoadAnomaly labels: ID 0; OOD 1; void 255"
+        "SynBoost's RoadAnomaly labels: ID 0; OOD 1; void 255; take the label files that docs/datasets.md names"
     )
 
 

@@ -1,0 +1,71 @@
+"""abet submission"""
+
+from typing import Annotated
+
+import typer
+
+from abet.cli.evaluation import require_classes
+from abet.cli.options import (
+    CheckpointOption,
+    DataRootOption,
+    DatasetOption,
+    DeviceOption,
+    ModelOption,
+    check_names,
+    choose_checkpoint,
+    folder_of,
+    load,
+    place_of,
+    require_ood_set,
+    require_output,
+    say,
+)
+from abet.errors import UsageError
+from abet.labels import CITYSCAPES
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to ``app``."""
+    app.command()(submission)
+
+
+def submission(
+    dataset: DatasetOption,
+    method: Annotated[str, typer.Option(help="What the benchmark is to call it: letters, digits and _.-")],
+    output: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for anomaly_p/METHOD/TRACK/NAME.npy.")],
+    score: Annotated[str, typer.Option(help="Score key (see `abet scores`).")] = "abet",
+    checkpoint: CheckpointOption = None,
+    data_root: DataRootOption = None,
+    device: DeviceOption = "auto",
+    model: ModelOption = "cityscapes_finetune",
+) -> None:
+    """Write the score files of a benchmark with hidden labels, for its authors' server. Goes on where it stopped."""
+    require_ood_set(dataset)
+    from abet.scores import SCORES
+    from abet.site import data_root as find_root
+    from abet.site import load_site
+    from abet.staging import stage
+    from abet.submission import METHOD, Submission, find_images, submission_spec
+
+    check_names("score", [score], SCORES)
+    submission_spec(dataset)
+    if not METHOD.fullmatch(method):
+        raise UsageError(
+            f"--method {method!r}: the name of a folder is needed: letters, digits and _.-, such as AbeT-v1"
+        )
+    folder = folder_of("--output", output, remedy="copy it with `abet sync` afterwards")
+    require_output(folder, kind="folder")
+    site = load_site()
+    root = find_root(site, dataset, place_of(data_root))
+    chosen = choose_checkpoint(place_of(checkpoint), site)
+    images, notes = find_images(dataset, stage(root, site, what=dataset))
+    say(*(f"note: {note}" for note in notes))
+    detector = load(chosen, device, model, site)
+    require_classes(detector, len(CITYSCAPES))
+    job = Submission(detector=detector, dataset=dataset, score=score, method=method, output=folder)
+    written = job.write(images)
+    say(
+        f"wrote {written} of {len(images)} score files to {job.folder}"
+        + (", kept the others" * (written < len(images)))
+    )
+    say("next: turn them into HDF5 (docs/evaluation.md, Submissions)")

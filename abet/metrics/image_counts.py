@@ -23,7 +23,7 @@ from abet.metrics.runs import Runs
 ImageRows = npt.NDArray[np.int32]
 
 MAX_BINS: Final = 2**12
-"""Bins unless told otherwise. An image's own counts, to start from, are taken with the same limit."""
+"""Bins unless told otherwise."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,20 +44,23 @@ class ImageCounts:
     ood_count: ImageRows
 
     @classmethod
-    def count(cls, name: str, state: PixelState) -> ImageCounts:
-        """The state of one image: its name in the data set, and its pixels, counted with a limit of `MAX_BINS` bins
-        or another one that all images share. Raises DataError for an image of 2**31 pixels or more.
+    def count(cls, name: str, state: PixelState, *, max_bins: int = MAX_BINS) -> ImageCounts:
+        """The state of one image: its name in the data set, and its pixels, counted with at least max_bins bins.
+
+        Raises DataError for an image of 2**31 pixels or more.
         """
+        assert MIN_BINS <= max_bins <= state.max_bins
         if state.id_pixels + state.ood_pixels > np.iinfo(np.int32).max:
             raise DataError(f"{name}: {state.id_pixels + state.ood_pixels} pixels are more than an image can have")
+        shift, coarse = runs.combine([state.runs], shift=state.shift, max_bins=max_bins)
         return cls(
             names=(name,),
-            shift=state.shift,
-            max_bins=state.max_bins,
-            low_key=state.low_key,
-            high_key=state.high_key,
-            id_count=state.id_count.astype(np.int32)[None],
-            ood_count=state.ood_count.astype(np.int32)[None],
+            shift=shift,
+            max_bins=max_bins,
+            low_key=coarse.low_key,
+            high_key=coarse.high_key,
+            id_count=coarse.id_count.astype(np.int32)[None],
+            ood_count=coarse.ood_count.astype(np.int32)[None],
         )
 
     @classmethod

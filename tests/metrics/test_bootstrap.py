@@ -29,7 +29,7 @@ def image(seed, size=200, quality=1.0):
 
 def counts_of(images, max_bins=MAX_BINS) -> ImageCounts:
     return ImageCounts.merge(
-        *(ImageCounts.count(f"{i:02}", PixelState.count(*each, max_bins=max_bins)) for i, each in enumerate(images))
+        *(ImageCounts.count(f"{i:02}", PixelState.count(*each), max_bins=max_bins) for i, each in enumerate(images))
     )
 
 
@@ -150,7 +150,7 @@ def test_draws_without_a_class_are_left_out_and_counted():
 @pytest.mark.parametrize("max_bins", [MIN_BINS, MAX_BINS])
 def test_image_counts_add_up_in_any_order(max_bins):
     images = [image(seed) for seed in range(6)] + [(np.zeros(3, np.float32), np.full(3, VOID, np.uint8))]
-    parts = [ImageCounts.count(f"{i}", PixelState.count(*each, max_bins=max_bins)) for i, each in enumerate(images)]
+    parts = [ImageCounts.count(f"{i}", PixelState.count(*each), max_bins=max_bins) for i, each in enumerate(images)]
     whole = ImageCounts.merge(*parts)
     empty = ImageCounts.empty(max_bins=max_bins)
     nested = ImageCounts.merge(ImageCounts.merge(*parts[:2:-1]), empty, ImageCounts.merge(parts[1], parts[0]), parts[2])

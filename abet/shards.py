@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from abet.errors import DataError
 from abet.files import atomic_path
 from abet.metrics.pixel import PixelState
+from abet.metrics.protocols import ProtocolState
 from abet.metrics.reference import ReferenceState
 from abet.version import __version__
 
@@ -34,10 +35,15 @@ class Fingerprint:
     """Device, instruction set, threads and torch version: float32 sums are rounded in an order that these decide."""
     abet: str = __version__
     format: int = FORMAT
+    protocols: bool = False
+    """Whether the protocols that read each image by itself are counted too."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, tuples as lists."""
-        return {**asdict(self), "scores": list(self.scores)}
+        """Plain values, tuples as lists; ``protocols`` only where it is true."""
+        plain = {**asdict(self), "scores": list(self.scores)}
+        if not plain.pop("protocols"):
+            return plain
+        return {**plain, "protocols": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +60,8 @@ class ShardResult:
     """Score key -> why the head does not define it."""
     pixel: dict[str, PixelState]
     reference: dict[str, ReferenceState]
+    protocols: dict[str, ProtocolState] = field(default_factory=dict)
+    """Empty unless the evaluation counts them."""
 
 
 def write_shard(path: Path, result: ShardResult) -> None:
@@ -65,6 +73,8 @@ def write_shard(path: Path, result: ShardResult) -> None:
         arrays |= {f"pixel.{key}.{name}": array for name, array in pixel.to_arrays().items()}
     for key, reference in result.reference.items():
         arrays |= {f"reference.{key}.{name}": array for name, array in reference.to_arrays().items()}
+    for key, protocols in result.protocols.items():
+        arrays |= {f"protocols.{key}.{name}": array for name, array in protocols.to_arrays().items()}
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
@@ -78,6 +88,7 @@ def read_shard(path: Path) -> ShardResult:
             **json.loads(arrays.pop("header").tobytes()),
             pixel={key: PixelState.from_arrays(part) for key, part in _group(arrays, "pixel").items()},
             reference={key: ReferenceState.from_arrays(part) for key, part in _group(arrays, "reference").items()},
+            protocols={key: ProtocolState.from_arrays(part) for key, part in _group(arrays, "protocols").items()},
         )
         version = result.fingerprint["format"]
     except Exception as error:  # a damaged archive raises whatever its parsers raise: zlib, zip, json, numpy, ours

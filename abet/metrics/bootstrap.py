@@ -75,6 +75,8 @@ def weights(images: int, *, seed: int, count: int = RESAMPLES) -> npt.NDArray[np
 
 def resample(counts: ImageCounts, *, seed: int, count: int = RESAMPLES) -> Resampled:
     """Draw ``count`` times; counts of at least one image. Equal seeds and images give equal draws."""
+    if counts.low_key.size == 0:
+        return Resampled(names=counts.names, seed=seed, figures=np.full((count, 3, 3), np.nan))
     drawn = weights(len(counts.names), seed=seed, count=count).astype(np.float64)
     pixels = counts.id_count.sum(axis=1, dtype=np.int64) + counts.ood_count.sum(axis=1, dtype=np.int64)
     assert int(pixels.max()) * pixels.size <= _EXACT, "more pixels than a weighted sum can hold exactly"

@@ -8,8 +8,9 @@ trace. Images are kept apart and sorted by name; 8 bytes per image and bin, 39 M
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ from abet.metrics.pixel import MIN_BINS, PixelState
 from abet.metrics.runs import Runs
 
 ImageRows = npt.NDArray[np.int32]
+
+_ARRAYS: Final = ("low_key", "high_key", "id_count", "ood_count")
 
 MAX_BINS: Final = 2**12
 """Bins unless told otherwise."""
@@ -99,6 +102,27 @@ class ImageCounts:
             id_count=np.concatenate([_placed(state, state.id_count, pooled, shift) for state in states])[order],
             ood_count=np.concatenate([_placed(state, state.ood_count, pooled, shift) for state in states])[order],
         )
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The state for an ``.npz`` file: ``header`` (2,) int64 of shift and max_bins, ``names``, and the counts."""
+        return {
+            "header": np.array([self.shift, self.max_bins], np.int64),
+            "names": np.array(self.names, np.str_),
+            **{name: getattr(self, name) for name in _ARRAYS},
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> ImageCounts:
+        """The state that `to_arrays` wrote. Raises DataError where the arrays do not fit together."""
+        shift, max_bins = arrays["header"].tolist()
+        names, found = tuple(arrays["names"].tolist()), {name: np.array(arrays[name]) for name in _ARRAYS}
+        bins = found["low_key"].size
+        shapes = ((bins,), (bins,), (len(names), bins), (len(names), bins))
+        types = (np.uint32, np.uint32, np.int32, np.int32)
+        for array, shape, dtype in zip(found.values(), shapes, types, strict=True):
+            if array.shape != shape or array.dtype != dtype:
+                raise DataError("not the counts of images: evaluate this shard again")
+        return cls(names=names, shift=shift, max_bins=max_bins, **found)
 
     @property
     def _runs(self) -> Runs:

@@ -63,6 +63,30 @@ class PerImageState:
             figures={name: figures[name] for name in sorted(names)}, tpr={name: tpr[name] for name in sorted(tpr)}
         )
 
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The state for an ``.npz`` file: ``names``, ``figures`` (images, 3, 3) and ``tpr``; NaN for none."""
+        none = np.full((3, 3), np.nan)
+        rows = [none if row is None else row for row in self.figures.values()]
+        return {
+            "names": np.array(list(self.figures), np.str_),
+            "figures": np.array(rows, np.float64).reshape(-1, 3, 3),
+            "tpr": np.array([self.tpr.get(name, np.nan) for name in self.figures], np.float64),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> PerImageState:
+        """The state that `to_arrays` wrote. Raises DataError for anything else."""
+        names, rows, tpr = arrays["names"].tolist(), arrays["figures"], arrays["tpr"]
+        if rows.shape != (len(names), 3, 3) or tpr.shape != (len(names),) or bool(((rows < 0) | (rows > 1)).any()):
+            raise DataError("not the figures of images: evaluate this shard again")
+        held = ~np.isnan(tpr)
+        return cls(
+            figures={
+                name: np.array(row) if there else None for name, row, there in zip(names, rows, held, strict=True)
+            },
+            tpr={name: float(rate) for name, rate, there in zip(names, tpr, held, strict=True) if there},
+        )
+
     def summarise(self) -> dict[str, Any]:
         """The means as strict JSON: ``auroc``, ``ap`` and ``fpr95`` as value, low and high, the last with the mean
         ``tpr`` used; ``images`` that have figures and ``left_out`` that have none. Null beside a ``reason`` where no

@@ -20,6 +20,7 @@ on, among those before equal ones are joined; here they are the points' own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -106,6 +107,26 @@ class SmiycState:
             dropped_id=sum(state.dropped_id for state in states),
             dropped_ood=sum(state.dropped_ood for state in states),
         )
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The state for an ``.npz`` file: the three rows, and ``dropped`` (2,) int64: ID, OOD."""
+        rows = {"threshold": self.threshold, "id_count": self.id_count, "ood_count": self.ood_count}
+        return rows | {"dropped": np.array([self.dropped_id, self.dropped_ood], np.int64)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> SmiycState:
+        """The state that `to_arrays` wrote. Raises DataError for what no pixels can have produced."""
+        rows = {name: np.array(arrays[name]) for name in ("threshold", "id_count", "ood_count")}
+        dropped = arrays["dropped"]
+        counted = [rows["id_count"], rows["ood_count"], dropped]
+        if (
+            any(row.dtype != np.int64 or bool((row < 0).any()) for row in counted)
+            or {row.shape for row in rows.values()} != {(rows["threshold"].size,)}
+            or dropped.shape != (2,)
+            or not bool((np.diff(rows["threshold"]) > 0).all())
+        ):
+            raise DataError("not the quantile bins of a score: evaluate this shard again")
+        return cls(**rows, dropped_id=int(dropped[0]), dropped_ood=int(dropped[1]))
 
     def summarise(self) -> dict[str, Any]:
         """The figures as strict JSON: ap, fpr95, tpr (the one used), threshold, best_f1, best_f1_threshold, prevalence

@@ -147,6 +147,11 @@ def test_draws_without_a_class_are_left_out_and_counted():
     assert (never["undefined"], never["reason"]) == (3, "no draw holds both ID and OOD pixels")
 
 
+def test_images_of_void_alone_have_no_draw():
+    void = [(np.zeros(3, np.float32), np.full(3, VOID, np.uint8))] * 2
+    assert resample(counts_of(void), seed=0, count=3).interval()["undefined"] == 3
+
+
 @pytest.mark.parametrize("max_bins", [MIN_BINS, MAX_BINS])
 def test_image_counts_add_up_in_any_order(max_bins):
     images = [image(seed) for seed in range(6)] + [(np.zeros(3, np.float32), np.full(3, VOID, np.uint8))]

@@ -16,9 +16,10 @@ false (FP); F1 = 2 TP / (2 TP + FN + FP). Reported are means over all components
 With n(k, p) pixels of object k on prediction p (0: none), the union of sIoU is |k| plus the sum of n(0, p) over the
 predictions that touch k: what other objects cover is neither in the overlap nor in the union.
 
-**Where this differs.** tau is compared in integers; in the toolkit an sIoU of exactly 0.6 fails at tau = 0.6,
-which is 0.6000000000000001 there. The toolkit would also void a *background* smaller than the smallest object, which no
-image has. NaN is above every threshold here and below each there.
+**Where this differs.** tau is compared in integers; the toolkit's 0.6 is 0.6000000000000001, which an sIoU or a PPV of
+exactly 0.6 fails. The toolkit would also void a *background* smaller than the smallest object, which no image has. NaN
+is above every threshold here and below each there. The threshold itself may differ, as `abet.metrics.smiyc` says, and
+with it all figures.
 """
 
 from __future__ import annotations

@@ -13,9 +13,11 @@ published toolkit (SegmentMeIfYouCan/road-anomaly-benchmark, ``PixBinaryClass``:
 Edges of other images cut no bin of this one, so pooled figures are a little off: use them to compare with published
 tables. Scores are not bound to [0, 1]; only NaN and infinities, which have no quantiles, are dropped, and counted.
 
-**Where this differs.** Scores stay float32; the toolkit stores them as float16 first. Equal thresholds are one point.
-The toolkit's published FPR95 and F1 are of the same points, but the *thresholds* beside them are looked up a few places
-on, among those before equal ones are joined; here they are the points' own.
+**Where this differs.** Scores stay float32; the toolkit stores them as float16 first. Equal thresholds of several
+images are one point; the toolkit means that too, but keeps the first of equal ones at the very top apart. It then looks
+the *thresholds* of FPR95 and best F1 up in the list before equal ones were joined: they belong to other points, far off
+where images share many scores. Here they are the points' own. (An older revision joins nothing, and takes AP by
+trapezoids.)
 """
 
 from __future__ import annotations

@@ -140,19 +140,20 @@ def _figures(n: Floats, p: Floats, wide: Mask) -> Floats:
 
 def _auroc(p: Floats, before: Floats, fp: Floats, wide: Mask) -> tuple[Floats, Floats, Floats]:
     negatives, pairs = fp[:, -1:], p.sum(axis=1) * fp[:, -1]
-    value = (p * (negatives - (before + fp) / 2)).sum(axis=1) / pairs
-    slack = (p * (fp - before) * wide).sum(axis=1) / (2 * pairs)
+    value = np.einsum("ij,ij->i", p, negatives - (before + fp) / 2) / pairs
+    slack = np.einsum("ij,ij->i", p, (fp - before) * wide) / (2 * pairs)
     return value, value - slack, value + slack
 
 
 def _average_precision(p: Floats, tp: Floats, before: Floats, fp: Floats, wide: Mask) -> tuple[Floats, Floats, Floats]:
-    held, positives = p > 0, tp[:, -1]
-    tied = np.divide(tp, tp + fp, out=np.zeros_like(tp), where=held)
-    first = np.divide(tp - p + 1, tp - p + 1 + fp, out=np.zeros_like(tp), where=held)
-    best = np.divide(tp, tp + before, out=np.zeros_like(tp), where=held)
-    ends = (tied, np.where(wide, (first + tied) / 2, tied), np.where(wide, best, tied))
-    value, low, high = ((p * end).sum(axis=1) / positives for end in ends)
-    return value, low, high
+    # every denominator counts whole pixels: below 1 it is 0, in a bin above all that the draw holds, which adds nothing
+    tied = tp / np.maximum(tp + fp, 1)
+    best = tp / np.maximum(tp + before, 1)
+    above = tp - p + 1
+    low = np.where(wide, (above / (above + fp) + tied) / 2, tied)
+    ends = (tied, low, np.where(wide, best, tied))
+    value, lower, upper = (np.einsum("ij,ij->i", p, end) / tp[:, -1] for end in ends)
+    return value, lower, upper
 
 
 def _fpr95(tp: Floats, before: Floats, fp: Floats, wide: Mask) -> tuple[Floats, Floats, Floats]:

@@ -24,6 +24,7 @@ from abet.files import read_json, write_json
 from abet.labels import ID, OOD, VOID
 from abet.memory import readable_memory_errors
 from abet.metrics.pixel import PixelCounter
+from abet.metrics.protocols import ProtocolState
 from abet.metrics.reference import ReferenceState
 from abet.models.head import Output
 from abet.models.kernel_choice import kernels_on
@@ -44,6 +45,8 @@ from abet.shards import Fingerprint, ShardResult, read_shard, write_shard
 
 BUFFER_PIXELS = 2**22
 """Of each score's two key buffers: 16 MiB each."""
+MERGED_IMAGES = 64
+"""How many images' own counts are kept until they share bins."""
 
 
 def shard_of(pairs: Sequence[Pair], shard: int, shards: int) -> tuple[Pair, ...]:
@@ -91,6 +94,8 @@ class Evaluation:
     """How many images keep their maps for the report."""
     data_root: str | None = None
     """Where the data set is kept, if that is not the folder that it is read from."""
+    protocols: bool = False
+    """Whether to count what the protocols need that read each image by itself."""
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
@@ -106,6 +111,7 @@ class Evaluation:
             shards=self.shards,
             arithmetic=arithmetic(self.detector.device),
             ood_definition=self.dataset.definition,
+            protocols=self.protocols,
         ).to_json()
 
     @property
@@ -155,8 +161,8 @@ class Evaluation:
         return evaluation_dir(run, self.dataset.name) / "evaluation.json"
 
     def _compare(self, run: Path) -> None:
-        # A definition that is the default stands in neither
-        found, wanted = read_json(self._description(run)), {"ood_definition": None, **self.fingerprint}
+        usual = {"ood_definition": None, "protocols": False}  # what is usual stands in neither
+        found, wanted = usual | read_json(self._description(run)), usual | self.fingerprint
         changed = [key for key, value in wanted.items() if found.get(key) != value]
         if changed:
             raise UsageError(
@@ -167,7 +173,9 @@ class Evaluation:
 
     def _count(self, run: Path, shard: int, pairs: Sequence[Pair]) -> ShardResult:
         missing = {key: reason for key in self.scores if (reason := self.detector.why_missing(key)) is not None}
-        counters = {key: _Counter(key, self.detector.config.num_classes) for key in self.scores if key not in missing}
+        defined = [key for key in self.scores if key not in missing]
+        counters = {key: _Counter(key, self.detector.config.num_classes) for key in defined}
+        images: dict[str, list[ProtocolState]] = {key: [] for key in defined} if self.protocols else {}
         pixels = {"id": 0, "ood": 0, "void": 0}
         kept = sample_names(self.dataset.pairs, self.samples)
         with progress(f"{self.dataset.name} {shard}/{self.shards}", len(pairs)) as advance:
@@ -178,6 +186,10 @@ class Evaluation:
                 for name, value in (("id", ID), ("ood", OOD), ("void", VOID)):
                     pixels[name] += int((label == value).sum())
                 maps = {key: counter.add(output, label) for key, counter in counters.items()}
+                for key, states in images.items():
+                    states.append(ProtocolState.count(pair.name, maps[key], label))
+                    if len(states) == MERGED_IMAGES:
+                        states[:] = [ProtocolState.merge(*states)]
                 if pair.name in kept:
                     sample = shrink(make_sample(pair.name, image, label, class_map(output), maps))
                     write_sample(sample_path(run, self.dataset.name, pair.name), sample)
@@ -190,6 +202,7 @@ class Evaluation:
             missing=missing,
             pixel={key: counter.pixel.state() for key, counter in counters.items()},
             reference={key: c.reference for key, c in counters.items() if c.reference is not None},
+            protocols={key: ProtocolState.merge(*states) for key, states in images.items()},
         )
 
 

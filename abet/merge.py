@@ -13,6 +13,7 @@ from abet.errors import DataError, UsageError
 from abet.files import write_json
 from abet.metrics.curves import curves
 from abet.metrics.pixel import PixelState
+from abet.metrics.protocols import ProtocolState, summarise_protocols
 from abet.metrics.ranking import summarise
 from abet.metrics.reference import ReferenceState
 from abet.mirror import mirrored
@@ -81,6 +82,10 @@ def merge_in(run: Place, dataset: str, site: SiteConfig, *, sha256: str | None =
 
 def _metrics(config: Mapping[str, Any], total: ShardResult) -> dict[str, Any]:
     fingerprint = total.fingerprint
+    protocols, pairs = summarise_protocols(total.protocols, total.reference)
+    entries = {key: _entry(key, total) for key in fingerprint["scores"]}
+    for key, named in protocols.items():
+        entries[key]["protocols"] = named
     return {
         "schema": 1,
         "dataset": fingerprint["dataset"],
@@ -89,10 +94,11 @@ def _metrics(config: Mapping[str, Any], total: ShardResult) -> dict[str, Any]:
         "images": total.images,
         "checkpoint": config["checkpoint"],
         "pixels": total.pixels,
-        "scores": {key: _entry(key, total) for key in fingerprint["scores"]},
+        "scores": entries,
         "list_sha256": fingerprint["list_sha256"],
         "num_classes": fingerprint["num_classes"],
         "abet": fingerprint["abet"],
+        **({"paired_differences": pairs} if pairs else {}),
     }
 
 
@@ -110,11 +116,8 @@ def _require_place(path: Path, shard: ShardResult, dataset: str, config: Mapping
 
 
 def _add(folder: Path, total: ShardResult, shard: ShardResult) -> ShardResult:
-    changed = [
-        key
-        for key in {**total.fingerprint, **shard.fingerprint}
-        if shard.fingerprint.get(key) != total.fingerprint.get(key)
-    ]
+    keys = {**total.fingerprint, **shard.fingerprint}
+    changed = [key for key in keys if shard.fingerprint.get(key) != total.fingerprint.get(key)]
     if changed:
         raise DataError(
             f"{folder}: shard {shard.shard} is of another evaluation than those before it "
@@ -128,6 +131,7 @@ def _add(folder: Path, total: ShardResult, shard: ShardResult) -> ShardResult:
         missing=total.missing,
         pixel={key: PixelState.merge(state, shard.pixel[key]) for key, state in total.pixel.items()},
         reference={key: ReferenceState.merge(state, shard.reference[key]) for key, state in total.reference.items()},
+        protocols={key: ProtocolState.merge(state, shard.protocols[key]) for key, state in total.protocols.items()},
     )
 
 

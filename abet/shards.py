@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from abet.errors import DataError
 from abet.files import atomic_path
 from abet.metrics.pixel import PixelState
+from abet.metrics.protocols import ProtocolState
 from abet.metrics.reference import ReferenceState
 from abet.version import __version__
 
@@ -36,11 +37,14 @@ class Fingerprint:
     """How the labels are read, where that is not the data set's default."""
     abet: str = __version__
     format: int = FORMAT
+    protocols: bool = False
+    """Whether the protocols that read each image by itself are counted too."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, tuples as lists; no word of a definition that is the default."""
+        """Plain values, tuples as lists; no word of a definition that is the default, nor of protocols left out."""
         values = {**asdict(self), "scores": list(self.scores)}
-        return {key: value for key, value in values.items() if (key, value) != ("ood_definition", None)}
+        usual = (("ood_definition", None), ("protocols", False))
+        return {key: value for key, value in values.items() if (key, value) not in usual}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,8 @@ class ShardResult:
     """Score key -> why the head does not define it."""
     pixel: dict[str, PixelState]
     reference: dict[str, ReferenceState]
+    protocols: dict[str, ProtocolState] = field(default_factory=dict)
+    """Empty unless the evaluation counts them."""
 
 
 def write_shard(path: Path, result: ShardResult) -> None:
@@ -68,6 +74,8 @@ def write_shard(path: Path, result: ShardResult) -> None:
         arrays |= {f"pixel.{key}.{name}": array for name, array in pixel.to_arrays().items()}
     for key, reference in result.reference.items():
         arrays |= {f"reference.{key}.{name}": array for name, array in reference.to_arrays().items()}
+    for key, protocols in result.protocols.items():
+        arrays |= {f"protocols.{key}.{name}": array for name, array in protocols.to_arrays().items()}
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
@@ -81,6 +89,7 @@ def read_shard(path: Path) -> ShardResult:
             **json.loads(arrays.pop("header").tobytes()),
             pixel={key: PixelState.from_arrays(part) for key, part in _group(arrays, "pixel").items()},
             reference={key: ReferenceState.from_arrays(part) for key, part in _group(arrays, "reference").items()},
+            protocols={key: ProtocolState.from_arrays(part) for key, part in _group(arrays, "protocols").items()},
         )
         version = result.fingerprint["format"]
     except Exception as error:  # a damaged archive raises whatever its parsers raise: zlib, zip, json, numpy, ours

@@ -36,6 +36,18 @@ def test_less_than_one_image_is_refused():
     assert "--pixels 50000: less than one image, which has 2097152" in result.stderr
 
 
+def test_no_image_to_resample_is_refused():
+    result = run("bootstrap.py", "--images", 0)
+    assert result.returncode == 2
+    assert "'0' is no integer of at least 1" in result.stderr
+
+
+def test_resampling_says_whether_the_figures_of_all_pixels_lie_inside_the_brackets():
+    result = run("bootstrap.py", "--images", 3)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("figure of the first draw inside its bracket") == 3
+
+
 @pytest.fixture
 def script(monkeypatch):
     """A script of benchmarks/ by its name, as a module."""

@@ -47,12 +47,13 @@ def refused(finished: Finished, code: int, *said: str) -> None:
 def test_from_checkpoint_to_figures_and_page(
     cli: Cli, learned_checkpoint: Path, plain_checkpoint: Path, road_anomaly: Path, tmp_path: Path
 ) -> None:
-    finished = evaluate(cli, learned_checkpoint, road_anomaly, tmp_path / "a")
+    finished = evaluate(cli, learned_checkpoint, road_anomaly, tmp_path / "a", "--protocols")
     assert finished.code == 0, finished.err
     assert "3 images" in finished.err
     assert "about" in finished.err  # the estimate comes before the work
     metrics = json.loads((tmp_path / "a" / "evaluation" / "road_anomaly" / "metrics.json").read_text())
     assert f"{100 * metrics['scores']['abet']['auroc']['value']:.2f}" in finished.out
+    assert metrics["scores"]["abet"]["protocols"]["image-bootstrap"]["resamples"] == 1000
     for shard in ("1/2", "2/2"):
         assert evaluate(cli, plain_checkpoint, road_anomaly, tmp_path / "b", "--shard", shard).code == 0
     assert cli("merge", tmp_path / "b", "--dataset", "road_anomaly").code == 0

@@ -45,7 +45,8 @@ ALL = ("abet", "energy", "entropy", "msp", "max_logit", "godin", "max_cosine")
 
 
 def evaluate(detector: Detector, dataset: Dataset, run: Path, *, shards: int = 1, **options: Any) -> dict[str, Any]:
-    evaluation = Evaluation(detector=detector, dataset=dataset, scores=ALL, shards=shards, **options)
+    options = {"scores": ALL, **options}
+    evaluation = Evaluation(detector=detector, dataset=dataset, shards=shards, **options)
     for shard in reversed(range(1, shards + 1)):
         evaluation.run_shard(run, shard)
     return merge(run, dataset.name)
@@ -86,6 +87,41 @@ def test_shards_may_start_at_the_same_moment(mixed_sizes: Dataset, learned: Dete
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda shard: evaluation.run_shard(tmp_path / "run", shard), range(1, 6)))
     assert merge(tmp_path / "run", "road_anomaly")["images"] == 5
+
+
+def test_protocols_add_entries_and_change_none(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
+    two = ("abet", "energy")
+    usual = evaluate(learned, mixed_sizes, tmp_path / "usual", scores=two)
+    contents = []
+    for shards in (1, 3):
+        run = tmp_path / str(shards)
+        metrics = evaluate(learned, mixed_sizes, run, shards=shards, scores=two, protocols=True)
+        contents.append((evaluation_dir(run, "road_anomaly") / "metrics.json").read_bytes())
+    assert contents[0] == contents[1]
+    protocols = {key: entry.pop("protocols") for key, entry in metrics["scores"].items()}
+    pairs = metrics.pop("paired_differences")
+    assert json.dumps(metrics) == json.dumps(usual)
+    assert set(protocols["abet"]) == {
+        "smiyc-quantile-bins",
+        "per-image-mean",
+        "image-bootstrap",
+        "meta-ood-100-bins",
+    }
+    assert all(entry["protocol"] == name for named in protocols.values() for name, entry in named.items())
+    assert protocols["abet"]["per-image-mean"]["images"] == 5
+    assert "meta-ood-100-bins" not in protocols["energy"]
+    assert [(pair["score"], pair["minus"]) for pair in pairs] == [two]
+
+
+def test_evaluations_with_and_without_protocols_do_not_mix(
+    learned: Detector, mixed_sizes: Dataset, tmp_path: Path
+) -> None:
+    for first, second in ((True, False), (False, True)):
+        run = tmp_path / str(first)
+        options: dict[str, Any] = {"detector": learned, "dataset": mixed_sizes, "scores": ("msp",), "shards": 2}
+        Evaluation(**options, protocols=first).run_shard(run, 1)
+        with pytest.raises(UsageError, match=f"protocols {first} there, {second} here"):
+            Evaluation(**options, protocols=second).run_shard(run, 2)
 
 
 def test_shards_partition_the_images(mixed_sizes: Dataset) -> None:

@@ -70,6 +70,12 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
     samples: Annotated[int, typer.Option(min=0, help="Images that keep their maps for the report.")] = 6,
+    protocols: Annotated[
+        bool,
+        typer.Option(
+            "--protocols", help="Also SegmentMeIfYouCan's and Meta-OoD's protocols, per-image means and intervals."
+        ),
+    ] = False,
     num_classes: Annotated[
         int, typer.Option(min=1, help="Classes that the checkpoint should have; OOD is what lies outside them.")
     ] = len(CITYSCAPES),
@@ -110,6 +116,7 @@ def evaluate(
         shards=shards,
         samples=samples,
         data_root=str(root) if isinstance(root, S3Uri) else None,
+        protocols=protocols,
     )
     with mirrored(run, site) as mirror:
         whole = shards == 1 and images is None and limit is None

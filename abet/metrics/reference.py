@@ -1,4 +1,4 @@
-"""The paper's evaluation protocol (Meta-OoD's, used by AbeT): 100 score bins, for comparison with published tables.
+"""The paper's evaluation protocol (AbeT's, after Meta-OoD's): 100 score bins, for comparison with published tables.
 
 Two histograms of 100 equal bins on [0, 1], the last one closed; scores outside, and NaN, are dropped without notice
 there and counted here. The reference then writes each bin number out as often as ``trunc(count / total * size)`` and
@@ -7,7 +7,8 @@ does (reference behaviour, pixel metrics):
 
 - ROC with 1e5 ID and 1e5 OOD entries: balanced, whatever the prevalence. AUROC is the trapezoid area. FPR95 is the
   point whose TPR is *nearest* to 0.95, and the one before it if that TPR is exactly 1, among the points that
-  ``roc_curve`` keeps (it drops those where two equal steps follow each other).
+  ``roc_curve`` keeps (it drops those where two equal steps follow each other). Meta-OoD, where AbeT took this from,
+  does not step back: a protocol of its own here, since FPR95 may differ widely.
 - Precision-recall with 1e7 entries, split by the true share of kept pixels. AUPRC is average precision.
 """
 
@@ -30,6 +31,8 @@ Floats = npt.NDArray[np.float64]
 
 BINS: Final = 100
 PROTOCOL: Final = "reference-100-bins"
+META_OOD_PROTOCOL: Final = "meta-ood-100-bins"
+"""The same without the step back."""
 _ROC_SIZE: Final = 1e5  # of either class
 _PR_SIZE: Final = 1e7  # of both classes together
 _TARGET_TPR: Final = 0.95
@@ -123,18 +126,20 @@ class ReferenceState:
             dropped_ood=dropped_ood,
         )
 
-    def summarise(self) -> dict[str, Any]:
+    def summarise(self, *, step_back: bool = True) -> dict[str, Any]:
         """The figures as strict JSON: auroc, auprc, fpr95, tpr (the one used), threshold, dropped, protocol.
 
         The threshold is in the units of the normalised score. Figures without a value are null beside a ``reason``.
+        step_back: from a point with TPR 1 to the one before, as AbeT does and Meta-OoD does not.
         """
         summary: dict[str, Any] = dict.fromkeys(("auroc", "auprc", "fpr95", "tpr", "threshold"))
-        summary |= {"dropped": {"id": self.dropped_id, "ood": self.dropped_ood}, "protocol": PROTOCOL}
+        protocol = PROTOCOL if step_back else META_OOD_PROTOCOL
+        summary |= {"dropped": {"id": self.dropped_id, "ood": self.dropped_ood}, "protocol": protocol}
         totals = {"ID": int(self.id_counts.sum()), "OOD": int(self.ood_counts.sum())}
         if missing := [name for name, total in totals.items() if total == 0]:
             return summary | {"reason": f"no {' and no '.join(missing)} pixel has a score in [0, 1]"}
         curve = roc_curve(self)
-        point = operating_point(curve)
+        point = operating_point(curve, step_back=step_back)
         auprc, threshold = average_precision(self), float(curve.threshold[point])
         reasons = []
         if auprc is None:
@@ -165,10 +170,10 @@ def roc_curve(state: ReferenceState) -> RocCurve:
     return RocCurve(fpr=fp / fp[-1], tpr=tp / tp[-1], threshold=threshold)
 
 
-def operating_point(curve: RocCurve) -> int:
+def operating_point(curve: RocCurve, *, step_back: bool) -> int:
     """The index of the point that the reference calls 95% TPR."""
     nearest = int(np.abs(curve.tpr - _TARGET_TPR).argmin())
-    return nearest - 1 if curve.tpr[nearest] == 1 else nearest
+    return nearest - 1 if step_back and curve.tpr[nearest] == 1 else nearest
 
 
 def average_precision(state: ReferenceState) -> float | None:

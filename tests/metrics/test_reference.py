@@ -99,6 +99,25 @@ def test_a_tpr_of_one_steps_back():
     assert by_lists(state)["threshold"] == 0.51
 
 
+def test_without_the_step_back_a_tpr_of_one_is_taken():
+    state = ReferenceState(
+        id_counts=one_per_bin(bin10=70, bin50=30), ood_counts=one_per_bin(bin60=60, bin40=40), **ARGUMENTS
+    )
+    summary, usual = state.summarise(step_back=False), state.summarise()
+    fpr, tpr, thresholds = roc_curve(*labelled(*(written_out(c, 1e5) for c in (state.id_counts, state.ood_counts))))
+    point = np.abs(tpr - 0.95).argmin()
+    taken = {"fpr95": fpr[point], "tpr": tpr[point], "threshold": thresholds[point]}
+    assert taken["tpr"] == 1
+    assert summary == usual | taken | {"protocol": "meta-ood-100-bins"}
+
+
+def test_the_step_back_matters_at_a_tpr_of_one_alone():
+    rng = np.random.default_rng(5)
+    scores = np.concatenate([spread(rng, 3000, 0.6), spread(rng, 3000, 0.75)])
+    state = ReferenceState.count(scores, np.repeat(np.uint8([ID, OOD]), 3000))
+    assert state.summarise(step_back=False) == state.summarise() | {"protocol": "meta-ood-100-bins"}
+
+
 def test_stepping_back_to_the_origin_has_no_threshold():
     state = ReferenceState(id_counts=one_per_bin(bin10=70), ood_counts=one_per_bin(bin60=60), **ARGUMENTS)
     summary = state.summarise()

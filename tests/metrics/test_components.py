@@ -1,0 +1,167 @@
+"""Objects and predictions as components agree with flood fill and sets of pixels."""
+
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from abet.data.opencv import keep_to_one_thread
+from abet.errors import DataError
+from abet.labels import ID, OOD, VOID
+from abet.metrics.components import SIZES, TAUS, ComponentState, MinimumSizes
+
+NO_MINIMUM = MinimumSizes(prediction=0, object=0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    keep_to_one_thread()
+
+
+def flood(pixels: set) -> list[set]:
+    """8-connected components of a set of (row, column)."""
+    found, left = [], set(pixels)
+    while left:
+        component, border = set(), [left.pop()]
+        while border:
+            y, x = border.pop()
+            component.add((y, x))
+            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
+            left -= near
+            border += near
+        found.append(component)
+    return found
+
+
+def siou(component: set, others: list[set], own_side: list[set]) -> Fraction:
+    """Overlap / (union - what the other components of the same side cover of the touching ones): the definition."""
+    touching = set().union(*(other for other in others if other & component))
+    adjustment = touching & set().union(*(each for each in own_side if each is not component))
+    return Fraction(len(component & touching), len((component | touching) - adjustment))
+
+
+def naive(images, threshold, sizes) -> dict:
+    objects_siou, predictions_siou, ppv = [], [], []
+    for scores, labels in images:
+        places = [(y, x) for y in range(labels.shape[0]) for x in range(labels.shape[1])]
+        objects = flood({p for p in places if labels[p] == OOD})
+        void = {p for p in places if labels[p] == VOID}
+        void = void.union(*(each for each in objects if len(each) < sizes.object))
+        objects = [each for each in objects if len(each) >= sizes.object]
+        flagged = {p for p in places if labels[p] != VOID and scores[p] > threshold}
+        predictions = [each - void for each in flood(flagged) if len(each) >= sizes.prediction]
+        predictions = [each for each in predictions if each]
+        objects_siou += [siou(each, predictions, objects) for each in objects]
+        predictions_siou += [siou(each, objects, predictions) for each in predictions]
+        ppv += [Fraction(len(each & set().union(*objects)), len(each)) for each in predictions]
+    tp, fn, fp = [], [], []
+    for tau in (Fraction(step, 20) for step in range(5, 16)):
+        tp.append(sum(value >= tau for value in objects_siou))
+        fn.append(sum(value < tau for value in objects_siou))
+        fp.append(sum(value < tau for value in ppv))
+    return {"siou": objects_siou, "siou_predictions": predictions_siou, "ppv": ppv, "tp": tp, "fn": fn, "fp": fp}
+
+
+def assert_as_defined(state, expected) -> None:
+    summary = state.summarise()
+    for name in ("siou", "siou_predictions", "ppv"):
+        mean = float(sum(expected[name]) / len(expected[name])) if expected[name] else None
+        assert summary[name] == (None if mean is None else pytest.approx(mean, abs=1e-12)), name
+    counts = [(summary[name], expected[name]) for name in ("tp", "fn", "fp")]
+    assert all(ours == theirs for ours, theirs in counts)
+    pairs = [(2 * tp, 2 * tp + fn + fp) for tp, fn, fp in zip(*(theirs for _, theirs in counts), strict=True)]
+    mean_f1 = sum(Fraction(*pair) for pair in pairs) / 11 if pairs[0][1] else None
+    assert summary["f1"] == (None if mean_f1 is None else pytest.approx(float(mean_f1), abs=1e-12))
+    json.dumps(summary, allow_nan=False)
+
+
+@st.composite
+def images(draw):
+    shape = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
+    scores = draw(hnp.arrays(np.float32, shape, elements=st.sampled_from([-1.0, 0.0, 0.5, 2.0])))
+    share = draw(st.sampled_from([(OOD,), (ID, OOD), (ID, ID, ID, OOD, VOID)]))
+    return scores, draw(hnp.arrays(np.uint8, shape, elements=st.sampled_from(share)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(images(), min_size=1, max_size=3),
+    st.sampled_from([-2.0, 0.0, 0.25, 3.0]),
+    st.sampled_from([NO_MINIMUM, MinimumSizes(prediction=4, object=2), MinimumSizes(prediction=2, object=5)]),
+)
+def test_figures_are_those_of_sets_of_pixels(pixels, threshold, sizes):
+    states = [ComponentState.count(*image, threshold=threshold, sizes=sizes) for image in pixels]
+    assert_as_defined(ComponentState.merge(*states), naive(pixels, threshold, sizes))
+
+
+def blobs(rng, shape):
+    """Smooth noise, whose components are large and touch several of the other side."""
+    field = rng.normal(size=shape)
+    for _ in range(3):
+        field = sum(np.roll(field, shift, axis) for axis in (0, 1) for shift in (-1, 0, 1))
+    return (field / field.std()).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_large_components_that_touch_several_of_the_other_side(seed):
+    rng = np.random.default_rng(seed)
+    truth, scores = blobs(rng, (60, 80)), blobs(rng, (60, 80))
+    labels = np.where(truth > 1, OOD, np.where(truth < -1.5, VOID, ID)).astype(np.uint8)
+    sizes = MinimumSizes(prediction=12, object=6)
+    state = ComponentState.count(scores + truth / 2, labels, threshold=0.4, sizes=sizes)
+    assert_as_defined(state, naive([(scores + truth / 2, labels)], np.float32(0.4), sizes))
+    assert state.small_objects + state.small_predictions > 0
+
+
+def one_object(found: int) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.full((3, 12), ID, np.uint8)
+    labels[1, 1:11] = OOD
+    scores = np.zeros(labels.shape, np.float32)
+    scores[1, 1 : 1 + found] = 1
+    return scores, labels
+
+
+def test_an_siou_of_exactly_tau_is_found():
+    summary = ComponentState.count(*one_object(6), threshold=0.5, sizes=NO_MINIMUM).summarise()
+    assert summary["siou"] == 0.6
+    assert summary["tp"] == [int(tau <= 0.6) for tau in TAUS]
+
+
+def test_a_pixel_at_the_threshold_is_not_flagged_and_nan_is():
+    scores, labels = one_object(0)
+    scores[1, 1], scores[1, 5] = 0.5, np.nan
+    state = ComponentState.count(scores, labels, threshold=0.5, sizes=NO_MINIMUM)
+    assert state.predictions.tolist() == [[1, 1, 10]]
+
+
+def test_an_object_that_is_too_small_takes_the_prediction_on_it_along():
+    state = ComponentState.count(*one_object(6), threshold=0.5, sizes=MinimumSizes(prediction=6, object=11))
+    assert (len(state.objects), len(state.predictions), state.small_objects) == (0, 0, 1)
+    summary = state.summarise()
+    assert summary["f1"] is summary["siou"] is summary["ppv"] is None
+    assert summary["reason"] == "there are no objects and no predictions of the minimum size"
+
+
+def test_shards_add_up_in_any_order():
+    rng = np.random.default_rng(3)
+    parts = []
+    for _ in range(5):
+        truth = blobs(rng, (30, 40))
+        labels = np.where(truth > 1, OOD, ID).astype(np.uint8)
+        parts.append(ComponentState.count(truth + blobs(rng, (30, 40)), labels, threshold=1, sizes=NO_MINIMUM))
+    a, b, c, d, e = parts
+    nested = ComponentState.merge(ComponentState.merge(e, c), d, ComponentState.merge(b, a))
+    whole = ComponentState.merge(ComponentState.empty(threshold=1, sizes=NO_MINIMUM), *parts)
+    np.testing.assert_array_equal(nested.objects, whole.objects)
+    np.testing.assert_array_equal(nested.predictions, whole.predictions)
+    assert nested.summarise() == whole.summarise()
+
+
+def test_states_of_different_thresholds_do_not_mix():
+    states = [ComponentState.empty(threshold=t, sizes=SIZES["anomaly-track"]) for t in (0.5, 0.6)]
+    with pytest.raises(DataError, match="different thresholds"):
+        ComponentState.merge(*states)

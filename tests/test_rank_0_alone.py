@@ -70,6 +70,7 @@ def test_an_error_of_rank_0_is_raised_there_and_the_others_lose_it() -> None:
     assert ended(error_on_rank_0) == ([0, 0], {0: "ZeroDivisionError", 1: "LostPeerError"})
 
 
+@pytest.mark.faults
 def test_rank_0_notices_that_another_process_died_while_it_worked_alone() -> None:
     assert ended(peer_that_dies) == ([0, 9], {0: "LostPeerError"})
 

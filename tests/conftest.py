@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -18,6 +19,11 @@ from abet.config import load_recipe
 from abet.model_config import ModelConfig, TemperatureModel
 from tests import s3_server
 from tests.s3_server import S3Server
+from tests.trees import make_road_anomaly
+
+if TYPE_CHECKING:
+    from abet.data.index import Dataset
+    from abet.detector import Detector
 
 # A busy machine is no failure; and what CI judges is the same each time, while people's runs go on searching
 settings.register_profile("abet", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -114,6 +120,35 @@ def plain_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights") / "plain"
     checkpoint.save(random_weights("none"), folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def learned(learned_checkpoint: Path) -> "Detector":
+    """That checkpoint, loaded."""
+    from abet.detector import load_detector
+
+    return load_detector(learned_checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def plain(plain_checkpoint: Path) -> "Detector":
+    """That checkpoint, loaded."""
+    from abet.detector import load_detector
+
+    return load_detector(plain_checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def mixed_sizes(tmp_path_factory: pytest.TempPathFactory) -> "Dataset":
+    """Five images of two sizes."""
+    from abet.data.index import open_dataset
+
+    root = tmp_path_factory.mktemp("road_anomaly")
+    make_road_anomaly(root, count=2, size=(40, 56), seed=1)
+    for path in [*root.glob("original/*"), *root.glob("labels/*")]:
+        path.rename(path.with_stem(f"odd_{path.stem}"))
+    make_road_anomaly(root, count=3, size=(48, 64), seed=2)
+    return open_dataset("road_anomaly", root)
 
 
 @dataclass(frozen=True)

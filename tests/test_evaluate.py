@@ -9,47 +9,15 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from abet.data.index import Dataset, open_dataset
-from abet.detector import Detector, load_detector
-from abet.errors import DataError, UsageError
+from abet.detector import Detector
+from abet.errors import UsageError
 from abet.evaluate import Evaluation, shard_of
 from abet.labels import ID, OOD, VOID
 from abet.merge import merge
 from abet.run import evaluation_dir, shard_path
-from abet.samples import make_sample, sample_names, shrink
 from abet.shards import read_shard
+from tests.evaluations import ALL, evaluate
 from tests.trees import make_lost_and_found, make_road_anomaly
-
-
-@pytest.fixture(scope="module")
-def learned(learned_checkpoint: Path) -> Detector:
-    return load_detector(learned_checkpoint, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def plain(plain_checkpoint: Path) -> Detector:
-    return load_detector(plain_checkpoint, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def mixed_sizes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Five images of two sizes."""
-    root = tmp_path_factory.mktemp("road_anomaly")
-    make_road_anomaly(root, count=2, size=(40, 56), seed=1)
-    for path in [*root.glob("original/*"), *root.glob("labels/*")]:
-        path.rename(path.with_stem(f"odd_{path.stem}"))
-    make_road_anomaly(root, count=3, size=(48, 64), seed=2)
-    return open_dataset("road_anomaly", root)
-
-
-ALL = ("abet", "energy", "entropy", "msp", "max_logit", "godin", "max_cosine")
-
-
-def evaluate(detector: Detector, dataset: Dataset, run: Path, *, shards: int = 1, **options: Any) -> dict[str, Any]:
-    options = {"scores": ALL, **options}
-    evaluation = Evaluation(detector=detector, dataset=dataset, shards=shards, **options)
-    for shard in reversed(range(1, shards + 1)):
-        evaluation.run_shard(run, shard)
-    return merge(run, dataset.name)
 
 
 @pytest.mark.parametrize("key", ALL)
@@ -269,78 +237,6 @@ def test_a_folder_of_other_files_is_refused_and_untouched(
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
 
 
-# --- merging
-
-
-def test_missing_shards_are_named(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
-    Evaluation(detector=learned, dataset=mixed_sizes, scores=ALL, shards=3).run_shard(tmp_path / "run", 2)
-    with pytest.raises(DataError, match=r"2 of 3 shards missing: 1/3, 3/3"):
-        merge(tmp_path / "run", "road_anomaly")
-
-
-def test_no_shard_at_all_says_what_to_run(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
-    evaluate(learned, mixed_sizes, tmp_path / "run")
-    with pytest.raises(DataError, match="no shards; run `abet evaluate --dataset lost_and_found"):
-        merge(tmp_path / "run", "lost_and_found")
-    with pytest.raises(DataError, match="nothing is evaluated here"):
-        merge(tmp_path / "absent", "road_anomaly")
-
-
-@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
-def test_a_truncated_shard_is_named(learned: Detector, mixed_sizes: Dataset, tmp_path: Path, keep: float) -> None:
-    evaluate(learned, mixed_sizes, tmp_path / "run")
-    path = shard_path(tmp_path / "run", "road_anomaly", 1, 1)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * keep)])
-    with pytest.raises(DataError, match=r"shard-001-of-001\.npz: damaged shard"):
-        merge(tmp_path / "run", "road_anomaly")
-
-
-def test_shards_of_two_partitions_are_refused(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
-    evaluate(learned, mixed_sizes, tmp_path / "run")
-    path = shard_path(tmp_path / "run", "road_anomaly", 1, 1)
-    path.with_name("shard-001-of-002.npz").write_bytes(path.read_bytes())
-    with pytest.raises(DataError, match="shards of 1 and of 2"):
-        merge(tmp_path / "run", "road_anomaly")
-
-
-def copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(source.read_bytes())
-
-
-def test_a_shard_of_another_model_is_refused(
-    learned: Detector, plain: Detector, mixed_sizes: Dataset, tmp_path: Path
-) -> None:
-    evaluate(learned, mixed_sizes, tmp_path / "a", shards=2)
-    evaluate(plain, mixed_sizes, tmp_path / "b", shards=2)
-    copy(*(shard_path(tmp_path / run, "road_anomaly", 2, 2) for run in "ba"))
-    with pytest.raises(DataError, match=f"holds shard 002 of 002, checkpoint_sha256 {plain.sha256}"):
-        merge(tmp_path / "a", "road_anomaly")
-
-
-def test_a_shard_of_another_selection_is_refused(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
-    evaluate(learned, mixed_sizes, tmp_path / "a", shards=2)
-    evaluate(learned, mixed_sizes.select(limit=4), tmp_path / "b", shards=2)
-    copy(*(shard_path(tmp_path / run, "road_anomaly", 2, 2) for run in "ba"))
-    with pytest.raises(DataError, match=r"another evaluation.*images, list_sha256"):
-        merge(tmp_path / "a", "road_anomaly")
-
-
-def test_a_shard_under_another_name_is_refused(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
-    evaluate(learned, mixed_sizes, tmp_path, shards=2)
-    copy(*(shard_path(tmp_path, "road_anomaly", number, 2) for number in (1, 2)))
-    with pytest.raises(DataError, match=r"shard-002-of-002\.npz: holds shard 001 of 002"):
-        merge(tmp_path, "road_anomaly")
-
-
-def test_a_shard_of_another_data_set_is_refused(learned: Detector, mixed_sizes: Dataset, tmp_path: Path) -> None:
-    evaluate(learned, mixed_sizes, tmp_path)
-    copy(*(shard_path(tmp_path, dataset, 1, 1) for dataset in ("road_anomaly", "lost_and_found")))
-    with pytest.raises(DataError, match="dataset road_anomaly"):
-        merge(tmp_path, "lost_and_found")
-
-
 def test_shards_of_other_arithmetic_are_refused(
     learned: Detector, mixed_sizes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,33 +252,3 @@ def test_a_shard_survives_its_file(learned: Detector, mixed_sizes: Dataset, tmp_
     assert (shard.shard, shard.images) == (1, 3)
     assert set(shard.pixel) == set(ALL)
     assert set(shard.reference) == {"abet", "entropy", "msp", "max_logit", "godin"}
-
-
-# --- samples
-
-
-def test_samples_are_spread_over_the_set_and_independent_of_sharding(mixed_sizes: Dataset, tmp_path: Path) -> None:
-    names = [pair.name for pair in mixed_sizes.pairs]
-    assert sample_names(mixed_sizes.pairs, 0) == set()
-    assert sample_names(mixed_sizes.pairs, 2) == {names[0], names[-1]}
-    assert sample_names(mixed_sizes.pairs, 99) == set(names)
-
-
-def test_a_sample_is_at_most_1024_wide_and_its_maps_agree() -> None:
-    rng = np.random.default_rng(0)
-    label = rng.integers(0, 2, (30, 2100)).astype(np.uint8)
-    score = label.astype(np.float32)
-    sample = shrink(make_sample("a/b.png", np.zeros((30, 2100, 3), np.uint8), label, label, {"abet": score}))
-    assert sample["label"].shape == sample["prediction"].shape == sample["score_abet"].shape == (10, 700)
-    assert sample["image"].shape == (10, 700, 3)
-    assert np.array_equal(sample["label"], sample["score_abet"])
-
-
-@pytest.mark.parametrize("size", [(1, 2100), (2, 5000), (1, 1), (1025, 1024)])
-def test_a_sample_of_any_shape_keeps_at_least_a_pixel(size: tuple[int, int]) -> None:
-    label = np.zeros(size, np.uint8)
-    sample = shrink(make_sample("a", np.zeros((*size, 3), np.uint8), label, label, {}))
-    height, width = sample["label"].shape
-    assert 1 <= height <= size[0]
-    assert 1 <= width <= 1024
-    assert sample["image"].shape == (height, width, 3)

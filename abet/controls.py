@@ -19,7 +19,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from abet.data.images import ImageArray
-from abet.data.index import OOD_SETS, Dataset
+from abet.data.index import Dataset
+from abet.data.registry import OOD_SETS
 from abet.errors import DataError, UsageError
 from abet.files import read_json, write_json
 from abet.labels import ID, IGNORE, OOD, VOID

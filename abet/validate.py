@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from abet.data.index import TRAINING_SETS, Dataset, Pair
+from abet.data.index import Dataset, Pair
 from abet.data.loader import Loaded, ValidationImages
 from abet.data.pairing import IMAGE_TOKEN
+from abet.data.registry import TRAINING_SETS
 from abet.data.tables import ClassTable
 from abet.detector import Detector
 from abet.distributed import Topology, sum_over_ranks, work_apart

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from abet.data.index import DATASETS, OOD_SETS, TRAINING_SETS
+from abet.data.registry import DATASETS, OOD_SETS, TRAINING_SETS
 from abet.errors import UsageError
 from abet.names import OOD_NAMES, PAPER_NAMES, TRAINING_NAMES
 from abet.places import S3Uri

@@ -159,7 +159,8 @@ def choose_inference(
 
 
 def _open(name: str, root: Path, split: str | None, *, unlabelled: bool) -> "Dataset":
-    from abet.data.index import TRAINING_SETS, open_dataset
+    from abet.data.index import open_dataset
+    from abet.data.registry import TRAINING_SETS
 
     return open_dataset(name, root, split or TRAINING_SETS[name].validation_split, unlabelled=unlabelled)
 

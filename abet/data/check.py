@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from abet.cpus import available_cpus
 from abet.data.check_report import CheckReport, ClassCounts, PixelCounts, count_pixels, describe
 from abet.data.images import decode_image, read_label
-from abet.data.index import DATASETS, Dataset, require_same_size, survey
+from abet.data.index import Dataset, require_same_size, survey
 from abet.data.layout import Fault, Pair
+from abet.data.registry import DATASETS
 from abet.errors import DataError, UsageError
 from abet.labels import IGNORE, VOID
 

@@ -16,21 +16,12 @@ from pathlib import Path, PurePosixPath
 from abet.data import locate
 from abet.data.images import ImageArray, IndexArray, read_image, read_label
 from abet.data.layout import DatasetSpec, Fault, Pair
-from abet.data.registry import DATASETS, OOD_SETS, TRAINING_SETS, resolve
+from abet.data.registry import resolve
 from abet.data.tables import ClassTable, LabelTable
 from abet.errors import DataError, UsageError
 from abet.labels import LabelClass
 
-__all__ = [
-    "DATASETS",
-    "OOD_SETS",
-    "TRAINING_SETS",
-    "Dataset",
-    "Pair",
-    "Survey",
-    "open_dataset",
-    "survey",
-]
+__all__ = ["Dataset", "Pair", "Survey", "open_dataset", "survey"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,9 @@ from typing import Literal
 
 from abet.batching import BatchPlan, plan_batches
 from abet.config import Recipe
-from abet.data.index import TRAINING_SETS, Dataset, open_dataset
+from abet.data.index import Dataset, open_dataset
 from abet.data.loader import require_valid_pixels
+from abet.data.registry import TRAINING_SETS
 from abet.data.sampling import steps_per_epoch
 from abet.distributed import Topology
 from abet.errors import UsageError, unknown_name

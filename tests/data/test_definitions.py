@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from abet.data.index import OOD_SETS, TRAINING_SETS, open_dataset
+from abet.data.index import open_dataset
 from abet.data.info import describe_set, facts
-from abet.data.registry import DATASETS, require_split
+from abet.data.registry import DATASETS, OOD_SETS, TRAINING_SETS, require_split
 from abet.errors import UsageError
 from tests.trees import make_lost_and_found
 

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from abet.data.images import ImageNote
-from abet.data.index import DATASETS, OOD_SETS, TRAINING_SETS, open_dataset
+from abet.data.index import open_dataset
+from abet.data.registry import DATASETS, OOD_SETS, TRAINING_SETS
 from abet.errors import DataError, UsageError
 from tests.trees import make_lost_and_found, make_road_anomaly, make_sample, save
 

@@ -7,8 +7,9 @@ import shutil
 import pytest
 
 from abet.data.check import check, describe
-from abet.data.index import DATASETS, open_dataset, survey
+from abet.data.index import open_dataset, survey
 from abet.data.pairing import files_in
+from abet.data.registry import DATASETS
 from abet.errors import DataError
 from tests.trees import make_lost_and_found, make_road_anomaly, make_sample, save
 

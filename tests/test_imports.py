@@ -21,7 +21,7 @@ LAYERS = (
     {"batching"},
     {"data", "distributed", "losses", "metrics", "mirror", "optim", "published_file", "report", "scores"},
     {"checkpoint", "models", "promote", "shard_set", "site_file", "sync", "windows"},
-    {"launch", "published", "remote", "samples", "shards", "staging"},
+    {"companions", "launch", "published", "remote", "samples", "shards", "staging"},
     {"detector", "listing", "shard_wait"},
     {"controls", "evaluate", "merge", "predict", "compare", "submission", "training", "validate"},
     {"doctor", "train"},

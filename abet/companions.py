@@ -1,0 +1,39 @@
+"""Small files that are kept with a checkpoint: what was fitted or calibrated for its weights. No torch import.
+
+    write(checkpoint, "calibration.json", content, site.s3)
+    content = read(checkpoint, "calibration.json", site.s3)  # None where there is none
+
+They lie in the checkpoint's own folder (of a run, that of the step), so that they are copied and removed with it; the
+manifest does not vouch for them, since they come later and may be made again. Of a published ``REF.pth`` they lie
+beside it, as ``REF.pth.calibration.json``. Whoever reads one compares the SHA-256 of the weights that it names.
+"""
+
+from abet.checkpoint import PUBLISHED_SUFFIXES
+from abet.places import Place
+from abet.site import S3Settings
+from abet.storage import NotFound, open_storage
+
+
+def companion(checkpoint: Place, name: str) -> Place:
+    """Where the file ``name`` of a checkpoint lies.
+
+    checkpoint: a checkpoint folder or a published file, as `abet.detector.Detector.uri` names it; not a whole run.
+    """
+    published = checkpoint.name.endswith(PUBLISHED_SUFFIXES)
+    return checkpoint.parent / f"{checkpoint.name}.{name}" if published else checkpoint / name
+
+
+def read(checkpoint: Place, name: str, s3: S3Settings) -> bytes | None:
+    """The content of a checkpoint's file, None where there is none. Raises as a storage does."""
+    place = companion(checkpoint, name)
+    try:
+        return open_storage(place.parent, s3).read(place.name)[0]
+    except NotFound:
+        return None
+
+
+def write(checkpoint: Place, name: str, content: bytes, s3: S3Settings) -> Place:
+    """Replace a checkpoint's file whole, and return its place. Raises as a storage does."""
+    place = companion(checkpoint, name)
+    open_storage(place.parent, s3).write(place.name, content, expect=None)
+    return place

@@ -101,8 +101,13 @@ def class_map(output: Output) -> NDArray[np.uint8]:
 
 def score_map(key: str, output: Output) -> Map:
     """(H, W) float32 raw score of a batch of one."""
+    return score_tensor(key, output).cpu().numpy()
+
+
+def score_tensor(key: str, output: Output) -> torch.Tensor:
+    """The same where the output is."""
     with torch.inference_mode():
-        return SCORES[key].function(output.logits, output.cosine, output.temperature)[0].cpu().numpy()
+        return SCORES[key].function(output.logits, output.cosine, output.temperature)[0]
 
 
 def read_weights(path: Path, *, model: str | ModelConfig) -> checkpoint.Weights:

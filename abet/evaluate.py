@@ -15,18 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from abet.counting import Counter, LabelledImage
 from abet.data.index import Dataset, Pair
 from abet.detector import Detector, class_map, score_map
 from abet.errors import UsageError
 from abet.files import read_json, write_json
 from abet.labels import ID, OOD, VOID
 from abet.memory import readable_memory_errors
-from abet.metrics.pixel import PixelCounter
-from abet.metrics.protocols import ProtocolState
-from abet.metrics.reference import ReferenceState
-from abet.models.head import Output
 from abet.models.kernel_choice import kernels_on
 from abet.progress import progress
 from abet.run import (
@@ -40,13 +36,7 @@ from abet.run import (
     shard_path,
 )
 from abet.samples import make_sample, sample_names, shrink, write_sample
-from abet.scores import SCORES
 from abet.shards import Fingerprint, ShardResult, read_shard, write_shard
-
-BUFFER_PIXELS = 2**22
-"""Of each score's two key buffers: 16 MiB each."""
-MERGED_IMAGES = 64
-"""How many images' own counts are kept until they share bins."""
 
 
 def shard_of(pairs: Sequence[Pair], shard: int, shards: int) -> tuple[Pair, ...]:
@@ -174,24 +164,22 @@ class Evaluation:
     def _count(self, run: Path, shard: int, pairs: Sequence[Pair]) -> ShardResult:
         missing = {key: reason for key in self.scores if (reason := self.detector.why_missing(key)) is not None}
         defined = [key for key in self.scores if key not in missing]
-        counters = {key: _Counter(key, self.detector.config.num_classes) for key in defined}
-        images: dict[str, list[ProtocolState]] = {key: [] for key in defined} if self.protocols else {}
+        device, classes = self.detector.device, self.detector.config.num_classes
+        counters = {key: Counter(key, num_classes=classes, device=device, protocols=self.protocols) for key in defined}
         pixels = {"id": 0, "ood": 0, "void": 0}
         kept = sample_names(self.dataset.pairs, self.samples)
         with progress(f"{self.dataset.name} {shard}/{self.shards}", len(pairs)) as advance:
             for pair in pairs:
                 image, label = self.dataset.read(pair)
-                with readable_memory_errors(f"{pair.name} ({label.shape[1]}x{label.shape[0]} pixels)"):
-                    output = self.detector.output(image)
                 for name, value in (("id", ID), ("ood", OOD), ("void", VOID)):
                     pixels[name] += int((label == value).sum())
-                maps = {key: counter.add(output, label) for key, counter in counters.items()}
-                for key, states in images.items():
-                    states.append(ProtocolState.count(pair.name, maps[key], label))
-                    if len(states) == MERGED_IMAGES:
-                        states[:] = [ProtocolState.merge(*states)]
+                with readable_memory_errors(f"{pair.name} ({label.shape[1]}x{label.shape[0]} pixels)"):
+                    output = self.detector.output(image)
+                    labelled = LabelledImage.of(pair.name, label, device)
+                    maps = {key: counter.add(output, labelled) for key, counter in counters.items()}
                 if pair.name in kept:
-                    sample = shrink(make_sample(pair.name, image, label, class_map(output), maps))
+                    shown = {key: raw.cpu().numpy() for key, raw in maps.items()}
+                    sample = shrink(make_sample(pair.name, image, label, class_map(output), shown))
                     write_sample(sample_path(run, self.dataset.name, pair.name), sample)
                 advance(1)
         return ShardResult(
@@ -200,26 +188,7 @@ class Evaluation:
             images=len(pairs),
             pixels=pixels,
             missing=missing,
-            pixel={key: counter.pixel.state() for key, counter in counters.items()},
-            reference={key: c.reference for key, c in counters.items() if c.reference is not None},
-            protocols={key: ProtocolState.merge(*states) for key, states in images.items()},
+            pixel={key: counter.pixel() for key, counter in counters.items()},
+            reference={key: state for key, counter in counters.items() if (state := counter.reference()) is not None},
+            protocols={key: each for key, counter in counters.items() if (each := counter.protocols()) is not None},
         )
-
-
-class _Counter:
-    """Both metric states of one score while a shard runs."""
-
-    def __init__(self, key: str, num_classes: int) -> None:
-        self.score = SCORES[key]
-        self.num_classes = num_classes
-        self.pixel = PixelCounter(buffer_pixels=BUFFER_PIXELS)
-        self.reference = ReferenceState.empty() if self.score.reference is not None else None
-
-    def add(self, output: Output, label: NDArray[np.uint8]) -> NDArray[np.float32]:
-        raw = score_map(self.score.key, output)
-        self.pixel.add(raw, label)
-        if self.reference is not None:
-            assert self.score.reference is not None
-            bounded = self.score.reference(raw, self.num_classes)
-            self.reference = ReferenceState.merge(self.reference, ReferenceState.count(bounded, label))
-        return raw

@@ -23,6 +23,7 @@ LAYERS = (
     {"checkpoint", "models", "promote", "shard_set", "site_file", "sync", "windows"},
     {"companions", "launch", "published", "remote", "samples", "shards", "staging"},
     {"detector", "listing", "shard_wait"},
+    {"counting"},
     {"controls", "evaluate", "merge", "predict", "compare", "submission", "training", "validate"},
     {"doctor", "train"},
     {"cli"},

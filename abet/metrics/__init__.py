@@ -9,5 +9,6 @@
 ``image_counts``, ``bootstrap``   confidence intervals and paired differences, by resampling images
 ``protocols``   what of these an evaluation can add, as one state
 ``confusion``   segmentation: an int64 confusion matrix and the mIoU that follows from it
-``keys``, ``runs``, ``exact``   the arithmetic underneath
+``keys``, ``sorted_keys``, ``runs``, ``exact``   the arithmetic underneath
+``tensors``     counting of pixels where a GPU has their scores; the one module here that imports torch
 """

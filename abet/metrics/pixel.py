@@ -41,6 +41,7 @@ from abet.labels import ID, OOD, VOID
 from abet.metrics import runs
 from abet.metrics.keys import NEGATIVE_INFINITY, POSITIVE_INFINITY, Keys, Scores, is_valid, to_keys
 from abet.metrics.runs import Counts, Runs
+from abet.metrics.sorted_keys import CLASSES, SortedArray
 
 Labels = npt.NDArray[np.uint8]
 
@@ -50,6 +51,7 @@ MIN_BINS: Final = 2**9
 """The smallest limit: with fewer bins, one could hold finite and non-finite scores."""
 MAX_PIXELS: Final = 2**63 - 1
 """Pixels of both classes that a state can hold."""
+NO_EDGES: Final[Keys] = np.empty(0, np.uint32)
 _MAX_SHIFT: Final = 23  # key >> 23 has MIN_BINS values
 _BLOCK_PIXELS: Final = 2**18  # keys of one block stay in the second-level cache
 
@@ -116,6 +118,17 @@ class PixelState:
         counter = PixelCounter(max_bins=max_bins)
         counter.add(scores, labels)
         return counter.state()
+
+    @classmethod
+    def of_sorted(cls, id_keys: SortedArray, ood_keys: SortedArray, *, max_bins: int = MAX_BINS) -> PixelState:
+        """The state of pixels whose sorted keys are known."""
+        classes = ((id_keys, False), (ood_keys, True))
+        return cls.merge(*(cls._of_keys(part.keys, ood=ood, shift=0, max_bins=max_bins) for part, ood in classes))
+
+    @classmethod
+    def of_runs(cls, shift: int, counted: Runs, *, max_bins: int = MAX_BINS) -> PixelState:
+        """The state of pixels that are counted already, in bins of the smallest shift that leaves at most max_bins."""
+        return cls._of(shift, counted, max_bins=max_bins)
 
     @classmethod
     def merge(cls, *states: PixelState) -> PixelState:
@@ -210,10 +223,15 @@ class PixelCounter:
     which is several times faster than image by image and, by the proof above, changes nothing in the state.
     """
 
-    def __init__(self, *, max_bins: int = MAX_BINS, buffer_pixels: int = 2**23) -> None:
-        """max_bins: at least 512. buffer_pixels: 4 bytes each for either class, and as much again while compressing."""
+    def __init__(self, *, max_bins: int = MAX_BINS, buffer_pixels: int = 2**23, edges: Keys = NO_EDGES) -> None:
+        """max_bins: at least 512. buffer_pixels: 4 bytes each for either class, and as much again while compressing.
+
+        edges: keys (edges,) below which pixels are counted besides, of which sorted ones need a few look-ups each.
+        """
         assert max_bins >= MIN_BINS
         assert buffer_pixels >= 1
+        self._edges = edges
+        self._below = np.zeros((len(CLASSES), edges.size), np.int64)
         self._state = PixelState.empty(max_bins=max_bins)
         self._buffers = {label: np.empty(buffer_pixels, np.uint32) for label in (ID, OOD)}
         self._filled = {ID: 0, OOD: 0}
@@ -238,6 +256,11 @@ class PixelCounter:
         self._flush()
         return self._state
 
+    def below(self) -> Counts:
+        """ID and OOD pixels (2, edges) int64 added so far whose key is smaller than each of the edges."""
+        self._flush()
+        return self._below.copy()
+
     def _keep(self, keys: Keys, label: int) -> None:
         buffer = self._buffers[label]
         while keys.size:
@@ -258,6 +281,7 @@ class PixelCounter:
         keys = self._buffers[label][: self._filled[label]]
         self._filled[label] = 0
         keys.sort()
+        self._below[CLASSES.index(label)] += SortedArray(keys).below(self._edges)
         return PixelState._of_keys(keys, ood=label == OOD, shift=self._state.shift, max_bins=self._state.max_bins)
 
 

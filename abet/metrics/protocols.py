@@ -18,9 +18,10 @@ from abet.metrics.bootstrap import Resampled, resample
 from abet.metrics.image_counts import ImageCounts
 from abet.metrics.keys import Scores
 from abet.metrics.per_image import PerImageState
-from abet.metrics.pixel import Labels, PixelState
+from abet.metrics.pixel import Labels, PixelState, check_pixels
 from abet.metrics.reference import ReferenceState
 from abet.metrics.smiyc import SmiycState
+from abet.metrics.sorted_keys import SortedKeys, sorted_classes
 
 SEED: Final = 0
 """Of the draws of every evaluation, so that runs on the same images pair."""
@@ -38,9 +39,15 @@ class ProtocolState:
     @classmethod
     def count(cls, name: str, scores: Scores, labels: Labels) -> ProtocolState:
         """The state of one image: its name in the data set; scores and labels as for `PixelState.count`."""
-        pixels = PixelState.count(scores, labels)
+        check_pixels(scores, labels)
+        classes = sorted_classes(scores, labels)
+        return cls.of_sorted(name, PixelState.of_sorted(*classes), *classes)
+
+    @classmethod
+    def of_sorted(cls, name: str, pixels: PixelState, id_keys: SortedKeys, ood_keys: SortedKeys) -> ProtocolState:
+        """The same from the image's counts and the sorted keys of its ID and OOD pixels."""
         return cls(
-            smiyc=SmiycState.count(scores, labels),
+            smiyc=SmiycState.of_sorted(id_keys, ood_keys),
             per_image=PerImageState.count(name, pixels),
             images=ImageCounts.count(name, pixels),
         )

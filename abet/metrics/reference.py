@@ -15,7 +15,7 @@ does (reference behaviour, pixel metrics):
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from abet.errors import DataError
 from abet.labels import ID, OOD
+from abet.metrics.keys import NEGATIVE_INFINITY, POSITIVE_INFINITY, Keys, Scores, to_scores
 from abet.metrics.pixel import MAX_PIXELS, check_pixels
 
 Counts = npt.NDArray[np.int64]
@@ -86,6 +87,17 @@ class ReferenceState:
             ood_counts=ood_counts,
             dropped_id=classes[0].size - int(id_counts.sum()),
             dropped_ood=classes[1].size - int(ood_counts.sum()),
+        )
+
+    @classmethod
+    def of_below(cls, below: Counts, *, id_pixels: int, ood_pixels: int) -> ReferenceState:
+        """The state of pixels of whose raw scores so many (2, 101), ID and OOD, lie below each of `raw_edges`."""
+        id_counts, ood_counts = np.diff(below)
+        return cls(
+            id_counts=id_counts,
+            ood_counts=ood_counts,
+            dropped_id=id_pixels - int(id_counts.sum()),
+            dropped_ood=ood_pixels - int(ood_counts.sum()),
         )
 
     @classmethod
@@ -154,6 +166,26 @@ class ReferenceState:
             "threshold": threshold if math.isfinite(threshold) else None,
             **({"reason": "; ".join(reasons)} if reasons else {}),
         }
+
+
+def raw_edges(normalise: Callable[[Scores], Scores]) -> Keys:
+    """The bins' edges in raw scores: keys (101,) of the first raw score that reaches each of the first 100 edges, and
+    of the first above 1.
+
+    ``normalise`` takes raw scores to the reference's, elementwise in float32; rounding keeps it from falling anywhere,
+    so that every edge is found by bisection and the histogram needs no normalised scores at all.
+    """
+    edges = np.linspace(0, 1, BINS + 1)
+    # Between these lie the keys of all scores but NaN; the upper one is that of none
+    low = np.full(edges.size, NEGATIVE_INFINITY, np.int64)
+    high = np.full(edges.size, POSITIVE_INFINITY + 1, np.int64)
+    while bool((low < high).any()):
+        middle = (low + high) // 2
+        with np.errstate(over="ignore"):
+            scores = normalise(to_scores(np.minimum(middle, POSITIVE_INFINITY).astype(np.uint32))).astype(np.float64)
+        reached = np.append(scores[:-1] >= edges[:-1], scores[-1] > edges[-1])
+        low, high = np.where(reached | (low == high), low, middle + 1), np.where(reached, middle, high)
+    return low.astype(np.uint32)
 
 
 def entries(counts: Counts, size: float) -> Counts:

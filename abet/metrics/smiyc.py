@@ -30,9 +30,9 @@ import numpy as np
 import numpy.typing as npt
 
 from abet.errors import DataError
-from abet.labels import ID, OOD
-from abet.metrics.keys import Scores
+from abet.metrics.keys import NEGATIVE_INFINITY, POSITIVE_INFINITY, Keys, Scores, to_scores
 from abet.metrics.pixel import MAX_PIXELS, Labels, check_pixels
+from abet.metrics.sorted_keys import SortedKeys, first_keys, next_key, sorted_classes
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -40,6 +40,8 @@ Floats = npt.NDArray[np.float64]
 PROTOCOL: Final = "smiyc-quantile-bins"
 _CLASS_QUANTILES: Final = 768 // 2
 _TARGET_PERCENT: Final = 95
+_FINITE: Final[Keys] = np.array([NEGATIVE_INFINITY + 1, POSITIVE_INFINITY], np.uint32)
+"""The keys of finite scores are from the first on and below the second."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -75,17 +77,27 @@ class SmiycState:
         Raises DataError for other types, shapes or label values.
         """
         check_pixels(scores, labels)
-        classes = [scores[labels == label].astype(np.float64) for label in (ID, OOD)]
-        finite = [values[np.isfinite(values)] for values in classes]
-        edges = np.unique(np.concatenate([[0.0, 1.0], *map(_quantiles, finite)]))
-        id_count, ood_count = (np.histogram(values, bins=edges)[0].astype(np.int64) for values in finite)
+        return cls.of_sorted(*sorted_classes(scores, labels))
+
+    @classmethod
+    def of_sorted(cls, id_keys: SortedKeys, ood_keys: SortedKeys) -> SmiycState:
+        """The same from the sorted keys of the image's ID and OOD pixels."""
+        classes = (id_keys, ood_keys)
+        finite = [keys.below(_FINITE) for keys in classes]  # the first finite one's place, and the next after the last
+        quantiles = (_quantiles(keys, *map(int, span)) for keys, span in zip(classes, finite, strict=True))
+        edges = np.unique(np.concatenate([[0.0, 1.0], *quantiles]))
+        bounds = np.concatenate([first_keys(edges[:-1]), next_key(edges[-1])])
+        id_count, ood_count = (np.diff(keys.below(bounds)) for keys in classes)
+        dropped_id, dropped_ood = (
+            keys.size - int(end - start) for keys, (start, end) in zip(classes, finite, strict=True)
+        )
         held = id_count + ood_count > 0
         return cls(
             threshold=edges[:-1][held],
             id_count=id_count[held],
             ood_count=ood_count[held],
-            dropped_id=classes[0].size - finite[0].size,
-            dropped_ood=classes[1].size - finite[1].size,
+            dropped_id=dropped_id,
+            dropped_ood=dropped_ood,
         )
 
     @classmethod
@@ -157,7 +169,16 @@ class SmiycState:
         }
 
 
-def _quantiles(values: Floats) -> Floats:
-    """Up to 384 evenly spaced quantiles of finite values (n,), the smallest and the largest among them."""
-    count = min(_CLASS_QUANTILES, values.size)
-    return np.quantile(values, np.linspace(0, 1, count)) if count else np.empty(0)
+def _quantiles(keys: SortedKeys, start: int, end: int) -> Floats:
+    """Up to 384 evenly spaced quantiles of the finite scores from ``start`` on up to before ``end``, both ends among
+    them: float64, interpolated to the last bit as `numpy.quantile` does. No zero is negative.
+    """
+    last = end - start - 1
+    count = min(_CLASS_QUANTILES, last + 1)
+    places = last * np.linspace(0, 1, count)
+    lower = np.floor(places).astype(np.intp)
+    values = to_scores(keys.at(start + np.stack([lower, np.minimum(lower + 1, last)]).ravel())).astype(np.float64)
+    (low, high), part = values.reshape(2, count), places - lower
+    rise = high - low
+    # From the nearer of the two: of equal scores no rounding is left
+    return np.where(part < 0.5, low + rise * part, high - rise * (1 - part)) + 0.0

@@ -1,0 +1,106 @@
+"""What is counted of one score while a shard runs: on the device that the scores are on, images by the way.
+
+    counter = Counter("abet", num_classes=19, device=device, protocols=False)
+    for name, output, label in images:
+        counter.add(output, LabelledImage.of(name, label, device))
+    counter.pixel(), counter.reference(), counter.protocols()
+
+On a GPU no score map comes to the host, only counts do. On a CPU it is numpy that sorts, several times faster than
+torch there. The bytes are the same (`abet.metrics.tensors`).
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from abet.detector import score_tensor
+from abet.metrics import tensors
+from abet.metrics.pixel import NO_EDGES, PixelCounter, PixelState
+from abet.metrics.protocols import ProtocolState
+from abet.metrics.reference import ReferenceState, raw_edges
+from abet.metrics.tensors import ClassPlaces, TensorCounter
+from abet.models.head import Output
+from abet.scores import SCORES
+
+BUFFER_PIXELS = 2**22
+"""Of each score's two key buffers: 16 MiB each."""
+MERGED_IMAGES = 64
+"""How many images' own counts are kept until they share bins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledImage:
+    """What all scores of one image are counted by."""
+
+    name: str
+    label: NDArray[np.uint8]
+    """(H, W): ID, OOD or VOID."""
+    places: ClassPlaces | None
+    """Where the classes are, on the device; None where counting is numpy's."""
+
+    @classmethod
+    def of(cls, name: str, label: NDArray[np.uint8], device: torch.device) -> Self:
+        """Raises DataError for labels that are neither ID, OOD nor VOID."""
+        return cls(name=name, label=label, places=None if device.type == "cpu" else ClassPlaces.of(label, device))
+
+
+class Counter:
+    """All metric states of one score while a shard runs."""
+
+    def __init__(self, key: str, *, num_classes: int, device: torch.device, protocols: bool) -> None:
+        """protocols: whether to count each image by itself, too."""
+        self.key = key
+        self._reference = SCORES[key].reference
+        edges = NO_EDGES
+        if (reference := self._reference) is not None:
+            edges = raw_edges(lambda raw: np.asarray(reference(raw, num_classes)))
+        self._counter = (
+            PixelCounter(buffer_pixels=BUFFER_PIXELS, edges=edges)
+            if device.type == "cpu"
+            else TensorCounter(device, buffer_pixels=BUFFER_PIXELS, edges=edges)
+        )
+        self._images: list[ProtocolState] | None = [] if protocols else None
+
+    def add(self, output: Output, image: LabelledImage) -> Tensor:
+        """Count one image, and return its score map: (H, W) float32, raw, on the device."""
+        raw = score_tensor(self.key, output)
+        self.add_map(raw, image)
+        return raw
+
+    def add_map(self, raw: Tensor, image: LabelledImage) -> None:
+        """Count one image by its score map."""
+        if isinstance(self._counter, PixelCounter):
+            self._counter.add(raw.numpy(), image.label)
+        else:
+            assert image.places is not None
+            self._counter.add(raw, image.places)
+        if self._images is not None:
+            self._images.append(_protocols(raw, image))
+            if len(self._images) == MERGED_IMAGES:
+                self._images[:] = [ProtocolState.merge(*self._images)]
+
+    def pixel(self) -> PixelState:
+        """Counts of everything added so far."""
+        return self._counter.state()
+
+    def reference(self) -> ReferenceState | None:
+        """The same in the reference's 100 bins; None for a score that the reference does not have."""
+        if self._reference is None:
+            return None
+        below, state = self._counter.below(), self.pixel()
+        return ReferenceState.of_below(below, id_pixels=state.id_pixels, ood_pixels=state.ood_pixels)
+
+    def protocols(self) -> ProtocolState | None:
+        """What is counted of each image by itself; None where nothing is."""
+        return None if self._images is None else ProtocolState.merge(*self._images)
+
+
+def _protocols(raw: Tensor, image: LabelledImage) -> ProtocolState:
+    if image.places is None:
+        return ProtocolState.count(image.name, raw.numpy(), image.label)
+    classes = tensors.sorted_classes(raw, image.places)
+    return ProtocolState.of_sorted(image.name, tensors.count_sorted(*classes), *classes)

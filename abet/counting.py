@@ -32,6 +32,11 @@ MERGED_IMAGES = 64
 """How many images' own counts are kept until they share bins."""
 
 
+def in_arrays(device: torch.device) -> bool:
+    """Whether numpy counts what torch computes on this device."""
+    return device.type == "cpu"
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelledImage:
     """What all scores of one image are counted by."""
@@ -45,7 +50,7 @@ class LabelledImage:
     @classmethod
     def of(cls, name: str, label: NDArray[np.uint8], device: torch.device) -> Self:
         """Raises DataError for labels that are neither ID, OOD nor VOID."""
-        return cls(name=name, label=label, places=None if device.type == "cpu" else ClassPlaces.of(label, device))
+        return cls(name=name, label=label, places=None if in_arrays(device) else ClassPlaces.of(label, device))
 
 
 class Counter:
@@ -60,7 +65,7 @@ class Counter:
             edges = raw_edges(lambda raw: np.asarray(reference(raw, num_classes)))
         self._counter = (
             PixelCounter(buffer_pixels=BUFFER_PIXELS, edges=edges)
-            if device.type == "cpu"
+            if in_arrays(device)
             else TensorCounter(device, buffer_pixels=BUFFER_PIXELS, edges=edges)
         )
         self._images: list[ProtocolState] | None = [] if protocols else None

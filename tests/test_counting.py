@@ -1,0 +1,66 @@
+"""What is counted of one score: the same in arrays and on tensors, and what the metrics' own functions count."""
+
+import numpy as np
+import pytest
+import torch
+
+from abet.counting import MERGED_IMAGES, Counter, LabelledImage
+from abet.errors import DataError
+from abet.labels import ID, OOD, VOID
+from abet.metrics.pixel import PixelState
+from abet.metrics.protocols import ProtocolState
+from abet.metrics.reference import ReferenceState
+from abet.models.head import Output
+from abet.scores import SCORES
+from tests.metrics.test_pixel import to_bytes
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=["arrays", "tensors"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "tensors":
+        monkeypatch.setattr("abet.counting.in_arrays", lambda _device: False)
+    return str(request.param)
+
+
+def outputs(count: int) -> list[tuple[Output, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(count):
+        cosine, heat = rng.uniform(-1, 1, (1, 19, 12, 16)), rng.uniform(0.01, 1, (1, 1, 12, 16))
+        cosine[..., 0, :3] = 0, np.nan, np.inf
+        maps = [torch.from_numpy(values.astype(np.float32)) for values in (cosine / heat, cosine, heat)]
+        labels = rng.choice(np.array([ID, OOD, VOID], np.uint8), (12, 16), p=[0.8, 0.1, 0.1])
+        made.append((Output(*maps), labels))
+    return made
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("key", SCORES)
+def test_all_states_are_those_that_the_metrics_count(key: str) -> None:
+    images = outputs(MERGED_IMAGES + 2 if key == "msp" else 3)
+    counter = Counter(key, num_classes=19, device=CPU, protocols=True)
+    maps = []
+    for number, (output, labels) in enumerate(images):
+        raw = counter.add(output, LabelledImage.of(f"{number}", labels, CPU))
+        maps.append((f"{number}", raw.numpy(), labels))
+    pixel, protocols, reference = counter.pixel(), counter.protocols(), counter.reference()
+    assert to_bytes(pixel) == to_bytes(PixelState.merge(*(PixelState.count(*each[1:]) for each in maps)))
+    assert protocols is not None
+    assert to_bytes(protocols) == to_bytes(ProtocolState.merge(*(ProtocolState.count(*each) for each in maps)))
+    normalise = SCORES[key].reference
+    if normalise is None:
+        assert reference is None
+        return
+    assert reference is not None
+    wanted = ReferenceState.merge(*(ReferenceState.count(normalise(raw, 19), labels) for _, raw, labels in maps))
+    assert to_bytes(reference) == to_bytes(wanted)
+
+
+@pytest.mark.usefixtures("way")
+def test_labels_of_no_meaning_are_refused() -> None:
+    (output, labels), *_ = outputs(1)
+    labels[0, 0] = 7
+    with pytest.raises(DataError, match="1 labels are neither"):
+        Counter("msp", num_classes=19, device=CPU, protocols=False).add(output, LabelledImage.of("a", labels, CPU))

@@ -26,6 +26,7 @@ from abet.memory import readable_memory_errors
 from abet.models.kernel_choice import kernels_on
 from abet.progress import progress
 from abet.run import (
+    DESCRIPTION,
     Agree,
     evaluation_dir,
     nobody_else,
@@ -36,7 +37,9 @@ from abet.run import (
     shard_path,
 )
 from abet.samples import make_sample, sample_names, shrink, write_sample
-from abet.shards import Fingerprint, ShardResult, read_shard, write_shard
+from abet.shard_check import checked_shard, differences
+from abet.shards import Fingerprint, ShardResult, shard_bytes, write_shard
+from abet.storage import Conflict, LocalStorage
 
 
 def shard_of(pairs: Sequence[Pair], shard: int, shards: int) -> tuple[Pair, ...]:
@@ -115,7 +118,7 @@ class Evaluation:
 
         Raises:
             UsageError: ``run`` holds another checkpoint or another evaluation of this data set.
-            DataError: the shard is damaged.
+            DamagedShard, ForeignShard: as `abet.shard_check.checked_shard`.
         """
         refuse_foreign(run, self.run_config)
         if self._description(run).exists():
@@ -123,7 +126,7 @@ class Evaluation:
         path = shard_path(run, self.dataset.name, shard, self.shards)
         if not path.exists():
             return None
-        read_shard(path)
+        checked_shard(path, wanted=self.fingerprint)
         return path
 
     def run_shard(self, run: Path, shard: int, *, agree: Agree = nobody_else) -> Path:
@@ -136,6 +139,30 @@ class Evaluation:
         pairs = shard_of(self.dataset.pairs, shard, self.shards)
         if found := self.find_shard(run, shard):
             return found
+        self._begin(run, agree)
+        path = shard_path(run, self.dataset.name, shard, self.shards)
+        write_shard(path, self._count(run, shard, pairs))
+        return path
+
+    def mend_shard(self, run: Path, shard: int, *, seen: str, agree: Agree = nobody_else) -> bool:
+        """Evaluate a shard again whose file is damaged; returns whether ours stands in its place.
+
+        It replaces the file of the version ``seen`` (`abet.storage.version_of`) alone: a shard that somebody else has
+        written since is kept. Raises as `run_shard`, but not for the damage.
+        """
+        pairs = shard_of(self.dataset.pairs, shard, self.shards)
+        refuse_foreign(run, self.run_config)
+        self._begin(run, agree)
+        path = shard_path(run, self.dataset.name, shard, self.shards)
+        content = shard_bytes(self._count(run, shard, pairs))
+        try:
+            LocalStorage(path.parent).write(path.name, content, expect=seen)
+        except Conflict:
+            return False
+        return True
+
+    def _begin(self, run: Path, agree: Agree) -> None:
+        """Write what decides, or compare with what stands there."""
         open_run(run, self.run_config, agree=agree)
         data_root = self.data_root or self.dataset.root.resolve().as_posix()
         description = {**self.fingerprint, "data_root": data_root}
@@ -143,21 +170,16 @@ class Evaluation:
         write_json(self._description(run), {**description, "started": provenance()}, keep_existing=True)
         agree(self._description(run))
         self._compare(run)
-        path = shard_path(run, self.dataset.name, shard, self.shards)
-        write_shard(path, self._count(run, shard, pairs))
-        return path
 
     def _description(self, run: Path) -> Path:
-        return evaluation_dir(run, self.dataset.name) / "evaluation.json"
+        return evaluation_dir(run, self.dataset.name) / DESCRIPTION
 
     def _compare(self, run: Path) -> None:
-        usual = {"ood_definition": None, "protocols": False}  # what is usual stands in neither
-        found, wanted = usual | read_json(self._description(run)), usual | self.fingerprint
-        changed = [key for key, value in wanted.items() if found.get(key) != value]
+        changed = differences(read_json(self._description(run)), self.fingerprint)
         if changed:
             raise UsageError(
                 f"{self._description(run).parent} holds another evaluation of {self.dataset.name} (different: "
-                f"{'; '.join(f'{key} {found.get(key)!r} there, {wanted[key]!r} here' for key in changed)}): "
+                f"{'; '.join(changed)}): "
                 "choose another --output, remove that folder, or evaluate as there"
             )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from abet.errors import DataError, UsageError
-from abet.files import write_json
+from abet.files import read_json, write_json
 from abet.metrics.curves import curves
 from abet.metrics.pixel import PixelState
 from abet.metrics.protocols import ProtocolState, summarise_protocols
@@ -18,10 +18,11 @@ from abet.metrics.ranking import summarise
 from abet.metrics.reference import ReferenceState
 from abet.mirror import mirrored
 from abet.places import Place, S3Uri
-from abet.run import CONFIG, SHARD_NAME, evaluation_config, evaluation_dir, read_config
+from abet.run import CONFIG, DESCRIPTION, evaluation_config, evaluation_dir, read_config
 from abet.scores import SCORES
-from abet.shard_set import complete_set
-from abet.shards import ShardResult, read_shard
+from abet.shard_check import checked_shard
+from abet.shard_set import AGAIN, name_missing, numbered
+from abet.shards import ForeignShard, ShardError, ShardResult
 from abet.site import SiteConfig
 
 UNDEFINED = {"auroc": None, "ap": None, "fpr95": None, "non_finite": None, "reference_protocol": None}
@@ -44,14 +45,7 @@ def merge(run: Path, dataset: str, *, sha256: str | None = None) -> dict[str, An
             f"that was asked for (sha256 {sha256}): evaluate that into another --output"
         )
     folder = evaluation_dir(run, dataset)
-    total: ShardResult | None = None
-    there = [path.name for path in folder.glob("shard-*.npz")]
-    for name in complete_set(run, dataset, there):
-        path = folder / name
-        shard = read_shard(path)
-        _require_place(path, shard, dataset, config)
-        total = shard if total is None else _add(folder, total, shard)
-    assert total is not None
+    total = _total(run, dataset, config)
     if total.images != total.fingerprint["images"]:
         raise DataError(
             f"{folder}: the shards hold {total.images} images of {total.fingerprint['images']}; "
@@ -72,7 +66,7 @@ def merge_in(run: Place, dataset: str, site: SiteConfig, *, sha256: str | None =
             names = mirror.pull(lambda name: name in (CONFIG, f"evaluation/{CONFIG}"))
             there = [name.removeprefix(below) for name in names if name.startswith(below)]
             if evaluation_config(mirror.folder).exists():  # else `merge` says that nothing is evaluated here
-                wanted = {below + name for name in complete_set(run, dataset, there)}
+                wanted = {below + name for name in (DESCRIPTION, *numbered(run, dataset, there)[1].values())}
                 mirror.pull(wanted.__contains__)
         metrics = merge(mirror.folder, dataset, sha256=sha256)
         folder = evaluation_dir(mirror.folder, dataset)
@@ -102,27 +96,47 @@ def _metrics(config: Mapping[str, Any], total: ShardResult) -> dict[str, Any]:
     }
 
 
-def _require_place(path: Path, shard: ShardResult, dataset: str, config: Mapping[str, Any]) -> None:
-    """Raises DataError for a shard that stands under another name, data set or checkpoint than its own."""
-    match = SHARD_NAME.fullmatch(path.name)
-    assert match is not None
-    named, held = f"shard {match[1]} of {match[2]}", f"shard {shard.shard:03d} of {shard.fingerprint['shards']:03d}"
-    expected = {"dataset": dataset, "checkpoint_sha256": config["checkpoint"]["sha256"]}
-    wrong = [
-        f"{key} {shard.fingerprint.get(key)}" for key, value in expected.items() if shard.fingerprint[key] != value
-    ]
-    if named != held or wrong:
-        raise DataError(f"{path}: holds {', '.join([held, *wrong])}: it was copied here; remove it and evaluate again")
+def _total(run: Path, dataset: str, config: Mapping[str, Any]) -> ShardResult:
+    """All shards added up. Raises DataError that says of every number without a shard, and every file that is none of
+    this evaluation, why.
+    """
+    folder = evaluation_dir(run, dataset)
+    count, there = numbered(run, dataset, [path.name for path in folder.glob("shard-*.npz")])
+    wanted = _wanted(folder, dataset, config)
+    total: ShardResult | None = None
+    faults: dict[str, ShardError] = {}
+    for number in sorted(there):
+        try:
+            shard = checked_shard(folder / there[number], wanted=wanted)
+        except ShardError as error:
+            faults[there[number]] = error
+            continue
+        # Without what the evaluation says of itself, the first shard speaks for all
+        wanted = shard.fingerprint
+        total = shard if total is None else _add(total, shard)
+    missing = name_missing(count, there)
+    if missing or faults or total is None:
+        raise DataError(_faults(folder, count, missing, faults))
+    return total
 
 
-def _add(folder: Path, total: ShardResult, shard: ShardResult) -> ShardResult:
-    keys = {**total.fingerprint, **shard.fingerprint}
-    changed = [key for key in keys if shard.fingerprint.get(key) != total.fingerprint.get(key)]
-    if changed:
-        raise DataError(
-            f"{folder}: shard {shard.shard} is of another evaluation than those before it "
-            f"(different: {', '.join(changed)}); remove one and evaluate it again"
-        )
+def _wanted(folder: Path, dataset: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the fingerprints of all shards must hold: what the evaluation says that they share, if it is still there."""
+    shared: dict[str, Any] = {}
+    if (path := folder / DESCRIPTION).exists():
+        shared = {key: value for key, value in read_json(path).items() if key not in ("data_root", "started")}
+    return {**shared, "dataset": dataset, "checkpoint_sha256": config["checkpoint"]["sha256"]}
+
+
+def _faults(folder: Path, count: int, missing: str, faults: Mapping[str, ShardError]) -> str:
+    lines = [f"{folder}: {missing or f'{len(faults)} of {count} shards cannot be added up'}"]
+    lines += [f"{name}: {error.reason}" for name, error in faults.items()]
+    foreign = [name for name, error in faults.items() if isinstance(error, ForeignShard)]
+    first = f"remove {', '.join(foreign)} first: " if foreign else ""
+    return "\n  ".join(lines) + ("\n" if faults else "; ") + first + AGAIN
+
+
+def _add(total: ShardResult, shard: ShardResult) -> ShardResult:
     return ShardResult(
         fingerprint=total.fingerprint,
         shard=shard.shard,

@@ -33,7 +33,7 @@ from abet.run import (
     shard_path,
 )
 from abet.site import SiteConfig
-from abet.storage import ABSENT, Conflict, Storage, StorageRefused, StorageUnavailable, open_storage
+from abet.storage import ABSENT, Conflict, Storage, StorageRefused, StorageUnavailable, open_storage, version_of
 
 WORK: Final = "run-"
 """How the folders below scratch begin that stand for runs in S3."""
@@ -49,6 +49,7 @@ class Mirror:
         self.folder = folder
         """The run itself, where it lies on this machine."""
         self._storage = storage
+        self._versions: dict[str, str] = {}
         self.unpublished = False
         """Whether the folder holds results that could not be stored."""
 
@@ -62,7 +63,7 @@ class Mirror:
             return []
         names = [entry.name for entry in self._storage.list()]
         for name in filter(wanted, names):
-            self._storage.download(name, self.folder / name)
+            self._versions[name] = self._storage.download(name, self.folder / name)
         if any(name.startswith(f"{CHECKPOINTS}/") for name in names):
             (self.folder / CHECKPOINTS).mkdir(exist_ok=True)
         return names
@@ -84,15 +85,22 @@ class Mirror:
                 with self._keeping_results():
                     self._storage.upload(path, self._name(path))
 
-    def push_new(self, path: Path) -> bool:
-        """Publish a result unless one is there, which is kept; returns whether ours is the one."""
+    def push_new(self, path: Path, *, damaged: str = ABSENT) -> bool:
+        """Publish a result unless one is there, which is kept; returns whether ours is the one.
+
+        A ``damaged`` one, of this `version`, is no result: ours takes its place.
+        """
         if self._storage is not None:
             with self._keeping_results():
                 try:
-                    self._storage.write(self._name(path), path.read_bytes(), expect=ABSENT)
+                    self._storage.write(self._name(path), path.read_bytes(), expect=damaged)
                 except Conflict:
                     return False
         return True
+
+    def version(self, path: Path) -> str:
+        """The version, in the run, of a file that was pulled; of a run on this machine, of what is there now."""
+        return version_of(path) if self._storage is None else self._versions.get(self._name(path), ABSENT)
 
     def seen(self, path: Path) -> Place:
         """Where a file of the folder stands for users."""

@@ -30,6 +30,8 @@ PICTURES = "pictures"
 FAILED_BATCHES = "failed_batches"
 OWNER = "owner.json"
 REPORT = "report.html"
+DESCRIPTION = "evaluation.json"
+"""In the folder of one data set's evaluation: what its shards share."""
 STARTS = "starts.json"
 """Starts of the pods that trained the run, where a cluster starts them again by itself."""
 OURS = frozenset(

@@ -1,16 +1,19 @@
 """A shard's file: exact counts of its images, and the fingerprint that all shards of one evaluation share."""
 
+import io
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import read_array
 from numpy.typing import NDArray
 
 from abet.errors import DataError
-from abet.files import atomic_path
+from abet.files import write_bytes
 from abet.metrics.pixel import PixelState
 from abet.metrics.protocols import ProtocolState
 from abet.metrics.reference import ReferenceState
@@ -67,6 +70,11 @@ class ShardResult:
 
 def write_shard(path: Path, result: ShardResult) -> None:
     """Write a shard's counts; the file appears only when complete."""
+    write_bytes(path, shard_bytes(result))
+
+
+def shard_bytes(result: ShardResult) -> bytes:
+    """The content of a shard's file: an ``.npz`` archive, the same bytes for the same counts."""
     names = ("fingerprint", "shard", "images", "pixels", "missing")
     header = json.dumps({name: getattr(result, name) for name in names}).encode()
     arrays: dict[str, NDArray[Any]] = {"header": np.frombuffer(header, np.uint8)}
@@ -76,27 +84,84 @@ def write_shard(path: Path, result: ShardResult) -> None:
         arrays |= {f"reference.{key}.{name}": array for name, array in reference.to_arrays().items()}
     for key, protocols in result.protocols.items():
         arrays |= {f"protocols.{key}.{name}": array for name, array in protocols.to_arrays().items()}
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    return content.getvalue()
+
+
+class ShardError(DataError):
+    """A shard's file that cannot be added up; ``reason`` says why, without its name."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}; {self.remedy}")
+        self.reason = reason
+
+    remedy = ""
+
+
+class DamagedShard(ShardError):  # noqa: N818
+    """Not whole: half copied, or changed since it was written."""
+
+    remedy = "`abet evaluate` with --only-missing evaluates that shard again"
+
+
+class ForeignShard(ShardError):  # noqa: N818
+    """Whole, but of something else than its place says, or of a version of abet that writes another format."""
+
+    remedy = "it was copied here, or left by another evaluation; remove it and evaluate that shard again"
 
 
 def read_shard(path: Path) -> ShardResult:
-    """Read a shard. Raises DataError for a damaged one or one of another version."""
+    """Read a shard.
+
+    Raises:
+        DamagedShard: some byte that matters is not the one that was written.
+        ForeignShard: it is of another format.
+    """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        result = ShardResult(
-            **json.loads(arrays.pop("header").tobytes()),
-            pixel={key: PixelState.from_arrays(part) for key, part in _group(arrays, "pixel").items()},
-            reference={key: ReferenceState.from_arrays(part) for key, part in _group(arrays, "reference").items()},
-            protocols={key: ProtocolState.from_arrays(part) for key, part in _group(arrays, "protocols").items()},
-        )
-        version = result.fingerprint["format"]
+        arrays = _read_arrays(path)
+        header = json.loads(arrays.pop("header").tobytes())
+        version = header["fingerprint"]["format"]
+        if version == FORMAT:
+            result = ShardResult(
+                **header,
+                pixel={key: PixelState.from_arrays(part) for key, part in _group(arrays, "pixel").items()},
+                reference={key: ReferenceState.from_arrays(part) for key, part in _group(arrays, "reference").items()},
+                protocols={key: ProtocolState.from_arrays(part) for key, part in _group(arrays, "protocols").items()},
+            )
+            _require_whole(result)
+            return result
+        written_by = header["fingerprint"].get("abet")
     except Exception as error:  # a damaged archive raises whatever its parsers raise: zlib, zip, json, numpy, ours
-        raise DataError(f"{path}: damaged shard ({error}); remove it and evaluate that shard again") from None
-    if version != FORMAT:
-        raise DataError(f"{path}: shard of format {version}, not {FORMAT}; remove it and evaluate that shard again")
-    return result
+        raise DamagedShard(path, f"damaged shard ({error or type(error).__name__})") from None
+    raise ForeignShard(path, f"shard of format {version} (abet {written_by}), not {FORMAT} (abet {__version__})")
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Every array of an ``.npz`` file. Members are read to their end, where alone their checksums are compared."""
+    with zipfile.ZipFile(path) as file:
+        return {
+            name.removesuffix(".npy"): np.asarray(read_array(io.BytesIO(file.read(name)), allow_pickle=False))
+            for name in file.namelist()
+        }
+
+
+def _require_whole(result: ShardResult) -> None:
+    """Raises DataError unless every score is there and all have counted the same pixels.
+
+    The checksums tell whether an array is as it was written; this, whether one is there at all.
+    """
+    scores = set(result.fingerprint["scores"]) - set(result.missing)
+    counted = {key: (state.id_pixels, state.ood_pixels) for key, state in result.pixel.items()}
+    wanted = (result.pixels["id"], result.pixels["ood"])
+    if set(counted) != scores or set(counted.values()) - {wanted}:
+        raise DataError("not all scores hold the same pixels")
+    binned = [state.pixels for state in result.reference.values()]
+    binned += [state.smiyc.pixels for state in result.protocols.values()]
+    if set(binned) - {sum(wanted)}:
+        raise DataError("not all protocols hold the same pixels")
+    if set(result.protocols) != (scores if result.fingerprint.get("protocols") else set()):
+        raise DataError("not all scores hold the protocols")
 
 
 def _group(arrays: Mapping[str, NDArray[Any]], kind: str) -> dict[str, dict[str, NDArray[Any]]]:

@@ -22,7 +22,7 @@ LAYERS = (
     {"data", "distributed", "losses", "metrics", "mirror", "optim", "published_file", "report", "scores"},
     {"checkpoint", "models", "promote", "shard_set", "site_file", "sync", "windows"},
     {"companions", "launch", "published", "remote", "samples", "shards", "staging"},
-    {"detector", "listing", "shard_wait"},
+    {"detector", "listing", "shard_check", "shard_wait"},
     {"counting"},
     {"controls", "evaluate", "merge", "predict", "compare", "submission", "training", "validate"},
     {"doctor", "train"},

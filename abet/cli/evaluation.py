@@ -64,7 +64,17 @@ def evaluate(
     ] = None,
     ood_definition: DefinitionOption = None,
     scores: ScoresOption = "all",
-    shard: Annotated[str, typer.Option(help="Evaluate every N-th image from the I-th on: I/N.")] = "1/1",
+    shard: Annotated[
+        str | None, typer.Option(help="Evaluate every N-th image from the I-th on: I/N. Default: 1/1.")
+    ] = None,
+    only_missing: Annotated[
+        bool,
+        typer.Option(
+            "--only-missing",
+            help="Evaluate the shards that are missing or damaged in --output one after the other, and merge; "
+            "with --shard, that one alone.",
+        ),
+    ] = False,
     images: Annotated[
         str | None, typer.Option(help="Only these images: names separated by commas, or @FILE with one per line.")
     ] = None,
@@ -86,7 +96,7 @@ def evaluate(
     model: ModelOption = "cityscapes_finetune",
 ) -> None:
     """Evaluate a checkpoint on an OOD data set: all scores in one pass, at full resolution."""
-    number, shards = parse_shard(shard)
+    number, shards = parse_shard(shard or "1/1")
     keys = choose_scores(scores)
     require_ood_set(dataset)
     from abet.data.registry import require_split
@@ -94,6 +104,7 @@ def evaluate(
     require_split(dataset, split, definition=ood_definition)
     from abet.evaluate import Evaluation, shard_of
     from abet.mirror import default_run, mirrored
+    from abet.shard_set import shards_of
     from abet.site import data_root as find_root
     from abet.site import load_site
 
@@ -102,9 +113,12 @@ def evaluate(
     chosen = choose_checkpoint(place_of(checkpoint), site, num_classes)
     run = place_of(output) or default_run(chosen.place, site)
     require_output(run, kind="folder", s3=site.s3)
+    whole_run = only_missing and shard is None
+    if whole_run:
+        shards = shards_of(run, dataset, site)
     data = open_data(dataset, root, split, site, definition=ood_definition)
     data = data.select(images=None if images is None else split_names(images), limit=limit)
-    pairs = shard_of(data.pairs, number, shards)
+    parts = {part: shard_of(data.pairs, part, shards) for part in (range(1, shards + 1) if whole_run else [number])}
     say(*(f"note: {note}" for note in data.notes))
     use_threads(threads)
     detector = load(chosen, device, model, site)
@@ -120,29 +134,72 @@ def evaluate(
     )
     with mirrored(run, site) as mirror:
         whole = shards == 1 and images is None and limit is None
-        _evaluate_shard(evaluation, replace(data, pairs=pairs), mirror, number, whole=whole)
-    if shards == 1:
+        for part in _to_do(evaluation, mirror, list(parts)) if only_missing else parts:
+            _evaluate_shard(evaluation, replace(data, pairs=parts[part]), mirror, part, whole=whole, mend=only_missing)
+    if shards == 1 or whole_run:
         _merge_and_print(run, dataset, site)
     else:
         say(f"when all {shards} shards are there: abet merge {shlex.quote(str(run))} --dataset {dataset}")
 
 
-def _evaluate_shard(evaluation: "Evaluation", images: "Dataset", mirror: "Mirror", number: int, *, whole: bool) -> None:
-    """Evaluate one shard, whose ``images`` (the ``whole`` set?) are given, into a run, unless it is there."""
+def _evaluate_shard(
+    evaluation: "Evaluation", images: "Dataset", mirror: "Mirror", number: int, *, whole: bool, mend: bool
+) -> None:
+    """Evaluate one shard, whose ``images`` (the ``whole`` set?) are given, into a run, unless it is there.
+
+    With ``mend``, one that is damaged is replaced.
+    """
     from abet.mirror import pull_evaluation
-    from abet.run import evaluation_dir
+    from abet.run import evaluation_dir, shard_path
+    from abet.storage import ABSENT, version_of
 
     pull_evaluation(mirror, images.name, shard=(number, evaluation.shards))
-    if kept := evaluation.find_shard(mirror.folder, number):
-        say(f"kept {mirror.seen(kept)}: this shard was evaluated before")
+    path = shard_path(mirror.folder, images.name, number, evaluation.shards)
+    seen, seen_here = mirror.version(path), version_of(path)  # before it is read: one that comes meanwhile is kept
+    found = _condition(evaluation, mirror, number, mend=mend)
+    if found == "there":
+        say(f"kept {mirror.seen(path)}: this shard was evaluated before")
         return
     announce(evaluation, images, f"{number}/{evaluation.shards}", whole=whole)
-    shard = evaluation.run_shard(mirror.folder, number, agree=mirror.agree)
-    mirror.push(*sorted((evaluation_dir(mirror.folder, images.name) / "samples").glob("*.npz")))
-    if mirror.push_new(shard):
-        say(f"wrote {mirror.seen(shard)}")
+    if found == "damaged":
+        ours = evaluation.mend_shard(mirror.folder, number, seen=seen_here, agree=mirror.agree)
     else:
-        say(f"kept {mirror.seen(shard)}: another process has evaluated this shard meanwhile")
+        ours, seen = True, ABSENT
+        evaluation.run_shard(mirror.folder, number, agree=mirror.agree)
+    mirror.push(*sorted((evaluation_dir(mirror.folder, images.name) / "samples").glob("*.npz")))
+    if mirror.push_new(path, damaged=seen) and ours:
+        say(f"wrote {mirror.seen(path)}")
+    else:
+        say(f"kept {mirror.seen(path)}: another process has evaluated this shard meanwhile")
+
+
+def _condition(evaluation: "Evaluation", mirror: "Mirror", number: int, *, mend: bool) -> str:
+    """Whether a shard, once pulled, is ``missing``, ``there`` or, where that is to be mended, ``damaged``."""
+    from abet.shards import DamagedShard
+
+    try:
+        return "missing" if evaluation.find_shard(mirror.folder, number) is None else "there"
+    except DamagedShard:
+        if not mend:
+            raise
+        return "damaged"
+
+
+def _to_do(evaluation: "Evaluation", mirror: "Mirror", numbers: "list[int]") -> "list[int]":
+    """Which shards are missing or damaged, said aloud."""
+    from abet.mirror import pull_evaluation
+
+    found = {}
+    for number in numbers:
+        pull_evaluation(mirror, evaluation.dataset.name, shard=(number, evaluation.shards))
+        found[number] = _condition(evaluation, mirror, number, mend=True)
+    todo = {number: condition for number, condition in found.items() if condition != "there"}
+    named = [f"{number}/{evaluation.shards} ({condition})" for number, condition in todo.items()]
+    say(
+        f"{len(found) - len(todo)} of {len(found)} shards are there and kept"
+        + (f"; to evaluate: {', '.join(named)}" if named else "")
+    )
+    return list(todo)
 
 
 def use_threads(threads: int | None) -> None:

@@ -1,0 +1,51 @@
+"""Whether a shard's file is what its place says: whole, of this evaluation, and of its own number.
+
+    shard = checked_shard(path, wanted=evaluation.fingerprint)
+
+A file that is damaged may be replaced by whoever evaluates that shard again; one that is whole and of something else
+was put there by somebody, and nobody here removes it.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from abet.run import SHARD_NAME
+from abet.shards import ForeignShard, ShardResult, read_shard
+
+USUAL: Final[Mapping[str, Any]] = {"ood_definition": None, "protocols": False}
+"""Entries of a fingerprint that are left out where they say what is usual."""
+HASH: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Entries of the fingerprint ``wanted`` that another one has not, by name, with both values."""
+    there, here = {**USUAL, **found}, {**USUAL, **wanted}
+    return [
+        f"{key} {_shown(there.get(key))} there, {_shown(here[key])} here" for key in here if there.get(key) != here[key]
+    ]
+
+
+def _shown(value: object) -> str:
+    """A value as it stands in a message: of a hash, so much as is needed to tell it from others."""
+    return value[:12] if isinstance(value, str) and HASH.fullmatch(value) else repr(value)
+
+
+def checked_shard(path: Path, *, wanted: Mapping[str, Any]) -> ShardResult:
+    """The shard at ``path``, whose name says its number; ``wanted`` are entries that its fingerprint must have.
+
+    Raises:
+        DamagedShard: the file is not whole.
+        ForeignShard: it is another shard, or of another evaluation, or of another version of abet.
+    """
+    shard = read_shard(path)
+    match = SHARD_NAME.fullmatch(path.name)
+    assert match is not None
+    place, held = (int(match[1]), int(match[2])), (shard.shard, shard.fingerprint["shards"])
+    wrong = [] if place == held else [f"holds shard {held[0]:03d} of {held[1]:03d}"]
+    if changed := differences(shard.fingerprint, wanted):
+        wrong.append(f"is of another evaluation (different: {'; '.join(changed)})")
+    if wrong:
+        raise ForeignShard(path, " and ".join(wrong))
+    return shard

@@ -37,7 +37,7 @@ from abet.run import (
     shard_path,
 )
 from abet.samples import make_sample, sample_names, shrink, write_sample
-from abet.shard_check import checked_shard, differences
+from abet.shard_check import checked_shard, differences, whole
 from abet.shards import Fingerprint, ShardResult, shard_bytes, write_shard
 from abet.storage import Conflict, LocalStorage
 
@@ -126,7 +126,7 @@ class Evaluation:
         path = shard_path(run, self.dataset.name, shard, self.shards)
         if not path.exists():
             return None
-        checked_shard(path, wanted=self.fingerprint)
+        checked_shard(path, wanted=whole(self.fingerprint))
         return path
 
     def run_shard(self, run: Path, shard: int, *, agree: Agree = nobody_else) -> Path:
@@ -175,7 +175,7 @@ class Evaluation:
         return evaluation_dir(run, self.dataset.name) / DESCRIPTION
 
     def _compare(self, run: Path) -> None:
-        changed = differences(read_json(self._description(run)), self.fingerprint)
+        changed = differences(read_json(self._description(run)), whole(self.fingerprint))
         if changed:
             raise UsageError(
                 f"{self._description(run).parent} holds another evaluation of {self.dataset.name} (different: "

@@ -20,7 +20,7 @@ from abet.mirror import mirrored
 from abet.places import Place, S3Uri
 from abet.run import CONFIG, DESCRIPTION, evaluation_config, evaluation_dir, read_config
 from abet.scores import SCORES
-from abet.shard_check import checked_shard
+from abet.shard_check import checked_shard, whole
 from abet.shard_set import AGAIN, name_missing, numbered
 from abet.shards import ForeignShard, ShardError, ShardResult
 from abet.site import SiteConfig
@@ -112,7 +112,7 @@ def _total(run: Path, dataset: str, config: Mapping[str, Any]) -> ShardResult:
             faults[there[number]] = error
             continue
         # Without what the evaluation says of itself, the first shard speaks for all
-        wanted = shard.fingerprint
+        wanted = whole(shard.fingerprint)
         total = shard if total is None else _add(total, shard)
     missing = name_missing(count, there)
     if missing or faults or total is None:
@@ -124,7 +124,7 @@ def _wanted(folder: Path, dataset: str, config: Mapping[str, Any]) -> dict[str, 
     """What the fingerprints of all shards must hold: what the evaluation says that they share, if it is still there."""
     shared: dict[str, Any] = {}
     if (path := folder / DESCRIPTION).exists():
-        shared = {key: value for key, value in read_json(path).items() if key not in ("data_root", "started")}
+        shared = {key: value for key, value in whole(read_json(path)).items() if key not in ("data_root", "started")}
     return {**shared, "dataset": dataset, "checkpoint_sha256": config["checkpoint"]["sha256"]}
 
 

@@ -1,6 +1,6 @@
 """Whether a shard's file is what its place says: whole, of this evaluation, and of its own number.
 
-    shard = checked_shard(path, wanted=evaluation.fingerprint)
+    shard = checked_shard(path, wanted=whole(evaluation.fingerprint))
 
 A file that is damaged may be replaced by whoever evaluates that shard again; one that is whole and of something else
 was put there by somebody, and nobody here removes it.
@@ -20,11 +20,15 @@ HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Entries of the fingerprint ``wanted`` that another one has not, by name, with both values."""
-    there, here = {**USUAL, **found}, {**USUAL, **wanted}
-    return [
-        f"{key} {_shown(there.get(key))} there, {_shown(here[key])} here" for key in here if there.get(key) != here[key]
-    ]
+    """Which of the ``wanted`` entries a fingerprint has not, by name, with both values."""
+    there = whole(found)
+    changed = {key: value for key, value in wanted.items() if there.get(key) != value}
+    return [f"{key} {_shown(there.get(key))} there, {_shown(value)} here" for key, value in changed.items()]
+
+
+def whole(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """A fingerprint with all that goes without saying."""
+    return {**USUAL, **fingerprint}
 
 
 def _shown(value: object) -> str:

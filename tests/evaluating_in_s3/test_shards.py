@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from abet.errors import DataError, UsageError
 from abet.evaluate import Evaluation
 from abet.merge import merge_in
 from abet.mirror import mirrored, pull_evaluation
-from abet.places import S3Uri
+from abet.places import Place, S3Uri
 from abet.shard_set import missing_shards
 from abet.site import SiteConfig, load_site
 from abet.storage import Storage, StorageUnavailable
@@ -95,7 +96,7 @@ Racer = tuple[Path, int]
 """Checkpoint and shard that one process goes for."""
 
 
-def race(racer: Racer, runs: list[S3Uri], root: Path, site: SiteConfig, start: Any, results: Any) -> None:
+def race(racer: Racer, runs: Sequence[Place], root: Path, site: SiteConfig, start: Any, results: Any) -> None:
     """One process of a race for each run in turn: everything is read, then all go."""
     weights, shard = racer
     one = evaluation(load_detector(weights, device="cpu"), root)
@@ -109,7 +110,7 @@ def race(racer: Racer, runs: list[S3Uri], root: Path, site: SiteConfig, start: A
                 results.put((run, weights, str(error)))
 
 
-def race_all(racers: list[Racer], runs: list[S3Uri], root: Path) -> list[tuple[S3Uri, Path, bool | str]]:
+def race_all(racers: list[Racer], runs: Sequence[Place], root: Path) -> list[tuple[Place, Path, bool | str]]:
     context = multiprocessing.get_context("spawn")
     start, results = context.Barrier(len(racers)), context.Queue()
     processes = [

@@ -26,8 +26,8 @@ from abet.metrics.tensors import ClassPlaces, TensorCounter
 from abet.models.head import Output
 from abet.scores import SCORES
 
-BUFFER_PIXELS = 2**22
-"""Of each score's two key buffers: 16 MiB each."""
+BUFFER_PIXELS = 2**23
+"""Of each score's two key buffers: 32 MiB each, of which those of rare OOD pixels are hardly touched on a CPU."""
 MERGED_IMAGES = 64
 """How many images' own counts are kept until they share bins."""
 

@@ -25,8 +25,8 @@ class PairUp:
     used: set[Path] = field(default_factory=set)
     _by_key: dict[str, Path] = field(default_factory=dict)
 
-    def add(self, key: str, image: Path, label: Path, *, present: bool) -> None:
-        """Pair ``image`` with ``label`` (there or not); ``key`` is what no second image may share."""
+    def add(self, key: str, image: Path, label: Path, *, present: bool, overlay: Path | None = None) -> None:
+        """Pair ``image``, and what is added to it, with ``label`` (there or not); no second image may share ``key``."""
         first = self._by_key.setdefault(key, image)
         self.used.add(label)
         if first is not image:
@@ -34,7 +34,7 @@ class PairUp:
         elif not present:
             self.fault("image without label", image, f"expected {self.below(label)}")
         else:
-            self.pairs.append(Pair(name=self.below(image), image=image, label=label))
+            self.pairs.append(Pair(name=self.below(overlay or image), image=image, label=label, overlay=overlay))
 
     def orphans(self, labels: Iterable[Path]) -> None:
         """Every label that no image asked for is a fault."""

@@ -244,6 +244,18 @@ def test_a_folder_of_the_tree_leads_to_its_root(tree):
     assert open_dataset(name, inner).root == root
 
 
+def test_a_root_further_away_is_not_taken_but_asked_for(tree):
+    """From two folders above, and from a folder of the tree's folders, where there are any."""
+    name, root, _ = tree
+    far = root.parent / "far"
+    moved = far / "sets" / root.name
+    moved.parent.mkdir(parents=True)
+    root.rename(moved)
+    assert f"did you mean {moved}?" in refusal(name, far)
+    for folder in sorted(path for path in moved.glob("*/*") if path.is_dir()):
+        assert f"did you mean {moved}?" in refusal(name, folder)
+
+
 def test_several_candidates_are_listed_and_none_is_taken(tmp_path):
     make_road_anomaly(tmp_path / "fs_static")
     make_road_anomaly(tmp_path / "road_anomaly")

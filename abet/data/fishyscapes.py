@@ -32,8 +32,8 @@ def _key(path: Path) -> str:
 
 
 def _scan_folders(root: Path, _split: str, *, images: str, labels: str) -> Scan:
-    by_key = {_key(path): path for path in files_in(root / labels) if path.suffix.lower() == ".png"}
     result = PairUp(root)
+    by_key = result.by_key((path for path in files_in(root / labels) if path.suffix.lower() == ".png"), _key)
     for image in files_in(root / images):
         if is_image_name(image.name):
             key = _key(image)

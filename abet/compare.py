@@ -98,8 +98,8 @@ def _samples(
 
 
 def _made_from(pair: Pair) -> str:
-    """Fingerprint of the two files behind a map (its run directory belongs to one checkpoint)."""
-    return sha256_of(pair.image) + sha256_of(pair.label)
+    """Fingerprint of the files behind a map (its run directory belongs to one checkpoint)."""
+    return "".join(map(sha256_of, filter(None, (pair.image, pair.label, pair.overlay))))
 
 
 def _holds(path: Path, made_from: str, keys: Sequence[str]) -> bool:

@@ -90,7 +90,15 @@ def _claim(run: Path, dataset: Dataset, config: dict[str, Any], agree: Agree) ->
         raise UsageError(f"{run} is the run of a network: controls have one of their own, choose another --output")
     open_run(run, config, agree=agree)
     path = evaluation_dir(run, dataset.name) / "metrics.json"
-    found = read_json(path) if path.is_file() else {"list_sha256": dataset.list_sha256()}
+    if not path.is_file():
+        return
+    found = read_json(path)
+    if found.get("ood_definition") != dataset.definition:
+        there, here = (each or "the default" for each in (found.get("ood_definition"), dataset.definition))
+        raise UsageError(
+            f"{path.parent} holds the controls of another OOD definition ({there} there, {here} here): choose another "
+            "--output or remove that folder"
+        )
     if found.get("list_sha256") != dataset.list_sha256():
         raise UsageError(
             f"{path.parent} holds the controls of other images ({found.get('split')}, {found.get('images')} images "
@@ -104,6 +112,7 @@ def _write(dataset: Dataset, run: Path, known: dict[str, Any], states: Mapping[s
         "schema": 1,
         "dataset": dataset.name,
         "split": dataset.split,
+        **({} if dataset.definition is None else {"ood_definition": dataset.definition}),
         "images": len(dataset.pairs),
         **known,
         "scores": {key: {**summarise(state), **absent} for key, state in states.items()},

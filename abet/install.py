@@ -18,6 +18,7 @@ FULL_INSTALL: Final = {
 }
 """Module -> distribution of what only the extra ``full`` installs."""
 FULL_REMEDY: Final = "pip install 'abet-ood[full]' (in a checkout: make setup)"
+HDF5_REMEDY: Final = "pip install 'abet-ood[hdf5]' (in a checkout: make setup)"
 
 
 def missing_modules() -> list[str]:

@@ -4,18 +4,20 @@
 
 The tree is the one that SegmentMeIfYouCan's toolkit reads its scores from (``Evaluation`` in the repository
 SegmentMeIfYouCan/road-anomaly-benchmark): ``anomaly_p/METHOD/TRACK/NAME.hdf5`` with a variable ``value`` of shape
-(H, W), for every image of the track, those with public labels among them. Here each file is ``NAME.npy``, float32 in
-raw score units: docs/evaluation.md has the lines that turn them into HDF5, for which no library is installed here.
+(H, W), for every image of the track, those with public labels among them. Scores are float32 in raw units. HDF5 needs
+the extra ``hdf5``; without it, each file is ``NAME.npy``.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from abet.data import locate
 from abet.data.images import is_image_name, read_image
@@ -23,13 +25,16 @@ from abet.data.layout import SubmissionSpec
 from abet.data.pairing import files_in
 from abet.data.registry import OOD_SETS
 from abet.detector import Detector
-from abet.errors import DataError, UsageError
+from abet.errors import DataError, UsageError, unknown_name
 from abet.files import atomic_path, read_json, write_json
+from abet.install import HDF5_REMEDY
 from abet.memory import readable_memory_errors
 from abet.progress import progress
 
 SETTINGS: Final = "submission.json"
 METHOD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+Format = Literal["npy", "hdf5"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,8 @@ class Submission:
     method: str
     """What the benchmark calls it: a folder's name."""
     output: Path
+    format: Format = "npy"
+    """hdf5 is what the toolkit reads."""
 
     @property
     def folder(self) -> Path:
@@ -49,7 +56,8 @@ class Submission:
         return self.output / "anomaly_p" / self.method / submission_spec(self.dataset).folder
 
     def require_defined(self) -> None:
-        """Raises UsageError for a score that the detector's head does not define."""
+        """Raises UsageError for a score that the detector's head does not define, and as `require_format`."""
+        require_format(self.format)
         if reason := self.detector.why_missing(self.score):
             raise UsageError(f"{self.detector.uri}: score {self.score!r} is not defined here: {reason}")
 
@@ -70,7 +78,7 @@ class Submission:
         return len(todo)
 
     def _file(self, image: Path) -> Path:
-        return self.folder / f"{image.stem}.npy"
+        return self.folder / f"{image.stem}.{self.format}"
 
     def _write_one(self, image: Path) -> None:
         pixels = read_image(image)
@@ -83,7 +91,16 @@ class Submission:
                 "choose another --score or checkpoint"
             )
         with atomic_path(self._file(image)) as temporary:
-            np.save(temporary, score.astype(np.float32, copy=False))
+            self._save(temporary, score.astype(np.float32, copy=False))
+
+    def _save(self, path: Path, score: NDArray[np.float32]) -> None:
+        if self.format == "npy":
+            np.save(path, score)
+            return
+        import h5py
+
+        with h5py.File(path, "w") as file:
+            file.create_dataset("value", data=score, compression="gzip", shuffle=True)
 
     def _claim(self, images: Sequence[Path]) -> None:
         """Beside the files of this set stands what they are of, so that no other's are mixed in."""
@@ -94,13 +111,23 @@ class Submission:
             "method": self.method,
             "images": [image.name for image in images],
         }
+        if self.format != "npy":
+            wanted["format"] = self.format  # what is usual stands in no file
         write_json(path, wanted, keep_existing=True)
-        found = read_json(path)
+        found, wanted = {"format": "npy", **read_json(path)}, {"format": "npy", **wanted}
         if changed := [key for key, value in wanted.items() if found.get(key) != value]:
             raise UsageError(
                 f"{self.output} holds score files of {self.dataset} with another {', '.join(changed)}: choose another "
                 "--output, or remove it"
             )
+
+
+def require_format(name: str) -> None:
+    """Raises UsageError for an unknown format, or one whose library is not installed."""
+    if name not in get_args(Format):
+        raise unknown_name(kind="format", name=name, choices=get_args(Format))
+    if name == "hdf5" and find_spec("h5py") is None:
+        raise UsageError(f"--format hdf5: h5py is not installed here: {HDF5_REMEDY}; or write --format npy")
 
 
 def submission_spec(dataset: str) -> SubmissionSpec:

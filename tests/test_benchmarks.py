@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.evaluations import evaluate
 from tests.training.states import small_recipe
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -230,3 +231,69 @@ def test_a_step_of_each_kind_learns_the_same(training_step):
             training = training_step.Training(recipe, variant, torch.device("cpu"), (2, 64))
             losses.append(training.step())
     assert losses == pytest.approx([losses[0]] * len(losses), rel=0.02)
+
+
+@pytest.fixture
+def protocols(script):
+    return script("protocols")
+
+
+def test_every_hard_case_shows_what_it_says(script, protocols, monkeypatch):
+    made = script("protocol_cases")
+    monkeypatch.setattr(made.scenes, "__defaults__", (2,))
+    cases = {name: make(np.random.default_rng(1)) for name, make in made.CASES.items()}
+    rows = {name: protocols.row_of_case(case) for name, case in cases.items()}
+    assert all(row.wrong() for row in rows.values())
+    seen = {name: case.labels != 255 for name, case in cases.items()}
+    msp = cases["saturated_msp"]
+    assert (msp.reference[seen["saturated_msp"]] == 0).mean() > 0.5
+    assert (msp.raw > 0).all()
+    assert (rows["saturated_msp"].abet["fpr95"], rows["saturated_msp"].meta_ood["fpr95"]) == (0, 1)
+    assert np.isnan(cases["overflowing_softmax"].reference).any()
+    assert np.isfinite(cases["overflowing_softmax"].raw).all()
+    assert min(rows["large_logsumexp"].dropped.values()) > 0.3
+    assert np.unique(cases["heavy_ties"].raw).size == 5
+    assert np.ptp(cases["narrow_range"].reference) < 0.06
+    assert cases["few_ood_pixels"].shows.startswith("12 OOD among")
+    jump = rows["jump_at_95"]
+    assert (jump.exact["fpr95"]["tpr"], jump.meta_ood["tpr"]) == (1, 1)
+    assert jump.abet["tpr"] == pytest.approx(0.45, abs=1e-3)
+    assert jump.abet["fpr95"] < 0.1 < 0.3 < jump.exact["fpr95"]["value"]
+    broken = rows["nan_scores"]
+    assert (
+        broken.exact["non_finite"]["ood"] == round(broken.dropped["OOD"] * (cases["nan_scores"].labels == 1).sum()) > 0
+    )
+
+
+def test_figures_more_than_one_point_off_are_marked(protocols):
+    exact = {"auroc": 0.9, "ap": 0.5, "fpr95": 0.3}
+    exact = {name: {"value": value, "low": value, "high": value + 1e-6, "tpr": 0.95} for name, value in exact.items()}
+    theirs = {"auroc": 0.9101, "auprc": None, "fpr95": 0.2901, "tpr": 0.93}
+    row = protocols.Row(
+        name="a", exact=exact, abet=theirs, meta_ood=theirs | {"fpr95": 0.2}, dropped={"ID": 0.25, "OOD": 0}
+    )
+    assert row.wrong() == ["AUROC", "AP", "FPR95 (Meta-OoD)"]
+    assert row.line() == (
+        "| a | 90.00 (1e-04) | **91.01** | 50.00 (1e-04) | **n/a** | 30.00 (1e-04) at 95.0 "
+        "| 29.01 at 93.0 | **20.00** at 93.0 | 25.0 / 0.0 |"
+    )
+
+
+def test_independent_metrics_agree_and_one_that_does_not_is_named(script, protocols, monkeypatch):
+    large = [script("protocol_cases").blobs(np.random.default_rng(seed)) for seed in (1, 2)]
+    images = [tuple(each[:size, :50] for each in image) for image, size in zip(large, (40, 60), strict=True)]
+    assert "| yes, yes, yes |" in protocols.agreement({"x": images})[2]
+    naive = protocols.by_scikit_learn
+    monkeypatch.setattr(protocols, "by_scikit_learn", lambda *each: naive(*each) | {"ap": 1.1})
+    assert "| yes, AP OUTSIDE, yes |" in protocols.agreement({"x": images})[2]
+
+
+def test_rows_of_a_run_are_those_of_its_metrics(protocols, learned, mixed_sizes, tmp_path):
+    metrics = evaluate(learned, mixed_sizes, tmp_path / "run", shards=2, scores=("abet", "energy", "msp"))
+    rows = list(protocols.rows_of_run(tmp_path / "run"))
+    assert [row.name for row in rows] == ["run, road_anomaly, `abet`", "run, road_anomaly, `msp`"]
+    for row, key in zip(rows, ("abet", "msp"), strict=True):
+        assert row.abet == metrics["scores"][key]["reference_protocol"]
+        assert row.exact["auroc"] == metrics["scores"][key]["auroc"]
+    with pytest.raises(SystemExit, match="nothing is evaluated here"):
+        list(protocols.rows_of_run(tmp_path))

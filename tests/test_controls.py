@@ -24,14 +24,14 @@ from abet.controls import (
 from abet.data.index import open_dataset
 from abet.data.synthetic.synthesize import Plan, synthesize
 from abet.errors import DataError, UsageError
-from abet.files import write_json
+from abet.files import read_json, write_json
 from abet.labels import ID, OOD, VOID
 from abet.metrics.pixel import PixelState
 from abet.metrics.ranking import summarise
 from abet.report.page import render_page
 from abet.report.runs import load_run
 from abet.run import evaluation_dir, open_run
-from tests.trees import save
+from tests.trees import make_lost_and_found, save
 
 SIZES = [(48, 64), (70, 50), (96, 130)]
 
@@ -297,3 +297,20 @@ def test_the_command_prints_both_rows_and_refuses_sets_of_the_other_kind(scenes,
     assert "position_prior" in result.stdout
     for wrong in (["cityscapes"], ["road_anomaly", "--train-dataset", "lost_and_found"]):
         assert isinstance(CliRunner().invoke(app, [*command, *wrong]).exception, UsageError)
+
+
+def test_the_command_reads_labels_by_the_definition_that_is_asked_for(scenes, tmp_path, cli):
+    make_lost_and_found(tmp_path / "laf")
+    command = ("controls", "--dataset", "lost_and_found", "--data-root", tmp_path / "laf", "--output", tmp_path / "run")
+    command += ("--train-root", scenes / "cityscapes")
+    first = cli(*command, "--ood-definition", "image_all_objects")
+    assert first.code == 0, first.err
+    assert "definition image_all_objects: ID is everything but labelled objects" in first.out
+    metrics = read_json(tmp_path / "run/evaluation/lost_and_found/metrics.json")
+    assert (metrics["ood_definition"], metrics["pixels"]["void"]) == ("image_all_objects", 0)
+    again = cli(*command)
+    assert again.code == 2
+    assert "another OOD definition (image_all_objects there, the default here): choose another --output" in again.err
+    unknown = cli(*command[:2], "lost_and_found", "--ood-definition", "whole")
+    assert unknown.code == 2
+    assert "The choices are: road, road_all_objects, image, image_all_objects" in unknown.err

@@ -1,6 +1,10 @@
 """Score files for a benchmark with hidden labels: the toolkit's tree, the detector's numbers, and nothing mixed."""
 
+import importlib
+import importlib.util
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +13,7 @@ from abet.data.images import read_image
 from abet.detector import Detector, load_detector
 from abet.errors import DataError, UsageError
 from abet.submission import Submission, find_images
-from tests.conftest import Cli
+from tests.conftest import Cli, unavailable
 from tests.trees import SEGMENT_ME, make_sample, make_segment_me, save
 
 TRACKS = {"road_anomaly_21": "AnomalyTrack-all", "road_obstacle_21": "ObstacleTrack-all"}
@@ -26,8 +30,16 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def submission(detector: Detector, output: Path, score: str = "abet", method: str = "mine") -> Submission:
-    return Submission(detector=detector, dataset="road_anomaly_21", score=score, method=method, output=output)
+def submission(detector: Detector, output: Path, score: str = "abet", **options: Any) -> Submission:
+    options = {"method": "mine", **options}
+    return Submission(detector=detector, dataset="road_anomaly_21", score=score, output=output, **options)
+
+
+@pytest.fixture
+def h5py() -> ModuleType:
+    if importlib.util.find_spec("h5py") is None:
+        unavailable("no h5py: `make setup` installs it")
+    return importlib.import_module("h5py")
 
 
 @pytest.mark.parametrize("name", SEGMENT_ME)
@@ -56,6 +68,59 @@ def test_a_file_holds_the_raw_score_of_its_image(detector: Detector, root: Path,
         stored = np.load(job.folder / f"{image.stem}.npy", allow_pickle=False)
         assert stored.dtype == np.float32
         np.testing.assert_array_equal(stored, detector.score(read_image(image), "entropy"))
+
+
+def test_hdf5_holds_the_same_numbers_where_the_toolkit_reads_them(
+    detector: Detector, root: Path, tmp_path: Path, h5py: ModuleType
+) -> None:
+    images, _ = find_images("road_anomaly_21", root)
+    arrays, job = submission(detector, tmp_path / "npy"), submission(detector, tmp_path / "hdf5", format="hdf5")
+    arrays.write(images)
+    assert job.write(images) == 5
+    assert job.write(images) == 0
+    assert {path.name for path in job.folder.iterdir()} == {f"{image.stem}.hdf5" for image in images}
+    for image in images:
+        with h5py.File(job.folder / f"{image.stem}.hdf5") as file:
+            assert list(file) == ["value"]
+            assert file["value"].dtype == np.float32
+            np.testing.assert_array_equal(file["value"][:], np.load(arrays.folder / f"{image.stem}.npy"))
+
+
+def test_the_command_writes_hdf5(
+    cli: Cli, learned_checkpoint: Path, root: Path, tmp_path: Path, h5py: ModuleType
+) -> None:
+    finished = cli(
+        *("submission", "--dataset", "road_anomaly_21", "--method", "AbeT-v1", "--output", tmp_path / "out"),
+        *("--format", "hdf5", "--device", "cpu", "--checkpoint", learned_checkpoint, "--data-root", root),
+    )
+    assert finished.code == 0, finished.err
+    assert "HDF5" not in finished.err, "nothing is left to do"
+    (first, *_), _ = find_images("road_anomaly_21", root)
+    with h5py.File(tmp_path / f"out/anomaly_p/AbeT-v1/AnomalyTrack-all/{first.stem}.hdf5") as file:
+        assert file["value"].shape == (48, 64)
+
+
+def test_without_its_library_hdf5_is_refused_before_anything_else(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("abet.submission.find_spec", lambda _name: None)
+    finished = cli(
+        *("submission", "--dataset", "road_anomaly_21", "--method", "a", "--output", tmp_path / "out"),
+        *("--format", "hdf5", "--checkpoint", tmp_path / "no.pth", "--data-root", tmp_path / "no"),
+    )
+    assert finished.code == 2
+    assert "pip install 'abet-ood[hdf5]'" in finished.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_of_another_format_are_not_mixed_in(
+    detector: Detector, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("abet.submission.find_spec", lambda _name: "there")
+    images, _ = find_images("road_anomaly_21", root)
+    submission(detector, tmp_path / "out").write(images)
+    with pytest.raises(UsageError, match="another format: choose another --output"):
+        submission(detector, tmp_path / "out", format="hdf5").write(images)
 
 
 def test_a_stopped_one_goes_on_where_it_stopped(detector: Detector, root: Path, tmp_path: Path) -> None:

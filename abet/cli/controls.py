@@ -8,6 +8,7 @@ import typer
 from abet.cli.options import (
     DataRootOption,
     DatasetOption,
+    DefinitionOption,
     open_data,
     place_of,
     require_ood_set,
@@ -30,7 +31,10 @@ def controls(
         typer.Option(metavar="PLACE", help="Run directory, or s3://. Default: <artifacts>/controls of the site file."),
     ] = None,
     data_root: DataRootOption = None,
-    split: Annotated[str | None, typer.Option(help="Split of the OOD set. Default: test.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split of the OOD set. Default: test, or validation where that alone has labels.")
+    ] = None,
+    ood_definition: DefinitionOption = None,
     train_dataset: Annotated[str, typer.Option(help="Set whose colours are known.")] = "cityscapes",
     train_root: Annotated[
         str | None, typer.Option(metavar="PLACE", help="Its folder, or s3://. Default: the site file's.")
@@ -41,6 +45,10 @@ def controls(
     require_ood_set(dataset)
     if train_dataset not in TRAINING_NAMES:
         raise UsageError(f"--train-dataset {train_dataset!r}: colours are learned from {' or '.join(TRAINING_NAMES)}")
+    from abet.data.registry import require_split
+
+    require_split(dataset, split, definition=ood_definition)
+    require_split(train_dataset, train_split)
     from abet.cli.tables import print_metrics
     from abet.controls import evaluate_controls
     from abet.mirror import mirrored, pull_evaluation
@@ -52,7 +60,7 @@ def controls(
     run = place_of(output) or site.artifacts / "controls"
     roots = find_root(site, dataset, place_of(data_root)), find_root(site, train_dataset, place_of(train_root))
     require_output(run, kind="folder", s3=site.s3)
-    data = open_data(dataset, roots[0], split, site)
+    data = open_data(dataset, roots[0], split, site, definition=ood_definition)
     training = open_data(train_dataset, roots[1], train_split, site)
     say(*(f"note: {note}" for note in (*data.notes, *training.notes)))
     with mirrored(run, site) as mirror:

@@ -75,6 +75,10 @@ def synthesize(
         list[str] | None,
         typer.Option(help="SET/SPLIT=N, such as cityscapes/val=24, or N for all splits; repeat for more."),
     ] = None,
+    sets: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated sets to draw in place of the four: any that is evaluated or trained on."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, other scenes.")] = 0,
     height: Annotated[int, typer.Option(help="Pixels.")] = 128,
     width: Annotated[int, typer.Option(help="Pixels.")] = 256,
@@ -84,13 +88,14 @@ def synthesize(
     ] = "full",
     workers: Annotated[int | None, typer.Option(help="Processes. Default: one per core. They change no byte.")] = None,
 ) -> None:
-    """Draw street scenes in the trees of four data sets: Mapillary, Cityscapes, LostAndFound, RoadAnomaly."""
-    from abet.cli.options import require_output, say
+    """Draw street scenes in the trees of Mapillary, Cityscapes, LostAndFound and RoadAnomaly, or of any set by name."""
+    from abet.cli.options import require_output, say, split_names
     from abet.cpus import available_cpus
     from abet.data.synthetic.synthesize import Plan, parse_scenes
     from abet.data.synthetic.synthesize import synthesize as make
 
-    plan = Plan(scenes=parse_scenes(scenes or []), seed=seed, height=height, width=width, variety=variety)
+    counts = parse_scenes(scenes or [], split_names(sets, what="set"))
+    plan = Plan(scenes=counts, seed=seed, height=height, width=width, variety=variety)
     require_output(root, kind="folder")
     made = make(root, plan, workers=available_cpus() if workers is None else workers)
     wanted = sum(plan.scenes.values())

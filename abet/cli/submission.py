@@ -1,6 +1,6 @@
 """abet submission"""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -32,8 +32,11 @@ def register(app: typer.Typer) -> None:
 def submission(
     dataset: DatasetOption,
     method: Annotated[str, typer.Option(help="What the benchmark is to call it: letters, digits and _.-")],
-    output: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for anomaly_p/METHOD/TRACK/NAME.npy.")],
+    output: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for anomaly_p/METHOD/TRACK/NAME.FORMAT.")],
     score: Annotated[str, typer.Option(help="Score key (see `abet scores`).")] = "abet",
+    format: Annotated[
+        Literal["npy", "hdf5"], typer.Option(help="hdf5 is what the benchmark reads, and needs the extra hdf5.")
+    ] = "npy",
     checkpoint: CheckpointOption = None,
     data_root: DataRootOption = None,
     device: DeviceOption = "auto",
@@ -45,10 +48,11 @@ def submission(
     from abet.site import data_root as find_root
     from abet.site import load_site
     from abet.staging import stage
-    from abet.submission import METHOD, Submission, find_images, submission_spec
+    from abet.submission import METHOD, Submission, find_images, require_format, submission_spec
 
     check_names("score", [score], SCORES)
     submission_spec(dataset)
+    require_format(format)
     if not METHOD.fullmatch(method):
         raise UsageError(
             f"--method {method!r}: the name of a folder is needed: letters, digits and _.-, such as AbeT-v1"
@@ -62,10 +66,11 @@ def submission(
     say(*(f"note: {note}" for note in notes))
     detector = load(chosen, device, model, site)
     require_classes(detector, len(CITYSCAPES))
-    job = Submission(detector=detector, dataset=dataset, score=score, method=method, output=folder)
+    job = Submission(detector=detector, dataset=dataset, score=score, method=method, output=folder, format=format)
     written = job.write(images)
     say(
         f"wrote {written} of {len(images)} score files to {job.folder}"
         + (", kept the others" * (written < len(images)))
     )
-    say("next: turn them into HDF5 (docs/evaluation.md, Submissions)")
+    if format == "npy":
+        say("the benchmark reads HDF5: --format hdf5 (docs/evaluation.md, Submissions)")

@@ -48,6 +48,12 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
         table.add_row(key, *shown, "" if threshold is None else f"{threshold:.6g}", *paper)
         if entry.get("reason"):
             notes.append(f"n/a: {entry['reason']}")
+        broken = entry["non_finite"] or {}
+        if any(broken.values()):
+            notes.append(
+                f"{key}: not a finite number in {broken['id']:,} ID and {broken['ood']:,} OOD pixels; NaN ranks above "
+                "every number, infinities at their ends"
+            )
     notes += _definition(metrics)
     notes.append("± where half the proven bracket is 0.005 or more; metrics.json holds low and high of every figure")
     console().print(table)

@@ -18,6 +18,7 @@ from abet.data.check_report import CheckReport, ClassCounts, PixelCounts, count_
 from abet.data.images import decode_image, read_label
 from abet.data.index import Dataset, require_same_size, survey
 from abet.data.layout import Fault, Pair
+from abet.data.overlay import add_overlay
 from abet.data.registry import DATASETS
 from abet.errors import DataError, UsageError
 from abet.labels import IGNORE, VOID
@@ -110,6 +111,8 @@ def _examine(dataset: Dataset, pair: Pair) -> _Examined:
         label = attempt("label values", pair.label, lambda: dataset.labels.apply(raw, file=pair.label))
     if decoded is not None and raw is not None:
         attempt("size", pair.label, lambda: require_same_size(pair, decoded.pixels, raw))
+    if decoded is not None and (overlay := pair.overlay) is not None:
+        attempt("overlay", overlay, lambda: add_overlay(decoded.pixels, overlay))
     return _Examined(
         size=None if decoded is None else (decoded.pixels.shape[1], decoded.pixels.shape[0]),
         histogram=None if label is None or faults else np.bincount(label.ravel(), minlength=256),

@@ -2,7 +2,8 @@
 
 Labels are 0 in-distribution, 1 out-of-distribution, 255 void, as in the authors' evaluation (bdlb/fishyscapes in the
 repository hermannsblum/bdl-benchmark). They are published without the images: those of LostAndFound come with
-LostAndFound itself, those of Static are made from Cityscapes' and an overlay, since Cityscapes may not be passed on.
+LostAndFound itself, those of Static are made from Cityscapes' and an overlay, since Cityscapes may not be passed on:
+here while they are read.
 A label ``0000_04_Maurener_Weg_8_000000_000030_labels.png`` belongs to LostAndFound's image of the same middle part.
 """
 
@@ -31,8 +32,8 @@ def _key(path: Path) -> str:
 
 
 def _scan_folders(root: Path, _split: str, *, images: str, labels: str) -> Scan:
-    by_key = {_key(path): path for path in files_in(root / labels) if path.suffix.lower() == ".png"}
     result = PairUp(root)
+    by_key = result.by_key((path for path in files_in(root / labels) if path.suffix.lower() == ".png"), _key)
     for image in files_in(root / images):
         if is_image_name(image.name):
             key = _key(image)
@@ -43,15 +44,22 @@ def _scan_folders(root: Path, _split: str, *, images: str, labels: str) -> Scan:
 
 
 _MASKS: Final = "fishyscapes_lostandfound"
+_OVERLAYS: Final = "fs_val_v3"
+_VAL: Final = "leftImg8bit/val"
+"""Where Cityscapes has the photographs of the overlays."""
+
+
+def _photographs(folder: Path) -> dict[str, Path]:
+    return {
+        path.stem.removesuffix(IMAGE_TOKEN): path
+        for path in files_in(folder, recursive=True)
+        if is_image_name(path.name) and path.stem.endswith(IMAGE_TOKEN)
+    }
 
 
 def _scan_published(root: Path, _split: str) -> Scan:
     """Each of the 100 labels with its image among all of LostAndFound's; the other images are none of this set."""
-    images = {
-        path.stem.removesuffix(IMAGE_TOKEN): path
-        for path in files_in(root / "leftImg8bit", recursive=True)
-        if is_image_name(path.name) and path.stem.endswith(IMAGE_TOKEN)
-    }
+    images = _photographs(root / "leftImg8bit")
     result, served = PairUp(root), set()
     for label in files_in(root / _MASKS):
         if label.suffix.lower() != ".png":
@@ -66,6 +74,30 @@ def _scan_published(root: Path, _split: str) -> Scan:
         else:
             served.add(match["image"])
             result.add(match["image"], images[match["image"]], label, present=True)
+    return result.scan(LABELS)
+
+
+def _scan_overlays(root: Path, _split: str) -> Scan:
+    """Each label with the overlay beside it and its photograph among Cityscapes'; one may serve several overlays."""
+    images = _photographs(root / _VAL)
+    result, used = PairUp(root), set()
+    for label in files_in(root / _OVERLAYS):
+        if label.suffix.lower() != ".png":
+            continue
+        match = _LABEL_NAME.fullmatch(label.name)
+        overlay = label.with_name(label.name.replace("_labels.png", "_rgb.npz"))
+        used.add(overlay)
+        if match is None:
+            result.fault("unexpected name", label, "labels are named NUMBER_STEM_labels.png: move or rename it")
+        elif not overlay.is_file():
+            result.fault("label without overlay", label, f"expected {overlay.name} beside it")
+        elif match["image"] not in images:
+            result.fault("overlay without photograph", label, f"expected {match['image']}{IMAGE_TOKEN} below {_VAL}")
+        else:
+            result.add(label.name, images[match["image"]], label, present=True, overlay=overlay)
+    for path in files_in(root / _OVERLAYS):
+        if path.suffix == ".npz" and path not in used:
+            result.fault("overlay without label", path, "expected NUMBER_STEM_labels.png beside it")
     return result.scan(LABELS)
 
 
@@ -143,6 +175,19 @@ FISHYSCAPES_STATIC: Final = DatasetSpec(
     default_split="validation",
     published_images={"validation": 30},
     refused_splits={"test": _HIDDEN},
-    layouts=_COPIES,
+    layouts=(
+        Layout(
+            name="published",
+            origin="the archive of labels and overlays beside Cityscapes' images",
+            tree=(
+                f"{_OVERLAYS}/NUMBER_STEM_labels.png",
+                f"{_OVERLAYS}/NUMBER_STEM_rgb.npz",
+                f"{_VAL}/CITY/STEM{IMAGE_TOKEN}.<any image suffix>",
+            ),
+            folders=(_OVERLAYS, _VAL),
+            scan=_scan_overlays,
+        ),
+        *_COPIES,
+    ),
     definitions=(_definition("objects of PASCAL VOC, pasted into scenes of Cityscapes"),),
 )

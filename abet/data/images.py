@@ -160,7 +160,9 @@ def _decoding(path: Path) -> Iterator[None]:
     except UnidentifiedImageError:
         raise DataError(f"{path}: not an image of a kind that is read here, or damaged; copy it again") from None
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: refused, too many pixels: {error}") from None
+        raise DataError(
+            f"{path}: refused, too many pixels: {error} Road scenes have a few millions: is it the right file?"
+        ) from None
     except Exception as error:  # decoders raise nearly anything: OSError, SyntaxError, ValueError, struct.error, ...
         raise DataError(f"{path}: damaged or truncated: {error}; copy or unpack it again") from error
 

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from abet.data import locate
 from abet.data.images import ImageArray, IndexArray, read_image, read_label
 from abet.data.layout import DatasetSpec, Fault, Pair
+from abet.data.overlay import add_overlay
 from abet.data.registry import resolve
 from abet.data.tables import ClassTable, LabelTable
 from abet.errors import DataError, UsageError
@@ -53,6 +54,7 @@ class Dataset:
             DataError: an unreadable file, different sizes, or label values outside the table.
         """
         image, raw = read_image(pair.image), read_label(pair.label)
+        image = image if pair.overlay is None else add_overlay(image, pair.overlay)
         require_same_size(pair, image, raw)
         return image, self.labels.apply(raw, file=pair.label)
 
@@ -64,7 +66,8 @@ class Dataset:
         """
         digest = hashlib.sha256(json.dumps([self.name, self.split, self.labels.signature]).encode())
         for pair in self.pairs:
-            digest.update(json.dumps([pair.name, _bytes(pair.image), _bytes(pair.label)]).encode())
+            files = [pair.image, pair.label, *([pair.overlay] if pair.overlay else [])]
+            digest.update(json.dumps([pair.name, *map(_bytes, files)]).encode())
         return digest.hexdigest()
 
     def select(self, *, images: Iterable[str] | None = None, limit: int | None = None) -> "Dataset":

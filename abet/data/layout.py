@@ -15,6 +15,9 @@ class Pair:
     name: str
     image: Path
     label: Path
+    overlay: Path | None = None
+    """What is added to ``image``, a photograph of another set, to make the image (`abet.data.overlay`); the name is
+    then this file's."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from abet.data.layout import DatasetSpec, Layout
 from abet.errors import DataError
+
+_LEVELS_UP: Final = 4
+_LOOKED_AT: Final = 100
+"""So many folders of one folder are looked into for a tree: a hint is no search."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,23 @@ def _nothing(spec: DatasetSpec, root: Path, split: str) -> str:
         half = len(missing) < len(layout.wanted(split))
         lines.append(f"  {layout.origin}: lacks {', '.join(missing)}" + (" (half unpacked?)" if half else ""))
         lines += _other_splits(spec, layout, root, split)
-    return "\n".join([*lines, expected(spec, split)])
+    return "\n".join([*lines, *_further(spec, root, split), expected(spec, split)])
+
+
+def _further(spec: DatasetSpec, root: Path, split: str) -> list[str]:
+    """Roots that are too far away to be taken unasked: some folders up, or two down."""
+    above = list(root.absolute().parents)[:_LEVELS_UP]
+    below = [inner for folder in _folders(root) for inner in _folders(folder)]
+    fitting = [str(folder) for folder in (*above, *below) if _fitting(spec, folder, split)]
+    return [f"  did you mean {' or '.join(fitting[:3])}?"] if fitting else []
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Those directly below; none where it may not be listed: what is missing is the error then."""
+    try:
+        return [path for path in _entries(folder) if path.is_dir()][:_LOOKED_AT]
+    except DataError:
+        return []
 
 
 def _other_splits(spec: DatasetSpec, layout: Layout, root: Path, split: str) -> list[str]:

@@ -1,7 +1,7 @@
 """How a data set's files are listed and paired: by stem, or by the path and name that image and label share."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -25,8 +25,8 @@ class PairUp:
     used: set[Path] = field(default_factory=set)
     _by_key: dict[str, Path] = field(default_factory=dict)
 
-    def add(self, key: str, image: Path, label: Path, *, present: bool) -> None:
-        """Pair ``image`` with ``label`` (there or not); ``key`` is what no second image may share."""
+    def add(self, key: str, image: Path, label: Path, *, present: bool, overlay: Path | None = None) -> None:
+        """Pair ``image``, and what is added to it, with ``label`` (there or not); no second image may share ``key``."""
         first = self._by_key.setdefault(key, image)
         self.used.add(label)
         if first is not image:
@@ -34,7 +34,17 @@ class PairUp:
         elif not present:
             self.fault("image without label", image, f"expected {self.below(label)}")
         else:
-            self.pairs.append(Pair(name=self.below(image), image=image, label=label))
+            self.pairs.append(Pair(name=self.below(overlay or image), image=image, label=label, overlay=overlay))
+
+    def by_key(self, labels: Iterable[Path], key: Callable[[Path], str]) -> dict[str, Path]:
+        """Labels by what they share with their image; a second one of a key is a fault."""
+        found: dict[str, Path] = {}
+        for label in labels:
+            first = found.setdefault(key(label), label)
+            if first is not label:
+                self.used.add(label)
+                self.fault("duplicate stem", label, f"{self.below(first)} is a label of the same image: keep one")
+        return found
 
     def orphans(self, labels: Iterable[Path]) -> None:
         """Every label that no image asked for is a fault."""
@@ -64,8 +74,10 @@ class PairUp:
 
 def pair_by_stem(root: Path, images: Path, labels: Path) -> PairUp:
     """Pair ``images/NAME.<any image suffix>`` with ``labels/NAME.png``. Both folders lie below ``root``."""
-    by_stem = {path.stem: path for path in files_in(labels) if path.suffix.lower() == ".png"}
     result = PairUp(root)
+    by_stem = result.by_key(
+        (path for path in files_in(labels) if path.suffix.lower() == ".png"), lambda path: path.stem
+    )
     for image in files_in(images):
         if is_image_name(image.name):
             label = by_stem.get(image.stem)

@@ -11,7 +11,7 @@ from abet.data.index import open_dataset, survey
 from abet.data.pairing import files_in
 from abet.data.registry import DATASETS
 from abet.errors import DataError
-from tests.trees import make_lost_and_found, make_road_anomaly, make_sample, save
+from tests.trees import make_fishyscapes, make_lost_and_found, make_road_anomaly, make_sample, save
 
 
 def refusal(name, root, split=None):
@@ -102,6 +102,28 @@ def test_two_images_of_one_stem_are_refused(tmp_path, layout):
     assert "1 x duplicate stem" in message
     assert path.name in message
     assert "keep one" in message
+
+
+def test_two_labels_of_one_image_are_refused(tmp_path):
+    """By a suffix in capitals, and by a name with and without what copies end in."""
+    make_road_anomaly(tmp_path / "ra")
+    save(tmp_path / "ra/labels/animal00.PNG", make_sample().label)
+    message = refusal("road_anomaly", tmp_path / "ra")
+    assert (
+        "1 x duplicate stem: labels/animal00.png (labels/animal00.PNG is a label of the same image: keep one)"
+        in message
+    )
+    make_fishyscapes(tmp_path / "fs", layout="original")
+    label = next((tmp_path / "fs/labels").iterdir())
+    save(label.with_name(label.name.replace("_labels", "")), make_sample().label)
+    message = refusal("fishyscapes_static", tmp_path / "fs")
+    assert "1 x duplicate stem" in message
+    assert "keep one" in message
+
+
+def test_a_root_that_is_a_link_to_itself_is_out_of_reach(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    assert "does not exist or is out of reach" in refusal("road_anomaly", tmp_path / "loop")
 
 
 def test_a_root_with_both_road_anomaly_trees_asks_for_one(tmp_path):
@@ -242,6 +264,18 @@ def test_a_folder_of_the_tree_leads_to_its_root(tree):
     name, root, samples = tree
     inner = root / min(samples).split("/", maxsplit=1)[0]
     assert open_dataset(name, inner).root == root
+
+
+def test_a_root_further_away_is_not_taken_but_asked_for(tree):
+    """From two folders above, and from a folder of the tree's folders, where there are any."""
+    name, root, _ = tree
+    far = root.parent / "far"
+    moved = far / "sets" / root.name
+    moved.parent.mkdir(parents=True)
+    root.rename(moved)
+    assert f"did you mean {moved}?" in refusal(name, far)
+    for folder in sorted(path for path in moved.glob("*/*") if path.is_dir()):
+        assert f"did you mean {moved}?" in refusal(name, folder)
 
 
 def test_several_candidates_are_listed_and_none_is_taken(tmp_path):

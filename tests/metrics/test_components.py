@@ -1,7 +1,6 @@
 """Objects and predictions as components agree with flood fill and sets of pixels."""
 
 import json
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from abet.data.opencv import keep_to_one_thread
 from abet.errors import DataError
 from abet.labels import ID, OOD, VOID
 from abet.metrics.components import SIZES, TAUS, ComponentState, MinimumSizes
+from tests.metrics import naive_components
 
 NO_MINIMUM = MinimumSizes(prediction=0, object=0)
 
@@ -22,60 +22,15 @@ def one_thread():
     keep_to_one_thread()
 
 
-def flood(pixels: set) -> list[set]:
-    """8-connected components of a set of (row, column)."""
-    found, left = [], set(pixels)
-    while left:
-        component, border = set(), [left.pop()]
-        while border:
-            y, x = border.pop()
-            component.add((y, x))
-            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
-            left -= near
-            border += near
-        found.append(component)
-    return found
-
-
-def siou(component: set, others: list[set], own_side: list[set]) -> Fraction:
-    """Overlap / (union - what the other components of the same side cover of the touching ones): the definition."""
-    touching = set().union(*(other for other in others if other & component))
-    adjustment = touching & set().union(*(each for each in own_side if each is not component))
-    return Fraction(len(component & touching), len((component | touching) - adjustment))
-
-
 def naive(images, threshold, sizes) -> dict:
-    objects_siou, predictions_siou, ppv = [], [], []
-    for scores, labels in images:
-        places = [(y, x) for y in range(labels.shape[0]) for x in range(labels.shape[1])]
-        objects = flood({p for p in places if labels[p] == OOD})
-        void = {p for p in places if labels[p] == VOID}
-        void = void.union(*(each for each in objects if len(each) < sizes.object))
-        objects = [each for each in objects if len(each) >= sizes.object]
-        flagged = {p for p in places if labels[p] != VOID and scores[p] > threshold}
-        predictions = [each - void for each in flood(flagged) if len(each) >= sizes.prediction]
-        predictions = [each for each in predictions if each]
-        objects_siou += [siou(each, predictions, objects) for each in objects]
-        predictions_siou += [siou(each, objects, predictions) for each in predictions]
-        ppv += [Fraction(len(each & set().union(*objects)), len(each)) for each in predictions]
-    tp, fn, fp = [], [], []
-    for tau in (Fraction(step, 20) for step in range(5, 16)):
-        tp.append(sum(value >= tau for value in objects_siou))
-        fn.append(sum(value < tau for value in objects_siou))
-        fp.append(sum(value < tau for value in ppv))
-    return {"siou": objects_siou, "siou_predictions": predictions_siou, "ppv": ppv, "tp": tp, "fn": fn, "fp": fp}
+    return naive_components.figures(images, threshold, sizes.prediction, sizes.object)
 
 
 def assert_as_defined(state, expected) -> None:
     summary = state.summarise()
-    for name in ("siou", "siou_predictions", "ppv"):
-        mean = float(sum(expected[name]) / len(expected[name])) if expected[name] else None
+    for name, mean in naive_components.means(expected).items():
         assert summary[name] == (None if mean is None else pytest.approx(mean, abs=1e-12)), name
-    counts = [(summary[name], expected[name]) for name in ("tp", "fn", "fp")]
-    assert all(ours == theirs for ours, theirs in counts)
-    pairs = [(2 * tp, 2 * tp + fn + fp) for tp, fn, fp in zip(*(theirs for _, theirs in counts), strict=True)]
-    mean_f1 = sum(Fraction(*pair) for pair in pairs) / 11 if pairs[0][1] else None
-    assert summary["f1"] == (None if mean_f1 is None else pytest.approx(float(mean_f1), abs=1e-12))
+    assert all(summary[name] == expected[name] for name in ("tp", "fn", "fp"))
     json.dumps(summary, allow_nan=False)
 
 

@@ -1,7 +1,6 @@
 """SegmentMeIfYouCan's pixel figures by lists: edges of each image, every threshold of all images."""
 
 import json
-import math
 
 import numpy as np
 import pytest
@@ -14,47 +13,7 @@ from abet.labels import ID, OOD, VOID
 from abet.metrics.pixel import MAX_PIXELS
 from abet.metrics.smiyc import SmiycState
 from tests.metrics import strategies
-
-
-def quantile(ordered: list[float], share: float) -> float:
-    """Between the two neighbours, linearly and from the nearer one, so that it rounds as numpy's does."""
-    place = share * (len(ordered) - 1)
-    below = min(math.floor(place), len(ordered) - 1)
-    above = min(below + 1, len(ordered) - 1)
-    gap, part = ordered[above] - ordered[below], place - below
-    return ordered[below] + gap * part if part < 0.5 else ordered[above] - gap * (1 - part)
-
-
-def floored(image) -> list[tuple[float, int]]:
-    """(lower edge of its bin, label) of every pixel that is not void or broken."""
-    pixels = [(s, k) for s, k in zip(*(each.ravel().tolist() for each in image), strict=True) if k != VOID]
-    pixels = [(score, label) for score, label in pixels if math.isfinite(score)]
-    edges = {0.0, 1.0}
-    for label in (ID, OOD):
-        ordered = sorted(score for score, each in pixels if each == label)
-        count = min(384, len(ordered))
-        edges |= {quantile(ordered, share) for share in np.linspace(0, 1, count).tolist()}
-    edges = sorted(edges)
-    return [(max(edge for edge in edges[:-1] if edge <= score), label) for score, label in pixels]
-
-
-def figures(images) -> dict:
-    pixels = [pixel for image in images for pixel in floored(image)]
-    positives, negatives = (sum(label == kind for _, label in pixels) for kind in (OOD, ID))
-    best, point = (0.0, None), None
-    for threshold in sorted({score for score, _ in pixels}, reverse=True):
-        tp, fp = (sum(s >= threshold and label == kind for s, label in pixels) for kind in (OOD, ID))
-        f1 = 2 * tp / (tp + fp + positives)
-        best = max(best, (f1, threshold), key=lambda pair: pair[0])
-        if point is None and tp >= 0.95 * positives:
-            point = {"fpr95": fp / negatives, "tpr": tp / positives, "threshold": threshold}
-    return {
-        "ap": average_precision_score([label == OOD for _, label in pixels], [score for score, _ in pixels]),
-        **point,
-        "best_f1": best[0],
-        "best_f1_threshold": best[1],
-        "prevalence": positives / len(pixels),
-    }
+from tests.metrics.naive_smiyc import figures
 
 
 def state_of(images) -> SmiycState:

@@ -7,5 +7,5 @@
 ``unseen``     the objects of the OOD sets, never drawn for training
 ``scene``      a street as a list of such things, by one placement rule for all
 ``shading``    light, weather and sensor
-``trees``      the four folder trees;  ``synthesize`` fills them with worker processes
+``trees``      the usual four folder trees, ``more_trees`` five further ones;  ``synthesize`` fills them with workers
 """

@@ -9,10 +9,13 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
-from abet.data.synthetic.scene import render
-from abet.data.synthetic.trees import PARTS, mapillary_config
+from abet.data.synthetic.more_trees import MORE_PARTS
+from abet.data.synthetic.scene import Picture, render
+from abet.data.synthetic.traffic import Theme
+from abet.data.synthetic.trees import PARTS, Part, Shot, mapillary_config
 from abet.errors import AbetError, UsageError, unknown_name
 from abet.files import read_json, write_bytes, write_json
 from abet.progress import progress
@@ -26,6 +29,11 @@ UNFINISHED: Final = ".synthetic-unfinished.json"
 SMALLEST: Final = 64
 LARGEST: Final = 4096
 _CHUNK: Final = 8
+_STREET: Final = 1
+"""Seeds the street that objects are pasted into, beside their own scene."""
+ALL_PARTS: Final[Mapping[str, Part]] = MappingProxyType({**PARTS, **MORE_PARTS})
+"""Every split that can be drawn, by ``data set/split``."""
+SETS: Final = tuple(dict.fromkeys(name.split("/")[0] for name in ALL_PARTS))
 
 Variety = Literal["full", "calm"]
 
@@ -43,8 +51,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name, count in self.scenes.items():
-            if name not in PARTS:
-                raise unknown_name(kind="part", name=name, choices=PARTS)
+            if name not in ALL_PARTS:
+                raise unknown_name(kind="part", name=name, choices=ALL_PARTS)
             if count < 0:
                 raise UsageError(f"{name}: {count} scenes; a count is 0 or more")
         if not any(self.scenes.values()):
@@ -58,7 +66,8 @@ class Plan:
             raise UsageError(f"seed {self.seed}: a seed is 0 or more")
 
     def describe(self) -> dict[str, Any]:
-        """The marker's content."""
+        """The marker's content; what is drawn by name alone stands in it where it is."""
+        named = [name for name in MORE_PARTS if self.scenes.get(name)]
         return {
             "schema": 1,
             "generator": GENERATOR,
@@ -66,12 +75,12 @@ class Plan:
             "height": self.height,
             "width": self.width,
             "variety": self.variety,
-            "scenes": {name: self.scenes.get(name, 0) for name in PARTS},
+            "scenes": {name: self.scenes.get(name, 0) for name in (*PARTS, *named)},
         }
 
     def jobs(self) -> Iterator["Job"]:
         """Every scene, in order of the parts."""
-        for name, part in PARTS.items():
+        for name, part in ALL_PARTS.items():
             for index in range(self.scenes.get(name, 0)):
                 seed = (self.seed, part.number, index)
                 yield Job(name, index, seed, self.height, self.width, self.variety == "calm")
@@ -90,39 +99,51 @@ class Job:
 
     def done(self, root: Path) -> bool:
         """Whether all its files stand below ``root``."""
-        return all((root / name).is_file() for name in PARTS[self.part].files(self.index))
+        return all((root / name).is_file() for name in ALL_PARTS[self.part].files(self.index))
 
     def run(self, root: Path) -> None:
         """Render the scene and write its files, each of them whole or not at all."""
-        part = PARTS[self.part]
-        picture = render(
-            list(self.seed), height=self.height, width=self.width, theme=replace(part.theme, calm=self.calm)
-        )
-        for name, content in zip(part.files(self.index), part.encode(picture), strict=True):
+        part = ALL_PARTS[self.part]
+        picture = self._render(part.theme, [])
+        street = self._render(Theme(), [_STREET]) if part.pasted else None
+        shot = Shot(index=self.index, picture=picture, street=street)
+        for name, content in zip(part.files(self.index), part.encode(shot), strict=True):
             write_bytes(root / name, content)
 
-
-def default_scenes() -> dict[str, int]:
-    """How many scenes each part has unless told otherwise."""
-    return {name: part.scenes for name, part in PARTS.items()}
+    def _render(self, theme: Theme, more: list[int]) -> Picture:
+        return render([*self.seed, *more], height=self.height, width=self.width, theme=replace(theme, calm=self.calm))
 
 
-def parse_scenes(changes: Iterable[str]) -> dict[str, int]:
-    """The default counts with changes of the form ``SET/SPLIT=N`` or ``N`` (all parts), the later ones winning.
+def default_scenes(sets: Iterable[str] = ()) -> dict[str, int]:
+    """How many scenes each part of these sets, or of the usual four, has unless told otherwise.
 
     Raises:
-        UsageError: a change of another form, an unknown part.
+        UsageError: a set that is not drawn.
     """
-    scenes = default_scenes()
+    named = set(sets)
+    for name in sorted(named.difference(SETS)):
+        raise unknown_name(kind="set", name=name, choices=SETS)
+    chosen = {name: part for name, part in ALL_PARTS.items() if name.split("/")[0] in named} if named else PARTS
+    return {name: part.scenes for name, part in chosen.items()}
+
+
+def parse_scenes(changes: Iterable[str], sets: Iterable[str] = ()) -> dict[str, int]:
+    """The default counts of ``sets`` with changes of the form ``SET/SPLIT=N`` or ``N`` (all parts so far), the later
+    ones winning. A part of another set that is named is drawn too.
+
+    Raises:
+        UsageError: a change of another form, an unknown part or set.
+    """
+    scenes = default_scenes(sets)
     for change in changes:
         name, equals, number = change.rpartition("=")
         try:
             count = int(number)
         except ValueError:
             raise UsageError(f"--scenes {change!r}: expected SET/SPLIT=N or N, for example cityscapes/val=24") from None
-        if equals and name not in PARTS:
-            raise unknown_name(kind="part", name=name, choices=PARTS)
-        scenes.update({name: count} if equals else dict.fromkeys(PARTS, count))
+        if equals and name not in ALL_PARTS:
+            raise unknown_name(kind="part", name=name, choices=ALL_PARTS)
+        scenes.update({name: count} if equals else dict.fromkeys(scenes, count))
     return scenes
 
 

@@ -26,6 +26,8 @@ class Theme:
     """Zones that unseen objects may stand in, each as likely as often as it is named; none for training."""
     traffic: float = 1.0
     """How many vehicles, relative to training scenes."""
+    people: bool = True
+    """Whether anybody walks or rides."""
     calm: bool = False
     """Fair weather, plain surfaces, and neither trucks, buses, cyclists, fences nor traffic lights: quickly learned."""
 
@@ -108,6 +110,8 @@ def _walkers(rng: np.random.Generator, places: Places, theme: Theme) -> list[Ite
         if spot is not None:
             found.append(standing(places.road.place(spot.s, spot.z), draw))
 
+    if not theme.people:
+        return found
     for _ in range(rng.poisson(4.0)):
         add("sidewalk" if rng.random() < 0.8 else "lane", 0.3, 0.25, draw_person)
     if theme.calm:

@@ -1,4 +1,4 @@
-"""The four folder trees: which files a scene becomes in each, and the numbers and names that stand in them."""
+"""The usual four folder trees: which files a scene becomes in each, and the numbers and names that stand in them."""
 
 import io
 import json
@@ -19,7 +19,20 @@ from abet.labels import MAPILLARY
 
 Files = Callable[[int], tuple[str, ...]]
 """Index of a scene -> its files below ROOT, the image last: where it stands, the scene is complete."""
-Encode = Callable[[Picture], tuple[bytes, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """What the files of a scene are made from."""
+
+    index: int
+    """Of the scene in its part."""
+    picture: Picture
+    street: Picture | None
+    """Another scene of training, if the part asks for one."""
+
+
+Encode = Callable[[Shot], tuple[bytes, ...]]
 """The content of those files, in the same order."""
 
 
@@ -33,14 +46,16 @@ class Part:
     theme: Theme
     files: Files
     encode: Encode
+    pasted: bool = False
+    """Whether each scene comes with a street of training to paste its objects into."""
 
 
 UNLABELED: Final = 65
 JPEG_QUALITY: Final = 93
 CITIES: Final = ("northport", "southgate", "eastwick", "westbrook")
 STREETS: Final = ("01_Harbour_Lane_1", "02_Mill_Road_3", "03_Station_Street_7")
-_LANES: Final = Theme(unseen=("lane",), traffic=0.35)
-_ANYWHERE: Final = Theme(unseen=("lane", "lane", "sidewalk", "parking"))
+LANES: Final = Theme(unseen=("lane",), traffic=0.35)
+ANYWHERE: Final = Theme(unseen=("lane", "lane", "sidewalk", "parking"))
 
 
 def png(array: npt.NDArray[np.uint8], *, palette: bool = False) -> bytes:
@@ -61,23 +76,23 @@ def jpeg(array: npt.NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _mapillary(picture: Picture) -> tuple[bytes, ...]:
-    return png(table(MAPILLARY_IDS)[picture.kinds], palette=True), jpeg(picture.image)
+def _mapillary(shot: Shot) -> tuple[bytes, ...]:
+    return png(table(MAPILLARY_IDS)[shot.picture.kinds], palette=True), jpeg(shot.picture.image)
 
 
-def _cityscapes(picture: Picture) -> tuple[bytes, ...]:
-    return png(table(CITYSCAPES_IDS)[picture.kinds]), png(picture.image)
+def _cityscapes(shot: Shot) -> tuple[bytes, ...]:
+    return png(table(CITYSCAPES_IDS)[shot.picture.kinds]), png(shot.picture.image)
 
 
-def _lost_and_found(picture: Picture) -> tuple[bytes, ...]:
+def _lost_and_found(shot: Shot) -> tuple[bytes, ...]:
     """Label ids (0 unlabelled, 1 free road, 2 a hazard) and train ids (255 void, 1 free road, 2 hazard)."""
     known = {**dict.fromkeys(FREE_ROAD, 1), Kind.UNSEEN: 2}
-    labels = [png(table(known, default=void)[picture.kinds]) for void in (0, 255)]
-    return (*labels, png(picture.image))
+    labels = [png(table(known, default=void)[shot.picture.kinds]) for void in (0, 255)]
+    return (*labels, png(shot.picture.image))
 
 
-def _road_anomaly(picture: Picture) -> tuple[bytes, ...]:
-    return png(table({Kind.UNSEEN: 1}, default=0)[picture.kinds]), png(picture.image)
+def _road_anomaly(shot: Shot) -> tuple[bytes, ...]:
+    return png(table({Kind.UNSEEN: 1}, default=0)[shot.picture.kinds]), png(shot.picture.image)
 
 
 def _mapillary_files(split: str) -> Files:
@@ -122,14 +137,12 @@ PARTS: Final[Mapping[str, Part]] = MappingProxyType(
         "cityscapes/train": _training(2, 400, _cityscapes_files("train"), _cityscapes),
         "cityscapes/val": _training(3, 24, _cityscapes_files("val"), _cityscapes),
         "lost_and_found/test": Part(
-            number=4, scenes=48, theme=_LANES, files=_lost_and_found_files, encode=_lost_and_found
+            number=4, scenes=48, theme=LANES, files=_lost_and_found_files, encode=_lost_and_found
         ),
-        "road_anomaly/test": Part(
-            number=5, scenes=48, theme=_ANYWHERE, files=_road_anomaly_files, encode=_road_anomaly
-        ),
+        "road_anomaly/test": Part(number=5, scenes=48, theme=ANYWHERE, files=_road_anomaly_files, encode=_road_anomaly),
     }
 )
-"""Every split by ``data set/split``."""
+"""The splits of the four sets that are drawn unless told otherwise, by ``data set/split``."""
 
 
 def mapillary_config() -> bytes:

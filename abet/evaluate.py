@@ -26,7 +26,6 @@ from abet.memory import readable_memory_errors
 from abet.metrics.pixel import PixelCounter
 from abet.metrics.protocols import ProtocolState
 from abet.metrics.reference import ReferenceState
-from abet.models.head import Output
 from abet.models.kernel_choice import kernels_on
 from abet.progress import progress
 from abet.run import (
@@ -40,8 +39,8 @@ from abet.run import (
     shard_path,
 )
 from abet.samples import make_sample, sample_names, shrink, write_sample
-from abet.scores import SCORES
-from abet.shards import Fingerprint, ShardResult, read_shard, write_shard
+from abet.scores import SCORES, Observation
+from abet.shards import USUAL, Fingerprint, ShardResult, read_shard, write_shard
 
 BUFFER_PIXELS = 2**22
 """Of each score's two key buffers: 16 MiB each."""
@@ -62,13 +61,16 @@ def shard_of(pairs: Sequence[Pair], shard: int, shards: int) -> tuple[Pair, ...]
     return tuple(pairs[shard - 1 :: shards])
 
 
-def estimate_seconds(detector: Detector, pixels: int) -> float:
-    """Time that ``pixels`` of images will take, from two passes over a small patch (the first one warms up)."""
+def estimate_seconds(detector: Detector, pixels: int, keys: Sequence[str]) -> float:
+    """Time that ``pixels`` of images with scores ``keys`` will take, from two passes over a small patch.
+
+    The first one warms up.
+    """
     patch = np.zeros((256, 512, 3), np.uint8)
     detector.output(patch[:64, :64])
     start = time.perf_counter()
-    output = detector.output(patch)
-    for key in detector.available_scores():
+    output = detector.observe(patch, keys)
+    for key in keys:
         score_map(key, output)
     return (time.perf_counter() - start) * pixels / (patch.shape[0] * patch.shape[1])
 
@@ -112,6 +114,8 @@ class Evaluation:
             arithmetic=arithmetic(self.detector.device),
             ood_definition=self.dataset.definition,
             protocols=self.protocols,
+            fitted_sha256=self.detector.fitted_sha256(self.scores),
+            plugins={key: row.distribution for key in self.scores if (row := SCORES[key]).distribution} or None,
         ).to_json()
 
     @property
@@ -161,8 +165,7 @@ class Evaluation:
         return evaluation_dir(run, self.dataset.name) / "evaluation.json"
 
     def _compare(self, run: Path) -> None:
-        usual = {"ood_definition": None, "protocols": False}  # what is usual stands in neither
-        found, wanted = usual | read_json(self._description(run)), usual | self.fingerprint
+        found, wanted = {**USUAL, **read_json(self._description(run))}, {**USUAL, **self.fingerprint}
         changed = [key for key, value in wanted.items() if found.get(key) != value]
         if changed:
             raise UsageError(
@@ -182,7 +185,7 @@ class Evaluation:
             for pair in pairs:
                 image, label = self.dataset.read(pair)
                 with readable_memory_errors(f"{pair.name} ({label.shape[1]}x{label.shape[0]} pixels)"):
-                    output = self.detector.output(image)
+                    output = self.detector.observe(image, defined)
                 for name, value in (("id", ID), ("ood", OOD), ("void", VOID)):
                     pixels[name] += int((label == value).sum())
                 maps = {key: counter.add(output, label) for key, counter in counters.items()}
@@ -215,7 +218,7 @@ class _Counter:
         self.pixel = PixelCounter(buffer_pixels=BUFFER_PIXELS)
         self.reference = ReferenceState.empty() if self.score.reference is not None else None
 
-    def add(self, output: Output, label: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def add(self, output: Observation, label: NDArray[np.uint8]) -> NDArray[np.float32]:
         raw = score_map(self.score.key, output)
         self.pixel.add(raw, label)
         if self.reference is not None:

@@ -93,6 +93,7 @@ class Submission:
             "score": self.score,
             "method": self.method,
             "images": [image.name for image in images],
+            **({"fitted_sha256": fitted} if (fitted := self.detector.fitted_sha256([self.score])) else {}),
         }
         write_json(path, wanted, keep_existing=True)
         found = read_json(path)

@@ -1,4 +1,4 @@
-"""abet fit, and the commands that use what it leaves: on disk and in S3."""
+"""abet fit, and the commands that use what it leaves."""
 
 import json
 import shutil
@@ -13,7 +13,6 @@ from abet.data.index import Dataset
 from abet.detector import Detector, load_detector
 from abet.errors import CheckpointError, UsageError
 from abet.evaluate import Evaluation
-from abet.places import parse_place
 from abet.run import evaluation_dir, shard_path
 from abet.scores import SCORES
 from abet.scores.fitted import NAME
@@ -22,7 +21,6 @@ from abet.site import S3Settings
 from tests.conftest import Cli, Finished, random_weights
 from tests.evaluations import evaluate
 from tests.fits import fitted_content, training_images
-from tests.s3_server import S3Server
 
 FITTED = tuple(key for key, score in SCORES.items() if score.fitted)
 
@@ -186,17 +184,3 @@ def test_what_cannot_be_meant_is_refused(
     assert finished.code == 2
     assert said in finished.err
     assert not (weights / NAME).exists()
-
-
-def test_a_fit_is_kept_with_a_checkpoint_in_s3(
-    cli: Cli, s3: S3Server, learned_checkpoint: Path, training: Dataset, mixed_sizes: Dataset, tmp_path: Path
-) -> None:
-    uri = s3.place("weights/small")
-    assert cli("sync", learned_checkpoint, uri).code == 0
-    finished = fit(cli, uri, training, "--limit", 2)
-    assert finished.code == 0, finished.err
-    content = companions.read(parse_place(str(uri)), NAME, s3.settings)
-    assert content == fitted_content(load_detector(learned_checkpoint, device="cpu"), training.select(limit=2))
-    finished = run_evaluation(cli, uri, mixed_sizes, tmp_path / "run", "--limit", 2, "--scores", "knn")
-    assert finished.code == 0, finished.err
-    assert figures(tmp_path / "run")["scores"]["knn"]["auroc"]["value"] is not None

@@ -86,15 +86,29 @@ def _samples(
     kept = {(run, name): sample_path(run, data.name, name, kind="matrix") for run in keys for name in made_from}
     todo = {place for place, path in kept.items() if not _holds(path, made_from[place[1]], keys[place[0]])}
     with progress("matrix", len(todo)) as advance:
-        for path in keys:
+        for path, wanted in keys.items():
             pairs = [pair for pair in data.pairs if (path, pair.name) in todo]
             if not pairs:
                 continue
-            detector = _detector_of(path, device, site)
+            detector = _fitted_as_evaluated(_detector_of(path, device, site), path, data.name, wanted, site)
             for pair in pairs:
                 _compute(detector, data, pair, detector.available_scores(), kept[path, pair.name])
                 advance(1)
     return {place: load_sample(path) for place, path in kept.items()}
+
+
+def _fitted_as_evaluated(
+    detector: Detector, run: Path, dataset: str, keys: Sequence[str], site: SiteConfig
+) -> Detector:
+    """With what was fitted for it, where one of the scores needs it; thresholds are of the fit that was evaluated."""
+    detector = detector.with_fitted(keys, site.s3)
+    evaluated = read_json(evaluation_dir(run, dataset) / "evaluation.json").get("fitted_sha256")
+    reasons = [reason for key in keys if (reason := detector.why_missing(key)) is not None]
+    if not reasons and detector.fitted_sha256(keys) not in (None, evaluated):
+        reasons = ["`abet fit` has run again since"]
+    if reasons:
+        raise DataError(f"{run}: {dataset} cannot be drawn as it was evaluated: {reasons[0]}; evaluate again")
+    return detector
 
 
 def _made_from(pair: Pair) -> str:
@@ -111,7 +125,7 @@ def _holds(path: Path, made_from: str, keys: Sequence[str]) -> bool:
 
 def _compute(detector: Detector, data: Dataset, pair: Pair, keys: Sequence[str], path: Path) -> None:
     image, label = data.read(pair)
-    output = detector.output(image)
+    output = detector.observe(image, keys)
     maps = {key: score_map(key, output) for key in keys}
     sample = make_sample(pair.name, image, label, class_map(output), maps)
     write_sample(path, {**sample, "made_from": np.array(_made_from(pair))})

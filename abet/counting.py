@@ -23,8 +23,7 @@ from abet.metrics.pixel import NO_EDGES, PixelCounter, PixelState
 from abet.metrics.protocols import ProtocolState
 from abet.metrics.reference import ReferenceState, raw_edges
 from abet.metrics.tensors import ClassPlaces, TensorCounter
-from abet.models.head import Output
-from abet.scores import SCORES
+from abet.scores import SCORES, Observation
 
 BUFFER_PIXELS = 2**23
 """Of each score's two key buffers: 32 MiB each, of which those of rare OOD pixels are hardly touched on a CPU."""
@@ -70,7 +69,7 @@ class Counter:
         )
         self._images: list[ProtocolState] | None = [] if protocols else None
 
-    def add(self, output: Output, image: LabelledImage) -> Tensor:
+    def add(self, output: Observation, image: LabelledImage) -> Tensor:
         """Count one image, and return its score map: (H, W) float32, raw, on the device."""
         raw = score_tensor(self.key, output)
         self.add_map(raw, image)

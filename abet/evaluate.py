@@ -37,6 +37,7 @@ from abet.run import (
     shard_path,
 )
 from abet.samples import make_sample, sample_names, shrink, write_sample
+from abet.scores import SCORES
 from abet.shard_check import checked_shard, differences, whole
 from abet.shards import Fingerprint, ShardResult, shard_bytes, write_shard
 from abet.storage import Conflict, LocalStorage
@@ -55,13 +56,16 @@ def shard_of(pairs: Sequence[Pair], shard: int, shards: int) -> tuple[Pair, ...]
     return tuple(pairs[shard - 1 :: shards])
 
 
-def estimate_seconds(detector: Detector, pixels: int) -> float:
-    """Time that ``pixels`` of images will take, from two passes over a small patch (the first one warms up)."""
+def estimate_seconds(detector: Detector, pixels: int, keys: Sequence[str]) -> float:
+    """Time that ``pixels`` of images with scores ``keys`` will take, from two passes over a small patch.
+
+    The first one warms up.
+    """
     patch = np.zeros((256, 512, 3), np.uint8)
     detector.output(patch[:64, :64])
     start = time.perf_counter()
-    output = detector.output(patch)
-    for key in detector.available_scores():
+    output = detector.observe(patch, keys)
+    for key in keys:
         score_map(key, output)
     return (time.perf_counter() - start) * pixels / (patch.shape[0] * patch.shape[1])
 
@@ -105,6 +109,8 @@ class Evaluation:
             arithmetic=arithmetic(self.detector.device),
             ood_definition=self.dataset.definition,
             protocols=self.protocols,
+            fitted_sha256=self.detector.fitted_sha256(self.scores),
+            plugins={key: row.distribution for key in self.scores if (row := SCORES[key]).distribution} or None,
         ).to_json()
 
     @property
@@ -196,7 +202,7 @@ class Evaluation:
                 for name, value in (("id", ID), ("ood", OOD), ("void", VOID)):
                     pixels[name] += int((label == value).sum())
                 with readable_memory_errors(f"{pair.name} ({label.shape[1]}x{label.shape[0]} pixels)"):
-                    output = self.detector.output(image)
+                    output = self.detector.observe(image, defined)
                     labelled = LabelledImage.of(pair.name, label, device)
                     maps = {key: counter.add(output, labelled) for key, counter in counters.items()}
                 if pair.name in kept:

@@ -84,7 +84,7 @@ def _metrics(config: Mapping[str, Any], total: ShardResult) -> dict[str, Any]:
         "schema": 1,
         "dataset": fingerprint["dataset"],
         "split": fingerprint["split"],
-        **{key: fingerprint[key] for key in ("ood_definition",) if key in fingerprint},
+        **{key: fingerprint[key] for key in ("ood_definition", "fitted_sha256", "plugins") if key in fingerprint},
         "images": total.images,
         "checkpoint": config["checkpoint"],
         "pixels": total.pixels,
@@ -154,5 +154,7 @@ def _entry(key: str, total: ShardResult) -> dict[str, Any]:
         return {**UNDEFINED, "reason": total.missing[key]}
     entry = summarise(total.pixel[key])
     if key not in total.reference:
-        return {**entry, "reference_protocol": None, "reference_protocol_reason": SCORES[key].reference_absent}
+        plugin = total.fingerprint.get("plugins", {}).get(key)  # need not be installed where shards are merged
+        absent = f"a score of {plugin}, without a reference formula" if plugin else SCORES[key].reference_absent
+        return {**entry, "reference_protocol": None, "reference_protocol_reason": absent}
     return {**entry, "reference_protocol": total.reference[key].summarise()}

@@ -87,6 +87,7 @@ def predict_all(job: PredictionJob, images: Sequence[tuple[str, Path]], output: 
         "checkpoint": {"uri": job.detector.uri, "sha256": job.detector.sha256},
         "score": job.score,
         "threshold": job.threshold,
+        **({"fitted_sha256": fitted} if (fitted := job.detector.fitted_sha256([job.score])) else {}),
     }
     _claim(output, settings)
     rows: list[dict[str, Any]] = []

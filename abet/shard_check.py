@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from abet.run import SHARD_NAME
-from abet.shards import ForeignShard, ShardResult, read_shard
+from abet.shards import USUAL, ForeignShard, ShardResult, read_shard
 
-USUAL: Final[Mapping[str, Any]] = {"ood_definition": None, "protocols": False}
-"""Entries of a fingerprint that are left out where they say what is usual."""
 HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.lib.format import read_array
@@ -20,6 +20,8 @@ from abet.metrics.reference import ReferenceState
 from abet.version import __version__
 
 FORMAT = 1
+USUAL: Final[Mapping[str, Any]] = {"ood_definition": None, "protocols": False, "fitted_sha256": None, "plugins": None}
+"""What most evaluations have in common: a fingerprint does not name it, as those before there was a choice did not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +44,15 @@ class Fingerprint:
     format: int = FORMAT
     protocols: bool = False
     """Whether the protocols that read each image by itself are counted too."""
+    fitted_sha256: str | None = None
+    """Of the fitted file, where a score that needs it is evaluated."""
+    plugins: dict[str, str] | None = None
+    """Score key -> name and version of the package that brings it, where there are such scores."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, tuples as lists; no word of a definition that is the default, nor of protocols left out."""
+        """Plain values, tuples as lists; no word of a definition that is the default, nor of what is left out."""
         values = {**asdict(self), "scores": list(self.scores)}
-        usual = (("ood_definition", None), ("protocols", False))
-        return {key: value for key, value in values.items() if (key, value) not in usual}
+        return {key: value for key, value in values.items() if key not in USUAL or USUAL[key] != value}
 
 
 @dataclass(frozen=True, kw_only=True)

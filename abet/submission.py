@@ -110,6 +110,7 @@ class Submission:
             "score": self.score,
             "method": self.method,
             "images": [image.name for image in images],
+            **({"fitted_sha256": fitted} if (fitted := self.detector.fitted_sha256([self.score])) else {}),
         }
         if self.format != "npy":
             wanted["format"] = self.format  # what is usual stands in no file

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from abet.labels import ID, OOD, VOID
-from abet.scores import SCORES
+from abet.scores import SCORES, Observation
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
@@ -70,7 +70,7 @@ def _msp(lead: Floats, top: float | None, rng: np.random.Generator) -> tuple[Flo
         if top is not None:
             logits += np.float32(top) - one
         tensor = torch.from_numpy(logits)
-        raw[place] = SCORES["msp"].function(tensor, None, None)[0].numpy()
+        raw[place] = SCORES["msp"].function(Observation(logits=tensor))[0].numpy()
         naive[place] = naive_msp(tensor)[0].numpy()
     return raw, naive
 

@@ -8,7 +8,10 @@ import torch
 from PIL import Image
 
 import abet
+from abet import checkpoint
 from abet.errors import CheckpointError, DataError, UsageError
+from abet.model_config import TemperatureModel
+from tests.conftest import random_weights
 
 
 def image(height: int = 40, width: int = 56) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
@@ -43,9 +46,21 @@ def test_prediction_holds_classes_and_every_defined_score(learned_checkpoint: Pa
     prediction = abet.load(learned_checkpoint, device="cpu").predict(image())
     assert prediction.classes.dtype == np.uint8
     assert prediction.classes.max() < 19
-    assert list(prediction.scores) == ["abet", "energy", "entropy", "msp", "max_logit", "godin", "max_cosine"]
+    closed_form = ["abet", "energy", "entropy", "msp", "max_logit", "godin", "max_cosine"]
+    assert list(prediction.scores) == [*closed_form, "ash_abet", "ash_energy"]
     plain = abet.load(plain_checkpoint, device="cpu").predict(image())
-    assert list(plain.scores) == ["energy", "entropy", "msp", "max_logit"]
+    assert list(plain.scores) == ["energy", "entropy", "msp", "max_logit", "ash_energy"]
+
+
+@pytest.mark.parametrize("head", ["learned", "baseline", "none"])
+def test_scores_of_the_features_take_the_same_pass(tmp_path: Path, head: TemperatureModel) -> None:
+    checkpoint.save(random_weights(head), tmp_path / "weights")
+    detector = abet.load(tmp_path / "weights", device="cpu")
+    output, seen = detector.output(image()), detector.observe(image(), ("msp", "ash_energy"))
+    for maps, same in zip(output, (seen.logits, seen.cosine, seen.temperature), strict=True):
+        assert (maps is same is None) or torch.equal(maps, same)
+    assert seen.features is not None
+    assert detector.observe(image(), ("msp",)).features is None, "half a gigabyte that nobody needs"
 
 
 def test_scores_that_are_not_there_are_refused(plain_checkpoint: Path) -> None:

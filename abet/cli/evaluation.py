@@ -24,6 +24,7 @@ from abet.cli.options import (
     require_output,
     say,
     split_names,
+    with_fitted,
 )
 from abet.errors import CheckpointError, DataError, UsageError
 from abet.labels import CITYSCAPES
@@ -123,6 +124,7 @@ def evaluate(
     use_threads(threads)
     detector = load(chosen, device, model, site)
     require_classes(detector, num_classes)
+    detector = with_fitted(detector, keys, site, named=scores != "all")
     evaluation = Evaluation(
         detector=detector,
         dataset=data,
@@ -228,11 +230,11 @@ def announce(evaluation: "Evaluation", data: "Dataset", shard: str, *, whole: bo
 
     pixels = verified_pixels(data, whole=whole)
     detector = evaluation.detector
-    seconds = estimate_seconds(detector, pixels)
-    defined = sum(detector.why_missing(key) is None for key in evaluation.scores)
+    defined = [key for key in evaluation.scores if detector.why_missing(key) is None]
+    seconds = estimate_seconds(detector, pixels, defined)
     say(
         f"{data.name} {data.split} {shard}: {len(data.pairs)} images, {pixels / 1e6:.1f} Mpixel, "
-        f"{defined} scores on {detector.device}: about {format_seconds(seconds)}"
+        f"{len(defined)} scores on {detector.device}: about {format_seconds(seconds)}"
     )
     if seconds > LONG_SECONDS:
         say("a shard that is stopped starts again from its first image: --shard I/N makes smaller ones")
@@ -304,15 +306,19 @@ def _merge_and_print(run: Place, dataset: str, site: "SiteConfig", *, sha256: st
 
 
 def scores() -> None:
-    """List the scores: key, formula, source and what each needs of the head."""
+    """List the scores: key, formula, source and what each needs of the network and of `abet fit`."""
     from rich.table import Table
+    from rich.text import Text
 
     from abet.cli.tables import console
     from abet.scores import SCORES
+    from abet.text import printable
 
-    table = Table("key", "formula", "source", "needs")
+    table = Table("key", "formula", "source", "needs", "abet fit finds")
     for score in SCORES.values():
-        table.add_row(score.key, score.formula, score.source, ", ".join(score.needs))
+        source = f"{score.source} ({score.distribution})" if score.distribution else score.source
+        cells = (score.key, score.formula, source, ", ".join(score.needs), score.fitted or "")
+        table.add_row(*(Text(printable(cell, limit=400)) for cell in cells))  # a plug-in's words are anyone's
     console().print(table)
 
 

@@ -14,6 +14,7 @@ from abet.cli import (
     data,
     demo,
     evaluation,
+    fitting,
     launch,
     showing,
     site,
@@ -45,6 +46,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+fitting.register(app)
 evaluation.register(app)
 showing.register(app)
 submission.register(app)

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -231,6 +232,25 @@ def load(checkpoint: ChosenCheckpoint, device: str, model: str, site: "SiteConfi
     detector = load_place(place, site, device=device, model=model)
     require_promoted(checkpoint, detector.sha256)
     announce_detector(place, detector)
+    return detector
+
+
+def with_fitted(detector: "Detector", keys: Sequence[str], site: "SiteConfig", *, named: bool) -> "Detector":
+    """The detector with what `abet fit` left beside its checkpoint, where a score needs it.
+
+    Raises:
+        UsageError: a score that was asked for by its name is not fitted.
+        CheckpointError: what is there is damaged, or was fitted for other weights.
+    """
+    from abet.scores import SCORES, missing
+
+    detector = detector.with_fitted(keys, site.s3)
+    for key in keys if named and detector.fitted is None else ():
+        if SCORES[key].fitted and missing(SCORES[key], detector.config.temperature_model) is None:
+            raise UsageError(
+                f"score {key!r} is not fitted for these weights: abet fit --checkpoint "
+                f"{shlex.quote(detector.uri)} --dataset cityscapes"
+            )
     return detector
 
 

@@ -22,6 +22,7 @@ from abet.cli.options import (
     require_output,
     say,
     split_names,
+    with_fitted,
 )
 from abet.errors import DataError, UsageError
 from abet.places import Place, parse_place
@@ -157,6 +158,7 @@ def predict(
     found = find_images(source, results)
     site = load_site()
     detector = load(choose_checkpoint(place_of(checkpoint), site), device, model, site)
+    detector = with_fitted(detector, [score], site, named=True)
     reason = detector.why_missing(score)
     if reason is not None:
         raise UsageError(f"score {score!r} is not defined here: {reason}; try --score {detector.available_scores()[0]}")

@@ -19,6 +19,7 @@ from abet.cli.options import (
     require_ood_set,
     require_output,
     say,
+    with_fitted,
 )
 from abet.errors import UsageError
 from abet.labels import CITYSCAPES
@@ -66,6 +67,7 @@ def submission(
     say(*(f"note: {note}" for note in notes))
     detector = load(chosen, device, model, site)
     require_classes(detector, len(CITYSCAPES))
+    detector = with_fitted(detector, [score], site, named=True)
     job = Submission(detector=detector, dataset=dataset, score=score, method=method, output=folder, format=format)
     written = job.write(images)
     say(

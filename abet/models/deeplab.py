@@ -82,13 +82,16 @@ class DeepLabV3Plus(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """What ``final`` makes of the skip and the enlarged ASPP; non-negative as long as it ends in a ReLU."""
+        return self._decode(image, self.final)
+
+    def _decode(self, image: Tensor, last: nn.Module) -> Tensor:
         skip = deep = image
         for name in self.trunk_stages:
             deep = getattr(self, name)(deep)
             if name == self.skip_stage:
                 skip = deep
         context = _enlarge(self.bot_aspp(self.aspp(deep)), like=skip)
-        result: Tensor = self.final(torch.cat([self.bot_fine(skip), context], dim=1))
+        result: Tensor = last(torch.cat([self.bot_fine(skip), context], dim=1))
         return result
 
 
@@ -104,6 +107,20 @@ class PlainModel(DeepLabV3Plus):
     def forward(self, image: Tensor) -> Output:  # type: ignore[override]  # a subclass for its names alone
         return Output(resample(super().forward(image), _size(image)))
 
+    def features(self, image: Tensor) -> Tensor:
+        """(B, K, h, w): what the classifier is given."""
+        return self._decode(image, self.final[:-1])
+
+    def classify(self, features: Tensor, size: tuple[int, int], *, mask: Tensor | None = None) -> Output:
+        """The output at ``size``; ``mask`` (C, K) multiplies the class weights."""
+        return Output(resample(self.final[-1](features, mask), size))
+
+    def class_weights(self) -> Tensor:
+        """(C, K): what the features are multiplied by."""
+        classifier = self.final[-1]
+        assert isinstance(classifier, Classifier)
+        return classifier.weight.flatten(1)
+
 
 class BaselineModel(nn.Module):
     """``temperature_model: baseline``: a biased 1x1 classifier, temperature 1.
@@ -117,7 +134,20 @@ class BaselineModel(nn.Module):
         self.h = LinearClassifier(in_channels=config.decoder_channels, num_classes=config.num_classes)
 
     def forward(self, image: Tensor) -> Output:
-        return Output(resample(self.h(self.underlying_model(image)), _size(image)))
+        return self.classify(self.features(image), _size(image))
+
+    def features(self, image: Tensor) -> Tensor:
+        """(B, K, h, w): what the classifier is given."""
+        result: Tensor = self.underlying_model(image)
+        return result
+
+    def classify(self, features: Tensor, size: tuple[int, int], *, mask: Tensor | None = None) -> Output:
+        """The output at ``size``; ``mask`` (C, K) multiplies the class weights."""
+        return Output(resample(self.h(features, mask), size))
+
+    def class_weights(self) -> Tensor:
+        """(C, K): what the features are multiplied by."""
+        return self.h.h.weight.flatten(1)
 
 
 class AbeTModel(nn.Module):
@@ -130,7 +160,20 @@ class AbeTModel(nn.Module):
         self.h, self.temperature = head.h, head.temperature  # the names have no level for the head itself
 
     def forward(self, image: Tensor) -> Output:
-        return abet_output(self.underlying_model(image), _size(image), self.h, self.temperature)
+        return self.classify(self.features(image), _size(image))
+
+    def features(self, image: Tensor) -> Tensor:
+        """(B, K, h, w): what the head is given."""
+        result: Tensor = self.underlying_model(image)
+        return result
+
+    def classify(self, features: Tensor, size: tuple[int, int], *, mask: Tensor | None = None) -> Output:
+        """The output at ``size``; ``mask`` (C, K) multiplies the class directions."""
+        return abet_output(features, size, self.h, self.temperature, mask)
+
+    def class_weights(self) -> Tensor:
+        """(C, K): the class directions."""
+        return self.h.directions()
 
 
 SegmentationModel = PlainModel | BaselineModel | AbeTModel

@@ -58,9 +58,10 @@ class Classifier(nn.Conv2d):
         super().__init__(in_channels, num_classes, 1, bias=bias)
 
     @uncompiled
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, K, h, w) to (B, C, h, w)."""
-        maps = project(features, self.weight.flatten(1))
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, K, h, w) to (B, C, h, w); ``mask`` (C, K) multiplies the weights."""
+        weight = self.weight.flatten(1)
+        maps = project(features, weight if mask is None else weight * mask)
         return maps if self.bias is None else maps + self.bias.to(maps.dtype)[:, None, None]
 
 
@@ -71,24 +72,30 @@ class LinearClassifier(nn.Module):
         super().__init__()
         self.h = Classifier(in_channels=in_channels, num_classes=num_classes, bias=True)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, K, h, w) to (B, C, h, w)."""
-        maps: Tensor = self.h(features)
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, K, h, w) to (B, C, h, w); ``mask`` (C, K) multiplies the weights."""
+        maps: Tensor = self.h(features, mask)
         return maps
 
 
 @uncompiled
 def abet_output(
-    features: Tensor, size: tuple[int, int], classifier: CosineClassifier, temperature: nn.Sequential
+    features: Tensor,
+    size: tuple[int, int],
+    classifier: CosineClassifier,
+    temperature: nn.Sequential,
+    mask: Tensor | None = None,
 ) -> Output:
     """AbeT's cosine over learned temperature (arXiv 2401.12129, section 3), exact from low-resolution maps.
 
-    Batch statistics of the temperature are, as in the reference, those of the full-size map.
+    Batch statistics of the temperature are, as in the reference, those of the full-size map. ``mask`` (C, K) multiplies
+    the class directions, which stay as long as they are; the temperature's weights are left alone.
     """
     convolution, normalise, squash = temperature
     assert isinstance(convolution, nn.Conv2d)
     with full_precision(features.device):
-        weight = torch.cat([classifier.directions(), convolution.weight.flatten(1)])
+        directions = classifier.directions() if mask is None else classifier.directions() * mask
+        weight = torch.cat([directions, convolution.weight.flatten(1)])
         numerator, affine = torch.split(resample(project(features, weight), size), [len(weight) - 1, 1], dim=1)
         # No numerator exceeds the norm (Cauchy-Schwarz), but for the rounding of a norm that cancels
         norm = torch.maximum(resampled_norm(features, size), _largest(numerator))

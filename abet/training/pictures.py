@@ -11,6 +11,7 @@ from abet.labels import IGNORE, colour_table
 from abet.models.head import Output
 from abet.report.render import Picture, heat_map, write_png
 from abet.run import PICTURES, step_name
+from abet.scores import Observation
 
 KEPT_IMAGES = 3
 GAP_PIXELS = 4
@@ -26,8 +27,9 @@ def strip(image: ImageArray, label: IndexArray, output: Output) -> Picture:
     num_classes = output.logits.shape[1]
     every = -(-image.shape[1] // TILE_PIXELS)
     key = "abet" if output.temperature is not None else "entropy"
+    seen = Observation(**output._asdict())
     classes = coloured(class_map(output), num_classes)
-    parts = (image, coloured(label, num_classes), classes, heat_map(score_map(key, output)))
+    parts = (image, coloured(label, num_classes), classes, heat_map(score_map(key, seen)))
     small = [picture[::every, ::every] for picture in parts]
     gap = np.full((len(small[0]), GAP_PIXELS, 3), 255, np.uint8)
     return np.concatenate([part for picture in small for part in (picture, gap)][:-1], axis=1)

@@ -10,7 +10,7 @@ import torch
 from abet.config import load_recipe
 from abet.models.build import build_model
 from abet.models.direct import direct_output
-from abet.scores import SCORES
+from abet.scores import SCORES, Observation
 
 STAGES = ("mod1", "mod2", "mod3", "mod4", "mod5", "mod6", "mod7", "aspp", "bot_aspp", "bot_fine", "final")
 TRUNK = "underlying_model."
@@ -103,7 +103,7 @@ def test_the_direct_form_of_the_head_says_the_same(run):
 def test_scores_equal_the_reference_formulas(run, golden, key):
     name, output, *_ = run
     score = SCORES[key]
-    raw = score.function(output.logits, output.cosine, output.temperature)
+    raw = score.function(Observation(**output._asdict()))
     expected = golden[f"{name}/{key}_ds4"]
     np.testing.assert_allclose(every_fourth(score.reference(raw, 19)), expected, rtol=0, atol=TOLERANCES["logits"])
 

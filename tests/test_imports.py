@@ -21,10 +21,10 @@ LAYERS = (
     {"batching"},
     {"data", "distributed", "losses", "metrics", "mirror", "optim", "published_file", "report", "scores"},
     {"checkpoint", "models", "promote", "shard_set", "site_file", "sync", "windows"},
-    {"companions", "launch", "published", "remote", "samples", "shards", "staging"},
-    {"detector", "listing", "shard_wait"},
+    {"companions", "component_shards", "launch", "published", "remote", "samples", "shards", "staging"},
+    {"calibration", "detector", "listing", "shard_wait"},
     {"controls", "evaluate", "merge", "predict", "compare", "submission", "training", "validate"},
-    {"doctor", "train"},
+    {"calibrate", "component_pass", "doctor", "train"},
     {"cli"},
     {"__main__"},
 )

@@ -76,6 +76,9 @@ def evaluate(
             "--protocols", help="Also SegmentMeIfYouCan's and Meta-OoD's protocols, per-image means and intervals."
         ),
     ] = False,
+    components: Annotated[
+        bool, typer.Option("--components", help="Also find objects as objects, in a second pass: implies --protocols.")
+    ] = False,
     num_classes: Annotated[
         int, typer.Option(min=1, help="Classes that the checkpoint should have; OOD is what lies outside them.")
     ] = len(CITYSCAPES),
@@ -88,6 +91,11 @@ def evaluate(
     """Evaluate a checkpoint on an OOD data set: all scores in one pass, at full resolution."""
     number, shards = parse_shard(shard)
     keys = choose_scores(scores)
+    if components and shards > 1:
+        raise UsageError(
+            f"--components with --shard {shard}: the threshold follows from all shards together. Evaluate them with "
+            "--protocols, merge them, and then run `abet components`, which takes --shard too"
+        )
     require_ood_set(dataset)
     from abet.data.registry import require_split
 
@@ -116,13 +124,17 @@ def evaluate(
         shards=shards,
         samples=samples,
         data_root=str(root) if isinstance(root, S3Uri) else None,
-        protocols=protocols,
+        protocols=protocols or components,
     )
     with mirrored(run, site) as mirror:
         whole = shards == 1 and images is None and limit is None
         _evaluate_shard(evaluation, replace(data, pairs=pairs), mirror, number, whole=whole)
     if shards == 1:
         _merge_and_print(run, dataset, site)
+        if components:
+            from abet.cli.components import choose_track, count_after
+
+            count_after(evaluation, run, site, choose_track(None, dataset))
     else:
         say(f"when all {shards} shards are there: abet merge {shlex.quote(str(run))} --dataset {dataset}")
 

@@ -10,6 +10,7 @@ import typer
 
 from abet.cli import (
     checkpoint,
+    components,
     controls,
     data,
     demo,
@@ -46,6 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 evaluation.register(app)
+components.register(app)
 showing.register(app)
 submission.register(app)
 training.register(app)

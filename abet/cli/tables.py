@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from abet.files import read_json
+from abet.metrics.components import PROTOCOL as COMPONENTS
 from abet.run import evaluation_dir
 
 if TYPE_CHECKING:
@@ -53,6 +54,41 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     console().print(table)
     for note in notes:
         console().print(note, markup=False, soft_wrap=True)
+
+
+def print_components(metrics: Mapping[str, Any]) -> None:
+    """Components of a metrics.json: figures in percent, counts, and how many were left out by size."""
+    found = {
+        key: entry["protocols"][COMPONENTS]
+        for key, entry in metrics["scores"].items()
+        if COMPONENTS in entry.get("protocols", {})
+    }
+    first = next(iter(found.values()))
+    images = f"{metrics['dataset']} ({metrics['split']}, {metrics['images']} images)"
+    title = f"components of {images}, {_sizes(first)}, in percent"
+    table = Table("score", "threshold", "sIoU", "PPV", "F1", "objects", "predictions", title=title)
+    notes = []
+    for key, entry in found.items():
+        threshold = "" if entry["threshold"] is None else f"{entry['threshold']:.6g}"
+        cells = [_plain(entry[name]) for name in ("siou", "ppv", "f1")]
+        small = entry.get("too_small", {})
+        counts = [_counted(entry.get(name), small.get(name)) for name in ("objects", "predictions")]
+        table.add_row(key, threshold, *cells, *counts)
+        if entry.get("reason"):
+            notes.append(f"{key}: {entry['reason']}")
+    notes.append("(+n): left out, smaller than the minimum")
+    console().print(table)
+    for note in notes:
+        console().print(note, markup=False, soft_wrap=True)
+
+
+def _sizes(entry: Mapping[str, Any]) -> str:
+    minimum = entry["minimum_pixels"]
+    return f"{entry['track']}: objects from {minimum['object']} pixels on, predictions from {minimum['prediction']}"
+
+
+def _counted(number: int | None, small: int | None) -> str:
+    return "" if number is None else f"{number:,}" + (f" (+{small:,})" if small else "")
 
 
 def _definition(metrics: Mapping[str, Any]) -> list[str]:

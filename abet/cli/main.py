@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from abet.cli import (
+    calibration,
     checkpoint,
     components,
     controls,
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 evaluation.register(app)
 components.register(app)
+calibration.register(app)
 showing.register(app)
 submission.register(app)
 training.register(app)

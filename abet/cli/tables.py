@@ -9,6 +9,7 @@ from rich.table import Column, Table
 
 from abet.files import read_json
 from abet.metrics.components import PROTOCOL as COMPONENTS
+from abet.metrics.operating import FIGURES
 from abet.run import evaluation_dir
 
 if TYPE_CHECKING:
@@ -54,6 +55,37 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     console().print(table)
     for note in notes:
         console().print(note, markup=False, soft_wrap=True)
+
+
+def print_calibration(found: Mapping[str, Any]) -> None:
+    """A set's entry of calibration.json: thresholds in raw units, figures in percent, each with its interval."""
+    warned = "; papers TEST on it" if found["tested_on"] else ""
+    title = f"calibrated on {found['dataset']} ({found['split']}, {found['images']} images{warned})"
+    table = Table("score", "", "threshold", "TPR", "FPR", "precision", "F1", "component F1", title=title)
+    notes = []
+    for key, points in found["scores"].items():
+        for name, point in points.items():
+            if point["threshold"] is None:
+                table.add_row(key, name, "n/a")
+                notes.append(f"{key} {name}: {point['reason']}")
+                continue
+            cells = [_range(point[figure], 100, ".1f") for figure in FIGURES]
+            table.add_row(key, name, _range(point["threshold"], 1, ".4g"), *cells)
+    notes.append("figures in percent; in brackets 95% intervals over images: of the threshold, were it chosen on other")
+    notes[-1] += " images, and of the figures on other images at the threshold as it is"
+    if "note" in found:
+        notes.append(f"note: {found['note']}")
+    console().print(table)
+    for note in notes:
+        console().print(note, markup=False, soft_wrap=True)
+
+
+def _range(figure: Mapping[str, float | None], factor: float, form: str) -> str:
+    value, low, high = (figure[name] for name in ("value", "low", "high"))
+    if value is None:
+        return "n/a"
+    shown = f"{factor * value:{form}}"
+    return shown if low is None or high is None else f"{shown} \\[{factor * low:{form}}, {factor * high:{form}}]"
 
 
 def print_components(metrics: Mapping[str, Any]) -> None:

@@ -46,7 +46,7 @@ class Calibration:
     """Key of `SIZES`: whose minimum sizes components have."""
 
 
-def tested_on(dataset: str, split: str) -> bool:
+def papers_test_on(dataset: str, split: str) -> bool:
     """Whether papers report figures on this split: then a threshold chosen on it has seen what it is tested on.
 
     A benchmark with hidden labels is tested on those, not on the images with public labels.
@@ -111,7 +111,7 @@ def _pass(job: Calibration, number: int, take: Callable[[str, Maps, NDArray[np.u
 
 def _entry(job: Calibration, pixels: Mapping[str, int], points: Mapping[str, Any]) -> dict[str, Any]:
     data = job.dataset
-    leaks = tested_on(data.name, data.split)
+    leaks = papers_test_on(data.name, data.split)
     return {
         "dataset": data.name,
         "split": data.split,

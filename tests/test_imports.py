@@ -21,7 +21,7 @@ LAYERS = (
     {"batching"},
     {"data", "distributed", "losses", "metrics", "mirror", "optim", "published_file", "report", "scores"},
     {"checkpoint", "models", "promote", "shard_set", "site_file", "sync", "windows"},
-    {"companions", "component_shards", "launch", "published", "remote", "samples", "shards", "staging"},
+    {"companions", "component_shards", "launch", "published", "regions", "remote", "samples", "shards", "staging"},
     {"calibration", "detector", "listing", "shard_wait"},
     {"controls", "evaluate", "merge", "predict", "compare", "submission", "training", "validate"},
     {"calibrate", "component_pass", "doctor", "train"},

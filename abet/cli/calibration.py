@@ -62,7 +62,7 @@ def calibrate(
 
     require_split(dataset, split, definition=ood_definition)
     from abet import companions
-    from abet.calibrate import Calibration, leak_note, tested_on
+    from abet.calibrate import Calibration, leak_note, papers_test_on
     from abet.calibrate import calibrate as measure
     from abet.calibration import FILE, store
     from abet.cli.evaluation import announce, require_classes, use_threads
@@ -77,7 +77,7 @@ def calibrate(
     data = open_data(dataset, root, split, site, definition=ood_definition)
     data = data.select(images=None if images is None else split_names(images), limit=limit)
     say(*(f"note: {note}" for note in data.notes))
-    if tested_on(dataset, data.split):
+    if papers_test_on(dataset, data.split):
         say(f"note: {leak_note(dataset, data.split)}")
     use_threads(threads)
     detector = load(chosen, device, model, site)

@@ -16,7 +16,8 @@ tried at which 5%, 10% ... 95% of the OOD pixels are flagged, or between 0.01% a
 **Intervals.** As in `abet.metrics.bootstrap`, images are drawn with replacement. That of a *threshold* asks how much
 the choice depends on which images one had: each draw chooses its own. That of a *figure* asks what other images of
 this kind would give at the threshold that was chosen: it stays, and each draw counts. Thresholds of draws are known up
-to a bin of `abet.metrics.image_counts`, and their interval reaches from lower to upper ends; figures are exact.
+to a bin of `abet.metrics.image_counts`, and their interval reaches from lower to upper ends (for ``f1-pixel``, those of
+the best bin, which is not always that of the best score); figures are exact.
 """
 
 from __future__ import annotations

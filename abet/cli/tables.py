@@ -8,8 +8,6 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from abet.files import read_json
-from abet.metrics.components import PROTOCOL as COMPONENTS
-from abet.metrics.operating import FIGURES
 from abet.run import evaluation_dir
 
 if TYPE_CHECKING:
@@ -59,6 +57,8 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
 
 def print_calibration(found: Mapping[str, Any]) -> None:
     """A set's entry of calibration.json: thresholds in raw units, figures in percent, each with its interval."""
+    from abet.metrics.operating import FIGURES
+
     warned = "; papers TEST on it" if found["tested_on"] else ""
     title = f"calibrated on {found['dataset']} ({found['split']}, {found['images']} images{warned})"
     table = Table("score", "", "threshold", "TPR", "FPR", "precision", "F1", "component F1", title=title)
@@ -90,10 +90,12 @@ def _range(figure: Mapping[str, float | None], factor: float, form: str) -> str:
 
 def print_components(metrics: Mapping[str, Any]) -> None:
     """Components of a metrics.json: figures in percent, counts, and how many were left out by size."""
+    from abet.metrics.components import PROTOCOL
+
     found = {
-        key: entry["protocols"][COMPONENTS]
+        key: entry["protocols"][PROTOCOL]
         for key, entry in metrics["scores"].items()
-        if COMPONENTS in entry.get("protocols", {})
+        if PROTOCOL in entry.get("protocols", {})
     }
     first = next(iter(found.values()))
     images = f"{metrics['dataset']} ({metrics['split']}, {metrics['images']} images)"

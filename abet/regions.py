@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from abet.data.opencv import keep_to_one_thread
+
 Mask = NDArray[np.bool_]
 Score = NDArray[np.float32]
 
@@ -25,28 +27,29 @@ def find_regions(score: Score, mask: Mask, *, minimum_pixels: int) -> list[dict[
     equal areas, the upper box comes first, then the left one.
     """
     assert score.shape == mask.shape
-    from scipy import ndimage
+    keep_to_one_thread()
+    import cv2
 
-    numbers, count = ndimage.label(mask, structure=np.ones((3, 3), np.int8))
-    inside = numbers[mask]
-    areas = np.bincount(inside, minlength=count + 1)[1:]
-    kept = np.flatnonzero(areas >= minimum_pixels)
-    boxes = ndimage.find_objects(numbers)
-    rows = [_region(score, numbers, int(place) + 1, boxes[place], int(areas[place])) for place in kept]
+    _, numbers, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    rows = [
+        _region(score, np.asarray(numbers, np.int32), number, stats[number].tolist())
+        for number in range(1, len(stats))
+        if stats[number, cv2.CC_STAT_AREA] >= minimum_pixels
+    ]
     return sorted(rows, key=lambda row: (-row["area_pixels"], row["box"][1], row["box"][0], row["box"]))
 
 
-def _region(
-    score: Score, numbers: NDArray[np.int32], number: int, box: tuple[slice, slice], area: int
-) -> dict[str, Any]:
-    rows, columns = box
+def _region(score: Score, numbers: NDArray[np.int32], number: int, stats: Sequence[int]) -> dict[str, Any]:
+    """stats: OpenCV's: left and upper end of the box, its width and height, and the area."""
+    left, top, width, height, area = stats
+    box = slice(top, top + height), slice(left, left + width)
     here = numbers[box] == number
     y, x = np.nonzero(here)
     values = score[box][here].astype(np.float64)
     region: dict[str, Any] = {
-        "box": [columns.start, rows.start, columns.stop, rows.stop],
+        "box": [left, top, left + width, top + height],
         "area_pixels": area,
-        "centroid": [columns.start + int(x.sum()) / area, rows.start + int(y.sum()) / area],
+        "centroid": [left + int(x.sum()) / area, top + int(y.sum()) / area],
     }
     if broken := int(np.count_nonzero(~np.isfinite(values))):
         reason = f"{broken} of its pixels have a score that is not a finite number"

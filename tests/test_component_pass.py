@@ -195,6 +195,9 @@ def test_the_commands_end_in_the_same_bytes(cli: Cli, learned_checkpoint: Path, 
         finished = cli("components", other, "--dataset", SET, "--shard", f"{shard}/3")
         assert finished.code == 0, finished.err
     assert file_of(one).read_bytes() == file_of(other).read_bytes()
+    again = cli("merge", other, "--dataset", SET)
+    assert (again.code, "components of road_anomaly" in again.out) == (0, True)
+    assert file_of(one).read_bytes() == file_of(other).read_bytes()
     assert "kept" in cli("components", other, "--dataset", SET, "--shard", "1/3").err
     refused = cli(*usual, "--output", tmp_path / "third", "--components", "--shard", "1/2")
     assert (refused.code, "and then run `abet components`" in refused.err) == (2, True)

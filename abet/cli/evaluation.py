@@ -2,7 +2,7 @@
 
 import shlex
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,6 +30,8 @@ from abet.labels import CITYSCAPES
 from abet.places import Place, S3Uri, parse_place
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from abet.data.index import Dataset
     from abet.detector import Detector
     from abet.evaluate import Evaluation
@@ -232,7 +234,10 @@ def merge(
     sha256 = None if checkpoint is None else _identity(parse_place(checkpoint), site)
     if wait_minutes is not None:
         await_shards(place, dataset, site, minutes=wait_minutes)
-    _merge_and_print(place, dataset, site, sha256=sha256)
+    metrics = _merge_and_print(place, dataset, site, sha256=sha256)
+    from abet.cli.tables import print_components
+
+    print_components(metrics)
 
 
 def _identity(checkpoint: Place, site: "SiteConfig") -> str:
@@ -245,7 +250,7 @@ def _identity(checkpoint: Place, site: "SiteConfig") -> str:
     return read_manifest(path).sha256 if path.is_dir() else sha256_of(path)
 
 
-def _merge_and_print(run: Place, dataset: str, site: "SiteConfig", *, sha256: str | None = None) -> None:
+def _merge_and_print(run: Place, dataset: str, site: "SiteConfig", *, sha256: str | None = None) -> "Mapping[str, Any]":
     from abet.cli.tables import print_metrics
     from abet.merge import merge_in
     from abet.run import evaluation_dir
@@ -256,6 +261,7 @@ def _merge_and_print(run: Place, dataset: str, site: "SiteConfig", *, sha256: st
         f"wrote {evaluation_dir(run, dataset) / 'metrics.json'}",
         f"next: abet report {shlex.quote(str(run))} --output report.html",
     )
+    return metrics
 
 
 def scores() -> None:

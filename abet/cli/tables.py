@@ -89,7 +89,7 @@ def _range(figure: Mapping[str, float | None], factor: float, form: str) -> str:
 
 
 def print_components(metrics: Mapping[str, Any]) -> None:
-    """Components of a metrics.json: figures in percent, counts, and how many were left out by size."""
+    """Components of a metrics.json, if any: figures in percent, counts, and how many were left out by size."""
     from abet.metrics.components import PROTOCOL
 
     found = {
@@ -97,6 +97,8 @@ def print_components(metrics: Mapping[str, Any]) -> None:
         for key, entry in metrics["scores"].items()
         if PROTOCOL in entry.get("protocols", {})
     }
+    if not found:
+        return
     first = next(iter(found.values()))
     images = f"{metrics['dataset']} ({metrics['split']}, {metrics['images']} images)"
     title = f"components of {images}, {_sizes(first)}, in percent"

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from abet.component_shards import DESCRIPTION as COMPONENTS
+from abet.component_shards import with_components
 from abet.errors import DataError, UsageError
 from abet.files import read_json, write_json
 from abet.metrics.curves import curves
@@ -18,7 +20,8 @@ from abet.metrics.ranking import summarise
 from abet.metrics.reference import ReferenceState
 from abet.mirror import mirrored
 from abet.places import Place, S3Uri
-from abet.run import CONFIG, DESCRIPTION, evaluation_config, evaluation_dir, read_config
+from abet.progress import note
+from abet.run import COMPONENTS_NAME, CONFIG, DESCRIPTION, evaluation_config, evaluation_dir, read_config
 from abet.scores import SCORES
 from abet.shard_check import checked_shard, whole
 from abet.shard_set import AGAIN, name_missing, numbered
@@ -31,7 +34,8 @@ UNDEFINED = {"auroc": None, "ap": None, "fpr95": None, "non_finite": None, "refe
 def merge(run: Path, dataset: str, *, sha256: str | None = None) -> dict[str, Any]:
     """Merge all shards of ``dataset`` below ``run``, write the figures, and return ``metrics.json``'s content.
 
-    One shard is in memory at a time. ``sha256`` is that of the weights that the evaluation should be of.
+    Components that were counted for these very figures are kept; of others it is said that they are left out. One
+    shard is in memory at a time. ``sha256`` is that of the weights that the evaluation should be of.
 
     Raises:
         UsageError: it is of other weights.
@@ -51,7 +55,9 @@ def merge(run: Path, dataset: str, *, sha256: str | None = None) -> dict[str, An
             f"{folder}: the shards hold {total.images} images of {total.fingerprint['images']}; "
             "remove them and evaluate again"
         )
-    metrics = _metrics(config, total)
+    metrics, reason = with_components(folder, _metrics(config, total))
+    if reason:
+        note(f"note: {reason}")
     shown = {key: curves(state) for key, state in total.pixel.items()}
     write_json(folder / "curves.json", {"schema": 1, "dataset": dataset, "scores": shown})
     write_json(folder / "metrics.json", metrics)
@@ -67,6 +73,7 @@ def merge_in(run: Place, dataset: str, site: SiteConfig, *, sha256: str | None =
             there = [name.removeprefix(below) for name in names if name.startswith(below)]
             if evaluation_config(mirror.folder).exists():  # else `merge` says that nothing is evaluated here
                 wanted = {below + name for name in (DESCRIPTION, *numbered(run, dataset, there)[1].values())}
+                wanted |= {below + name for name in there if name == COMPONENTS or COMPONENTS_NAME.fullmatch(name)}
                 mirror.pull(wanted.__contains__)
         metrics = merge(mirror.folder, dataset, sha256=sha256)
         folder = evaluation_dir(mirror.folder, dataset)

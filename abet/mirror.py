@@ -22,6 +22,7 @@ from abet.errors import AbetError
 from abet.places import Place, S3Uri
 from abet.run import (
     CHECKPOINTS,
+    COMPONENTS_NAME,
     CONFIG,
     OWNER,
     SHARD_NAME,
@@ -189,7 +190,8 @@ def pull_results(mirror: Mirror) -> None:
 
 
 def _is_count(name: str) -> bool:
-    return SHARD_NAME.fullmatch(name.rpartition("/")[2]) is not None
+    last = name.rpartition("/")[2]
+    return any(pattern.fullmatch(last) for pattern in (SHARD_NAME, COMPONENTS_NAME))
 
 
 def remote_run_of(checkpoint: S3Uri, site: SiteConfig) -> S3Uri | None:

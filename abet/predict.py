@@ -1,4 +1,4 @@
-"""Anyone's photographs: class overlay, heat map, 16-bit score and mask for an image or a folder of images.
+"""Anyone's photographs: class overlay, heat map, 16-bit score, mask and the regions in it, for one image or a folder.
 
 abet predict --checkpoint weights/abet-cityscapes --input photos/ --output predictions/
 """
@@ -12,13 +12,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from abet.calibration import ChosenThreshold
 from abet.data.images import is_image_name, read_image
 from abet.data.pairing import files_in, is_utf8
 from abet.detector import Detector
 from abet.errors import DataError, UsageError
 from abet.files import read_json, write_json
 from abet.memory import readable_memory_errors
+from abet.metrics.components import SIZES
 from abet.progress import progress
+from abet.regions import draw_boxes, find_regions
 from abet.report.records import Metrics
 from abet.report.render import Picture, above, heat_map, mask_picture, overlay_classes, write_png, write_score_png
 
@@ -33,6 +36,28 @@ class PredictionJob:
     score: str
     threshold: float | None
     """Raw score units: pixels at or above it are OOD in the mask; None writes no mask."""
+    calibrated: ChosenThreshold | None = None
+    """Where the threshold comes from, if from a calibration."""
+    minimum_component_pixels: int = SIZES["obstacle-track"].prediction
+    """Smaller regions above the threshold are not listed; the mask has them."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What all predictions of a folder share, as strict JSON."""
+        settings: dict[str, Any] = {
+            "checkpoint": {"uri": self.detector.uri, "sha256": self.detector.sha256},
+            "score": self.score,
+            "threshold": self.threshold,
+        }
+        if fitted := self.detector.fitted_sha256([self.score]):
+            settings["fitted_sha256"] = fitted
+        if self.threshold is not None:
+            settings["minimum_component_pixels"] = self.minimum_component_pixels
+        if self.calibrated is not None:
+            found = self.calibrated
+            names = ("name", "dataset", "split", "tested_on")
+            settings["calibrated"] = {name: getattr(found, name) for name in names}
+        return settings
 
 
 def find_images(source: Path, output: Path) -> list[tuple[str, Path]]:
@@ -77,18 +102,14 @@ def predict_all(job: PredictionJob, images: Sequence[tuple[str, Path]], output: 
     """Write the outputs of every image below ``output``; returns a message for each image without them.
 
     Per image ``NAME.classes.png`` (overlay), ``NAME.heat.png``, ``NAME.score.png`` (16 bit, scale and offset in its
-    text chunks), ``NAME.mask.png`` (with a threshold; 255 = OOD). `predictions.json` holds the settings from the start,
-    so that a stopped run's folder takes no other's results, and lists the images in the end.
+    text chunks); with a threshold ``NAME.mask.png`` (255 = OOD) and ``NAME.components.png`` (the photograph with a box
+    around each region of the minimum size). `predictions.json` holds the settings from the start, so that a stopped
+    run's folder takes no other's results, and lists the images in the end, with their regions.
 
     Raises:
         UsageError: ``output`` holds predictions of another checkpoint, score or threshold.
     """
-    settings = {
-        "checkpoint": {"uri": job.detector.uri, "sha256": job.detector.sha256},
-        "score": job.score,
-        "threshold": job.threshold,
-        **({"fitted_sha256": fitted} if (fitted := job.detector.fitted_sha256([job.score])) else {}),
-    }
+    settings = job.settings
     _claim(output, settings)
     rows: list[dict[str, Any]] = []
     faults: list[str] = []
@@ -141,6 +162,8 @@ def _write_outputs(job: PredictionJob, name: str, path: Path, image: Picture, ou
         mask = above(score, job.threshold)
         write_png(output / f"{name}.mask.png", mask_picture(mask))
         row["ood_fraction"] = float(mask.mean())
+        row["components"] = find_regions(score, mask, minimum_pixels=job.minimum_component_pixels)
+        write_png(output / f"{name}.components.png", draw_boxes(image, row["components"]))
     return row
 
 

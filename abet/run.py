@@ -51,6 +51,8 @@ OURS = frozenset(
 )
 PACKAGES = ("torch", "numpy", "pillow", "safetensors")
 SHARD_NAME = re.compile(r"shard-(\d+)-of-(\d+)\.npz")
+COMPONENTS_NAME = re.compile(r"components-(\d+)-of-(\d+)\.npz")
+"""Shards of the second pass, which looks for components (`abet.component_shards`)."""
 Agree = Callable[[Path], None]
 """Called with a file that decides, just written unless it was there: puts in its place what all others see there."""
 
@@ -93,6 +95,11 @@ def shard_name(shard: int, shards: int) -> str:
 def shard_path(run: Path, dataset: str, shard: int, shards: int) -> Path:
     """Path of shard ``shard`` (1-based) of ``shards``."""
     return evaluation_dir(run, dataset) / shard_name(shard, shards)
+
+
+def component_name(shard: int, shards: int) -> str:
+    """``components-003-of-008.npz``: the name of shard ``shard`` (1-based) of ``shards`` of the second pass."""
+    return f"components-{shard:03d}-of-{shards:03d}.npz"
 
 
 def sample_path(run: Path, dataset: str, image_name: str, *, kind: str = "samples") -> Path:

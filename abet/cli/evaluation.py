@@ -2,7 +2,7 @@
 
 import shlex
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,6 +31,8 @@ from abet.labels import CITYSCAPES
 from abet.places import Place, S3Uri, parse_place
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from abet.data.index import Dataset
     from abet.detector import Detector
     from abet.evaluate import Evaluation
@@ -87,6 +89,9 @@ def evaluate(
             "--protocols", help="Also SegmentMeIfYouCan's and Meta-OoD's protocols, per-image means and intervals."
         ),
     ] = False,
+    components: Annotated[
+        bool, typer.Option("--components", help="Also find objects as objects, in a second pass: implies --protocols.")
+    ] = False,
     num_classes: Annotated[
         int, typer.Option(min=1, help="Classes that the checkpoint should have; OOD is what lies outside them.")
     ] = len(CITYSCAPES),
@@ -99,6 +104,11 @@ def evaluate(
     """Evaluate a checkpoint on an OOD data set: all scores in one pass, at full resolution."""
     number, shards = parse_shard(shard or "1/1")
     keys = choose_scores(scores)
+    if components and shards > 1:
+        raise UsageError(
+            f"--components with --shard {shard}: the threshold follows from all shards together. Evaluate them with "
+            "--protocols, merge them, and then run `abet components`, which takes --shard too"
+        )
     require_ood_set(dataset)
     from abet.data.registry import require_split
 
@@ -132,7 +142,7 @@ def evaluate(
         shards=shards,
         samples=samples,
         data_root=str(root) if isinstance(root, S3Uri) else None,
-        protocols=protocols,
+        protocols=protocols or components,
     )
     with mirrored(run, site) as mirror:
         whole = shards == 1 and images is None and limit is None
@@ -140,6 +150,10 @@ def evaluate(
             _evaluate_shard(evaluation, replace(data, pairs=parts[part]), mirror, part, whole=whole, mend=only_missing)
     if shards == 1 or whole_run:
         _merge_and_print(run, dataset, site)
+        if components:
+            from abet.cli.components import choose_track, count_after
+
+            count_after(evaluation, run, site, choose_track(None, dataset))
     else:
         say(f"when all {shards} shards are there: abet merge {shlex.quote(str(run))} --dataset {dataset}")
 
@@ -279,7 +293,10 @@ def merge(
     sha256 = None if checkpoint is None else _identity(parse_place(checkpoint), site)
     if wait_minutes is not None:
         await_shards(place, dataset, site, minutes=wait_minutes)
-    _merge_and_print(place, dataset, site, sha256=sha256)
+    metrics = _merge_and_print(place, dataset, site, sha256=sha256)
+    from abet.cli.tables import print_components
+
+    print_components(metrics)
 
 
 def _identity(checkpoint: Place, site: "SiteConfig") -> str:
@@ -292,7 +309,7 @@ def _identity(checkpoint: Place, site: "SiteConfig") -> str:
     return read_manifest(path).sha256 if path.is_dir() else sha256_of(path)
 
 
-def _merge_and_print(run: Place, dataset: str, site: "SiteConfig", *, sha256: str | None = None) -> None:
+def _merge_and_print(run: Place, dataset: str, site: "SiteConfig", *, sha256: str | None = None) -> "Mapping[str, Any]":
     from abet.cli.tables import print_metrics
     from abet.merge import merge_in
     from abet.run import evaluation_dir
@@ -303,6 +320,7 @@ def _merge_and_print(run: Place, dataset: str, site: "SiteConfig", *, sha256: st
         f"wrote {evaluation_dir(run, dataset) / 'metrics.json'}",
         f"next: abet report {shlex.quote(str(run))} --output report.html",
     )
+    return metrics
 
 
 def scores() -> None:

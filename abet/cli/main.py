@@ -9,7 +9,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from abet.cli import (
+    calibration,
     checkpoint,
+    components,
     controls,
     data,
     demo,
@@ -48,6 +50,8 @@ app = typer.Typer(
 )
 fitting.register(app)
 evaluation.register(app)
+components.register(app)
+calibration.register(app)
 showing.register(app)
 submission.register(app)
 training.register(app)

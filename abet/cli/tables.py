@@ -61,6 +61,78 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
         console().print(note, markup=False, soft_wrap=True)
 
 
+def print_calibration(found: Mapping[str, Any]) -> None:
+    """A set's entry of calibration.json: thresholds in raw units, figures in percent, each with its interval."""
+    from abet.metrics.operating import FIGURES
+
+    warned = "; papers TEST on it" if found["tested_on"] else ""
+    title = f"calibrated on {found['dataset']} ({found['split']}, {found['images']} images{warned})"
+    table = Table("score", "", "threshold", "TPR", "FPR", "precision", "F1", "component F1", title=title)
+    notes = []
+    for key, points in found["scores"].items():
+        for name, point in points.items():
+            if point["threshold"] is None:
+                table.add_row(key, name, "n/a")
+                notes.append(f"{key} {name}: {point['reason']}")
+                continue
+            cells = [_range(point[figure], 100, ".1f") for figure in FIGURES]
+            table.add_row(key, name, _range(point["threshold"], 1, ".4g"), *cells)
+    notes.append("figures in percent; in brackets 95% intervals over images: of the threshold, were it chosen on other")
+    notes[-1] += " images, and of the figures on other images at the threshold as it is"
+    if "note" in found:
+        notes.append(f"note: {found['note']}")
+    console().print(table)
+    for note in notes:
+        console().print(note, markup=False, soft_wrap=True)
+
+
+def _range(figure: Mapping[str, float | None], factor: float, form: str) -> str:
+    value, low, high = (figure[name] for name in ("value", "low", "high"))
+    if value is None:
+        return "n/a"
+    shown = f"{factor * value:{form}}"
+    return shown if low is None or high is None else f"{shown} \\[{factor * low:{form}}, {factor * high:{form}}]"
+
+
+def print_components(metrics: Mapping[str, Any]) -> None:
+    """Components of a metrics.json, if any: figures in percent, counts, and how many were left out by size."""
+    from abet.metrics.components import PROTOCOL
+
+    found = {
+        key: entry["protocols"][PROTOCOL]
+        for key, entry in metrics["scores"].items()
+        if PROTOCOL in entry.get("protocols", {})
+    }
+    if not found:
+        return
+    first = next(iter(found.values()))
+    images = f"{metrics['dataset']} ({metrics['split']}, {metrics['images']} images)"
+    title = f"components of {images}, {_sizes(first)}, in percent"
+    table = Table("score", "threshold", "sIoU", "PPV", "F1", "objects", "predictions", title=title)
+    notes = []
+    for key, entry in found.items():
+        threshold = "" if entry["threshold"] is None else f"{entry['threshold']:.6g}"
+        cells = [_plain(entry[name]) for name in ("siou", "ppv", "f1")]
+        small = entry.get("too_small", {})
+        counts = [_counted(entry.get(name), small.get(name)) for name in ("objects", "predictions")]
+        table.add_row(key, threshold, *cells, *counts)
+        if entry.get("reason"):
+            notes.append(f"{key}: {entry['reason']}")
+    notes.append("(+n): left out, smaller than the minimum")
+    console().print(table)
+    for note in notes:
+        console().print(note, markup=False, soft_wrap=True)
+
+
+def _sizes(entry: Mapping[str, Any]) -> str:
+    minimum = entry["minimum_pixels"]
+    return f"{entry['track']}: objects from {minimum['object']} pixels on, predictions from {minimum['prediction']}"
+
+
+def _counted(number: int | None, small: int | None) -> str:
+    return "" if number is None else f"{number:,}" + (f" (+{small:,})" if small else "")
+
+
 def _definition(metrics: Mapping[str, Any]) -> list[str]:
     from abet.data.registry import OOD_SETS
 

@@ -58,6 +58,14 @@ SIZES: Final[Mapping[str, MinimumSizes]] = {
     "obstacle-track": MinimumSizes(prediction=50, object=10),
 }
 """The toolkit's minima: of RoadAnomalyTrack and Fishyscapes, and of RoadObstacleTrack and LostAndFound."""
+_OBSTACLES: Final = frozenset({"lost_and_found", "lost_and_found_no_known", "road_obstacle_21"})
+_TABLE_CELLS: Final = 2**22
+"""Pairs of components are counted in a table of at most so many cells, 32 MiB."""
+
+
+def track_of(dataset: str) -> str:
+    """The track whose minima a data set has unless told otherwise: a key of `SIZES`."""
+    return "obstacle-track" if dataset in _OBSTACLES else "anomaly-track"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -141,6 +149,33 @@ class ComponentState:
             small_predictions=small[1],
         )
 
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The state for an ``.npz`` file: ``threshold`` (1,) float64, ``sizes`` and ``small`` (2,) int64, the rows."""
+        return {
+            "threshold": np.array([self.threshold], np.float64),
+            "sizes": np.array(self.sizes, np.int64),
+            "small": np.array([self.small_objects, self.small_predictions], np.int64),
+            "objects": self.objects,
+            "predictions": self.predictions,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> ComponentState:
+        """The state that `to_arrays` wrote. Raises DataError for what no components can have given."""
+        threshold, rows = arrays["threshold"], [np.array(arrays[name]) for name in ("objects", "predictions")]
+        pairs = [arrays["sizes"], arrays["small"]]
+        if (
+            threshold.dtype != np.float64
+            or threshold.shape != (1,)
+            or any(part.dtype != np.int64 or bool((part < 0).any()) for part in (*rows, *pairs))
+            or any(pair.shape != (2,) for pair in pairs)
+            or any(part.ndim != 2 or part.shape[1] != 3 for part in rows)
+            or any(bool((part[:, :1] > part[:, 1:]).any()) for part in rows)
+        ):
+            raise DataError("not the components of a score: count this shard again")
+        sizes, small = (tuple(pair.tolist()) for pair in pairs)
+        return cls._of(float(threshold[0]), MinimumSizes(*sizes), *rows, small=small)
+
     def summarise(self) -> dict[str, Any]:
         """The figures as strict JSON: fractions, null beside a ``reason`` where no component defines one.
 
@@ -189,7 +224,13 @@ def _components(mask: Mask, minimum: int) -> tuple[npt.NDArray[np.int32], int, M
 def _shared(objects: npt.NDArray[np.int32], predictions: npt.NDArray[np.int32]) -> Counts:
     """n(k, p) wherever it is not zero, as columns k, p, n: (3, pairs); (pixels,) numbers, 0 for none."""
     width = int(predictions.max(initial=0)) + 1
-    pairs, pixels = np.unique(objects.astype(np.int64) * width + predictions, return_counts=True)
+    coded = objects.astype(np.int64) * width + predictions
+    if (int(objects.max(initial=0)) + 1) * width <= _TABLE_CELLS:
+        table = np.bincount(coded)
+        pairs = np.flatnonzero(table)
+        pixels = table[pairs]
+    else:  # sorting takes several times as long, and no memory by the number of components
+        pairs, pixels = np.unique(coded, return_counts=True)
     return np.stack([*np.divmod(pairs, width), pixels])
 
 

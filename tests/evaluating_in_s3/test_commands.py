@@ -158,3 +158,18 @@ def test_where_s3_makes_no_sense_it_is_refused_with_a_way_out(
     assert finished.code == 2
     assert f"{option} s3://models/" in finished.err
     assert "abet sync" in finished.err
+
+
+def test_components_are_counted_in_s3_as_on_a_disk(cli: Cli, bucket: Storage, tmp_path: Path) -> None:
+    few = ("--data-root", tmp_path / "ra", "--limit", 2)
+    usual = (*EVALUATE[:-1], "msp", "--checkpoint", f"{bucket.place}/weights/learned", *few, "--samples", 0)
+    done(cli(*usual, "--output", tmp_path / "local", "--components"))
+    done(cli(*usual, "--protocols"))
+    run = f"{bucket.place}/artifacts/learned"
+    for shard in (2, 1):
+        finished = done(cli("components", run, "--dataset", "road_anomaly", *few, "--shard", f"{shard}/2"))
+        assert f"wrote {run}/{SET}/components-{shard:03d}-of-002.npz" in finished.err
+    wanted = figures(on_disk(tmp_path / "local"))
+    assert figures(in_run(bucket, "artifacts/learned")) == wanted
+    done(cli("merge", run, "--dataset", "road_anomaly"))
+    assert figures(in_run(bucket, "artifacts/learned")) == wanted

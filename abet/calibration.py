@@ -1,0 +1,195 @@
+"""``calibration.json`` of a checkpoint: thresholds by name, for each data set it was calibrated on. No torch import.
+
+    abet calibrate --checkpoint runs/finetune --dataset lost_and_found --split train
+    abet predict --checkpoint runs/finetune --threshold f1-pixel ...
+
+The file lies with the checkpoint (`abet.companions`) and names the SHA-256 of its weights. Sets are kept side by side;
+calibrating on one again replaces what was there of it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from abet import companions
+from abet.errors import DataError, UsageError, unknown_name
+from abet.files import json_bytes, parse_json
+from abet.metrics.operating import NAMES
+from abet.places import Place, parse_place
+from abet.site import S3Settings
+
+FILE: Final = "calibration.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Interval(_Record):
+    """A value with its 95% interval over images."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Point(_Record):
+    """One threshold in raw score units; null with a reason where the set defines none."""
+
+    threshold: Interval | None
+    reason: str | None = None
+
+
+class MinimumPixels(_Record):
+    """Smaller components were left out."""
+
+    prediction: int = Field(ge=0)
+    object: int = Field(ge=0)
+
+
+class CalibratedSet(_Record):
+    """What was chosen on one data set."""
+
+    dataset: str
+    split: str
+    images: int
+    minimum_pixels: MinimumPixels
+    tested_on: bool
+    """Whether papers test on this split: figures on it are then measured where the threshold was chosen."""
+    fitted_sha256: str | None = None
+    """Of the fitted file that decided what the scores were, where one did."""
+    scores: dict[str, dict[str, Point]]
+
+
+class _Checkpoint(_Record):
+    uri: str
+    sha256: str
+
+
+class _Calibration(_Record):
+    schema_: Literal[1] = Field(alias="schema")
+    checkpoint: _Checkpoint
+    sets: dict[str, CalibratedSet]
+
+
+class ChosenThreshold(NamedTuple):
+    """A threshold that a calibration found."""
+
+    value: float
+    """Raw score units: pixels at or above it are OOD."""
+    name: str
+    dataset: str
+    split: str
+    minimum_pixels: int
+    """Of predicted components, as in the calibration."""
+    tested_on: bool
+
+
+def threshold_of(
+    uri: str,
+    sha256: str,
+    name: str,
+    score: str,
+    s3: S3Settings,
+    *,
+    dataset: str | None = None,
+    fitted_sha256: str | None = None,
+) -> ChosenThreshold:
+    """The threshold ``name`` of ``score``, from the calibration of the checkpoint at ``uri`` with these weights.
+
+    ``dataset`` is needed where there are several; ``fitted_sha256`` is of what the score is fitted by, if it is.
+
+    Raises:
+        UsageError: there is no calibration, or none for these weights, this set or this score; says what to run.
+        DataError: the file is damaged.
+    """
+    place = parse_place(uri)
+    remedy = f"`abet calibrate --checkpoint {place} --dataset NAME` makes one"
+    content = companions.read(place, FILE, s3)
+    if content is None:
+        raise UsageError(f"--threshold {name}: {place} has no calibration; {remedy}")
+    found = _parse(content, companions.companion(place, FILE))
+    if found.checkpoint.sha256 != sha256:
+        raise UsageError(
+            f"--threshold {name}: the calibration of {place} is of other weights (sha256 "
+            f"{found.checkpoint.sha256[:12]}, not {sha256[:12]}); {remedy}"
+        )
+    chosen = found.sets[_choose_set(found.sets, dataset, place)]
+    point = chosen.scores.get(score, {}).get(name)
+    if point is None:
+        raise UsageError(
+            f"--threshold {name}: score {score!r} is not calibrated on {chosen.dataset} (there: "
+            f"{', '.join(chosen.scores)}); `abet calibrate --checkpoint {place} --dataset {chosen.dataset} --split "
+            f"{chosen.split} --scores {','.join([*chosen.scores, score])}` does it"
+        )
+    if fitted_sha256 not in (None, chosen.fitted_sha256):
+        raise UsageError(
+            f"--threshold {name}: score {score!r} was fitted anew since it was calibrated on {chosen.dataset}; "
+            f"calibrate again: `abet calibrate --checkpoint {place} --dataset {chosen.dataset} --split {chosen.split}`"
+        )
+    if point.threshold is None or point.threshold.value is None:
+        raise UsageError(
+            f"--threshold {name}: {chosen.dataset} defines none for score {score!r}: {point.reason}; choose another of "
+            f"{', '.join(NAMES)}, or calibrate on another set"
+        )
+    return ChosenThreshold(
+        value=point.threshold.value,
+        name=name,
+        dataset=chosen.dataset,
+        split=chosen.split,
+        minimum_pixels=chosen.minimum_pixels.prediction,
+        tested_on=chosen.tested_on,
+    )
+
+
+def _choose_set(sets: Mapping[str, CalibratedSet], dataset: str | None, place: Place) -> str:
+    if dataset is not None:
+        if dataset not in sets:
+            raise UsageError(
+                f"{unknown_name(kind='calibration', name=dataset, choices=sets)}; `abet calibrate --checkpoint "
+                f"{place} --dataset {dataset}` makes it"
+            )
+        return dataset
+    if len(sets) != 1:
+        raise UsageError(f"{place} is calibrated on {', '.join(sets)}: choose one with --calibration")
+    return next(iter(sets))
+
+
+def store(uri: str, sha256: str, calibrated: Mapping[str, Any], s3: S3Settings) -> tuple[Place, list[str]]:
+    """Keep ``calibrated``, as plain values, beside what stands there of other sets; returns the file and remarks.
+
+    Raises:
+        DataError: what stands there is damaged.
+    """
+    place, notes = parse_place(uri), []
+    sets: dict[str, Any] = {}
+    content = companions.read(place, FILE, s3)
+    if content is not None:
+        there = _parse(content, companions.companion(place, FILE))
+        if there.checkpoint.sha256 == sha256:
+            sets = dict(parse_json(content, source=FILE)["sets"])
+        else:
+            notes.append(f"the calibration of other weights (sha256 {there.checkpoint.sha256[:12]}) was replaced")
+    name = calibrated["dataset"]
+    if name in sets:
+        before = sets.pop(name)
+        notes.append(f"replaced what was calibrated on {name} ({before['split']}: {', '.join(before['scores'])})")
+    whole = {"schema": 1, "checkpoint": {"uri": uri, "sha256": sha256}, "sets": {**sets, name: dict(calibrated)}}
+    path = companions.write(place, FILE, json_bytes(whole), s3)
+    return path, notes
+
+
+def _parse(content: bytes, source: Place) -> _Calibration:
+    values = parse_json(content, source=source)
+    try:
+        found = _Calibration.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(
+            f"{source}: not a calibration: {where}: {first['msg']}; remove it, and calibrate again"
+        ) from None
+    if not found.sets:
+        raise DataError(f"{source}: holds no set; remove it, and calibrate again")
+    return found

@@ -1,0 +1,188 @@
+"""Components of an evaluation: the shards of its second pass, and what they add to ``metrics.json``. No torch import.
+
+    abet components runs/eval --dataset road_anomaly
+
+The threshold of each score follows from the whole set, so it is read from ``metrics.json``. ``components.json`` says
+what the shards were counted with; figures at other thresholds than those of ``metrics.json`` are never shown.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abet.errors import DataError
+from abet.files import atomic_path, read_json, write_json
+from abet.metrics import smiyc
+from abet.metrics.components import PROTOCOL, ComponentState
+from abet.run import component_name
+
+DESCRIPTION: Final = "components.json"
+FORMAT: Final = 1
+NO_THRESHOLD: Final = "the set has no best F1, and so no threshold to look for components at"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentShard:
+    """What one shard of the second pass adds."""
+
+    fingerprint: dict[str, Any]
+    shard: int
+    """1-based."""
+    images: int
+    states: dict[str, ComponentState]
+    """By score; none for one without a threshold."""
+
+
+def write_component_shard(path: Path, result: ComponentShard) -> None:
+    """Write a shard's counts; the file appears only when complete."""
+    names = ("fingerprint", "shard", "images")
+    header = json.dumps({name: getattr(result, name) for name in names}).encode()
+    arrays: dict[str, NDArray[Any]] = {"header": np.frombuffer(header, np.uint8)}
+    for key, state in result.states.items():
+        arrays |= {f"{key}.{name}": array for name, array in state.to_arrays().items()}
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+
+
+def read_component_shard(path: Path) -> ComponentShard:
+    """Read a shard. Raises DataError for a damaged one or one of another version."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(arrays.pop("header").tobytes())
+        groups: dict[str, dict[str, NDArray[Any]]] = {}
+        for name, array in arrays.items():
+            key, _, part = name.partition(".")
+            groups.setdefault(key, {})[part] = array
+        states = {key: ComponentState.from_arrays(part) for key, part in groups.items()}
+        result = ComponentShard(**header, states=states)
+        version = result.fingerprint["format"]
+    except Exception as error:  # a damaged archive raises whatever its parsers raise
+        raise DataError(f"{path}: damaged shard of components ({error}); remove it and count it again") from None
+    if version != FORMAT:
+        raise DataError(f"{path}: shard of format {version}, not {FORMAT}; remove it and count it again")
+    return result
+
+
+def best_f1_threshold(metrics: Mapping[str, Any], key: str) -> float | None:
+    """The threshold of the best pixel F1 of a score; None where the set defines none. Raises KeyError without one."""
+    value = metrics["scores"][key]["protocols"][smiyc.PROTOCOL]["best_f1_threshold"]
+    return None if value is None else float(value)
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What ``components.json`` of an evaluation says. Raises DataError when it is missing or damaged."""
+    description = read_json(folder / DESCRIPTION)
+    kinds = {"shards": int, "images": int, "track": str, "thresholds": dict}
+    if any(not isinstance(description.get(key), kind) for key, kind in kinds.items()):
+        raise DataError(f"{folder / DESCRIPTION}: damaged; remove it with the components-*.npz beside it")
+    return description
+
+
+def disagreements(description: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
+    """In what ``components.json`` is of another evaluation than ``metrics.json``; nothing where they agree."""
+    now = {
+        **{key: metrics.get(key) for key in ("dataset", "split", "images", "list_sha256", "num_classes", "abet")},
+        "ood_definition": metrics.get("ood_definition"),
+        "checkpoint_sha256": metrics["checkpoint"]["sha256"],
+    }
+    changed = [key for key, value in now.items() if description.get(key) != value]
+    for key, counted in description["thresholds"].items():
+        try:
+            found = best_f1_threshold(metrics, key)
+        except KeyError:
+            changed.append(f"no {smiyc.PROTOCOL} of {key}")
+            continue
+        if found != counted:
+            changed.append(f"threshold of {key}: {counted} counted, {found} now")
+    return changed
+
+
+def missing_component_shards(description: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    """The files that ``components.json`` speaks of and that are not among ``names``."""
+    there = set(names)
+    return [name for name in component_names(description) if name not in there]
+
+
+def component_names(description: Mapping[str, Any]) -> list[str]:
+    """The files of all shards that ``components.json`` speaks of, in order of their number."""
+    count = int(description["shards"])
+    return [component_name(shard, count) for shard in range(1, count + 1)]
+
+
+def with_components(folder: Path, metrics: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """``metrics`` with the components that were counted below ``folder`` for it, and why there are none, if so.
+
+    Nothing was counted: the same metrics, and no reason.
+
+    Raises:
+        DataError: a shard is damaged, or of another pass than ``components.json`` says.
+    """
+    bare = without_components(metrics)
+    if not (folder / DESCRIPTION).exists():
+        return bare, None
+    description = read_description(folder)
+    if changed := disagreements(description, metrics):
+        return bare, (
+            f"{folder / DESCRIPTION}: components were counted for other figures ({'; '.join(changed)}) and are left "
+            f"out: remove it with the components-*.npz beside it, and run `abet components` again"
+        )
+    missing = missing_component_shards(description, (path.name for path in folder.glob("components-*.npz")))
+    if missing:
+        return bare, f"{folder}: {len(missing)} shards of components are missing: {', '.join(missing)}"
+    states = _merged(folder, description)
+    for key in description["thresholds"]:
+        entry = states[key].summarise() if key in states else _undefined()
+        shared = {name: description[name] for name in ("track", "minimum_pixels")}
+        bare["scores"][key]["protocols"][PROTOCOL] = entry | shared
+    return bare, None
+
+
+def add_components(folder: Path) -> tuple[dict[str, Any], str | None]:
+    """Write the components that are counted into ``metrics.json``; returns as `with_components`.
+
+    The bytes are those that merging all shards of both passes gives: JSON keeps every digit.
+    """
+    metrics, reason = with_components(folder, read_json(folder / "metrics.json"))
+    write_json(folder / "metrics.json", metrics)
+    return metrics, reason
+
+
+def without_components(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy without any entry of components, so that no old one stays."""
+    scores = {}
+    for key, entry in metrics["scores"].items():
+        scores[key] = dict(entry)
+        if "protocols" in entry:
+            scores[key]["protocols"] = {name: value for name, value in entry["protocols"].items() if name != PROTOCOL}
+    return {**metrics, "scores": scores}
+
+
+def _undefined() -> dict[str, Any]:
+    names = ("siou", "siou_predictions", "ppv", "f1")
+    return {"protocol": PROTOCOL, "threshold": None, **dict.fromkeys(names), "reason": NO_THRESHOLD}
+
+
+def _merged(folder: Path, description: Mapping[str, Any]) -> dict[str, ComponentState]:
+    """All shards together; one is in memory at a time beside the sum."""
+    total: dict[str, list[ComponentState]] = {}
+    images = 0
+    for number, name in enumerate(component_names(description), 1):
+        shard = read_component_shard(folder / name)
+        changed = [key for key, value in shard.fingerprint.items() if description.get(key) != value]
+        if changed or shard.shard != number:
+            raise DataError(
+                f"{folder / name}: holds shard {shard.shard} of another pass than {DESCRIPTION} says "
+                f"(different: {', '.join(changed) or 'number'}); remove it and count it again"
+            )
+        images += shard.images
+        for key, state in shard.states.items():
+            total.setdefault(key, []).append(state)
+    if images != description["images"]:
+        raise DataError(f"{folder}: components of {images} images of {description['images']}; count them again")
+    return {key: ComponentState.merge(*states) for key, states in total.items()}

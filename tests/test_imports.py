@@ -23,7 +23,7 @@ LAYERS = (
     {"checkpoint", "models", "promote", "shard_set", "site_file", "sync", "windows"},
     {"companions", "launch", "published", "remote", "samples", "shards", "staging"},
     {"detector", "listing", "shard_wait"},
-    {"controls", "evaluate", "merge", "predict", "compare", "submission", "training", "validate"},
+    {"controls", "evaluate", "merge", "paired_models", "predict", "compare", "submission", "training", "validate"},
     {"doctor", "train"},
     {"cli"},
     {"__main__"},

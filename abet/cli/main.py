@@ -10,6 +10,7 @@ import typer
 
 from abet.cli import (
     checkpoint,
+    comparing,
     controls,
     data,
     demo,
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 evaluation.register(app)
 showing.register(app)
+comparing.register(app)
 submission.register(app)
 training.register(app)
 validation.register(app)

@@ -24,7 +24,7 @@ LAYERS = (
     {"companions", "launch", "published", "remote", "samples", "shards", "staging"},
     {"detector", "listing", "shard_wait"},
     {"controls", "evaluate", "merge", "paired_models", "predict", "compare", "submission", "training", "validate"},
-    {"doctor", "train"},
+    {"doctor", "reproduction", "train"},
     {"cli"},
     {"__main__"},
 )

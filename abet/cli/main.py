@@ -16,6 +16,7 @@ from abet.cli import (
     demo,
     evaluation,
     launch,
+    reproducing,
     showing,
     site,
     submission,
@@ -49,6 +50,7 @@ app = typer.Typer(
 evaluation.register(app)
 showing.register(app)
 comparing.register(app)
+reproducing.register(app)
 submission.register(app)
 training.register(app)
 validation.register(app)

@@ -147,7 +147,8 @@ def _about(runs: Sequence[RunResults], names: Sequence[str]) -> list[str]:
     parts = []
     for name in names:
         found = {_describe(run.datasets[name].metrics) for run in runs if name in run.datasets}
-        parts.append(f"{name}: {'; '.join(sorted(found))}")
+        unlike = " is not the same for all runs" if len(found) > 1 else ""
+        parts.append(f"{name}{unlike}: {'; '.join(sorted(found))}")
     lines = [f"In percent; best of a column in bold; ± half the proven bracket, where it shows. {'. '.join(parts)}."]
     entries = [entry for run in runs for data in run.datasets.values() for entry in data.metrics.scores.values()]
     drawn = {(i.confidence, i.resamples) for entry in entries if (i := entry.protocols.intervals)}
@@ -157,9 +158,9 @@ def _about(runs: Sequence[RunResults], names: Sequence[str]) -> list[str]:
 
 def _describe(metrics: Metrics) -> str:
     definition = f", definition {metrics.ood_definition}" if metrics.ood_definition else ""
-    prevalence = prevalence(metrics.pixels.id, metrics.pixels.ood)
-    share = "" if prevalence is None else f", {percent(prevalence)}% of the pixels OOD"
-    return f"{metrics.split or 'test'}, {metrics.images} images{definition}{share}"
+    share = prevalence(metrics.pixels.id, metrics.pixels.ood)
+    of_pixels = "" if share is None else f", {percent(share)}% of the pixels OOD"
+    return f"{metrics.split or 'test'}, {metrics.images} images{definition}{of_pixels}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,8 +61,9 @@ def report(
         typer.Option("--format", help="A table for a paper instead of the page, to stdout or --output."),
     ] = None,
     columns: Annotated[
-        str, typer.Option(help="Figures of that table, comma-separated: exact, reference (the paper's protocol).")
-    ] = "exact",
+        str | None,
+        typer.Option(help="Figures of that table: exact, reference (the paper's protocol), or both. Default: exact."),
+    ] = None,
     data_root: DataRootOption = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -72,8 +73,17 @@ def report(
             raise UsageError("--format writes a table, --matrix and --images a figure: give one of them")
         from abet.cli.comparing import write_table
 
-        write_table(runs, format_, place_of(output), split_names(dataset, what="data set"), scores, columns)
+        write_table(
+            runs,
+            format_,
+            place_of(output),
+            split_names(dataset, what="data set"),
+            scores,
+            "exact" if columns is None else columns,
+        )
         return
+    if columns is not None:
+        raise UsageError("--columns chooses the figures of a table: add --format md, csv or latex")
     if matrix is None and (images, dataset, scores) != (None, None, None):
         raise UsageError(
             "--images, --dataset and --scores choose what --matrix draws: add --matrix out.png, or --format"

@@ -195,6 +195,7 @@ def test_the_command_prints_or_writes_the_table(cli: Cli, two: tuple[Path, Path]
         (("--format", "html"), "'html' is not one of"),
         (("--format", "md", "--matrix", "m.png"), "give one of them"),
         (("--format", "md", "--images", "a"), "give one of them"),
+        (("--columns", "exact"), "add --format"),
         (("--format", "md", "--columns", "all"), "unknown group of columns 'all'"),
         (("--format", "md", "--dataset", "road_anomally"), "did you mean 'road_anomaly'"),
         (("--format", "md", "--scores", ","), "names no score"),

@@ -1,5 +1,6 @@
 """abet reproduce"""
 
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ import typer
 
 from abet.cli.comparing import write_place
 from abet.cli.options import DeviceOption, ModelOption, folder_of, open_data, place_of, require_output, say
+from abet.errors import UsageError
 from abet.places import Place, parse_place
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ def register(app: typer.Typer) -> None:
         from abet.reproduction.verdict import TOLERANCE_POINTS
         from abet.site import load_site
 
+        if tolerance is not None and not math.isfinite(tolerance):
+            raise UsageError(f"--tolerance {tolerance}: a finite number of percentage points is needed")
         site = load_site()
         place = place_of(output) or site.artifacts / "reproduction"
         source = None if table is None else folder_of("--table", table, remedy="fetch it with `abet sync` first")

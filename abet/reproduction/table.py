@@ -21,9 +21,9 @@ TITLES: Final[Mapping[FigureName, str]] = {"auroc": "AUROC", "auprc": "AUPRC", "
 class Printed(Strict):
     """Figures in percent as they are printed; null: not known, the row's reason says why."""
 
-    auroc: float | None = Field(ge=0, le=100)
-    auprc: float | None = Field(ge=0, le=100)
-    fpr95: float | None = Field(ge=0, le=100)
+    auroc: float | None = Field(ge=0, le=100, allow_inf_nan=False)
+    auprc: float | None = Field(ge=0, le=100, allow_inf_nan=False)
+    fpr95: float | None = Field(ge=0, le=100, allow_inf_nan=False)
 
 
 class TableSet(Strict):

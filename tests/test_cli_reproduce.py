@@ -202,7 +202,7 @@ def test_runs_of_other_weights_or_another_reading_are_refused(
         (("--data-root", "road_anomaly"), "expected SET=PLACE"),
         (("--data-root", "road_anomaly=x"), "road_anomaly is named twice"),
         (("--device", "gpu"), "unknown device 'gpu'"),
-        (("--tolerance", "nan"), "a finite number of percentage points"),
+        (("--tolerance", "inf"), "a finite number of percentage points"),
         (("--tolerance", -1), "greater than or equal to 0"),
     ],
 )

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from abet import companions
 from abet.errors import DataError, UsageError, unknown_name
-from abet.files import json_bytes, parse_json
+from abet.files import json_text, parse_json
 from abet.metrics.operating import NAMES
 from abet.places import Place, parse_place
 from abet.site import S3Settings
@@ -176,7 +176,7 @@ def store(uri: str, sha256: str, calibrated: Mapping[str, Any], s3: S3Settings) 
         before = sets.pop(name)
         notes.append(f"replaced what was calibrated on {name} ({before['split']}: {', '.join(before['scores'])})")
     whole = {"schema": 1, "checkpoint": {"uri": uri, "sha256": sha256}, "sets": {**sets, name: dict(calibrated)}}
-    path = companions.write(place, FILE, json_bytes(whole), s3)
+    path = companions.write(place, FILE, json_text(whole).encode(), s3)
     return path, notes
 
 

@@ -71,13 +71,13 @@ def write_bytes(target: Path, content: bytes, *, keep_existing: bool = False) ->
 
 
 def write_json(target: Path, value: Mapping[str, Any], *, keep_existing: bool = False) -> None:
-    """Write strict JSON (no NaN, no Infinity), one trailing newline, keys in the given order; see `atomic_path`."""
-    write_bytes(target, json_bytes(value), keep_existing=keep_existing)
+    """Write `json_text`; see `atomic_path`."""
+    write_bytes(target, json_text(value).encode(), keep_existing=keep_existing)
 
 
-def json_bytes(value: Mapping[str, Any]) -> bytes:
-    """What `write_json` writes, for another place than a path."""
-    return (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+def json_text(value: Mapping[str, Any]) -> str:
+    """Strict JSON (no NaN, no Infinity), one trailing newline, keys in the given order."""
+    return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -25,8 +25,8 @@ LAYERS = (
     {"staging"},
     {"calibration", "detector", "listing", "shard_check", "shard_wait"},
     {"counting"},
-    {"controls", "evaluate", "merge", "predict", "compare", "submission", "training", "validate"},
-    {"calibrate", "component_pass", "doctor", "fit", "train"},
+    {"controls", "evaluate", "merge", "paired_models", "predict", "compare", "submission", "training", "validate"},
+    {"calibrate", "component_pass", "doctor", "fit", "reproduction", "train"},
     {"cli"},
     {"__main__"},
 )

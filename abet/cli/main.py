@@ -11,6 +11,7 @@ import typer
 from abet.cli import (
     calibration,
     checkpoint,
+    comparing,
     components,
     controls,
     data,
@@ -18,6 +19,7 @@ from abet.cli import (
     evaluation,
     fitting,
     launch,
+    reproducing,
     showing,
     site,
     submission,
@@ -53,6 +55,8 @@ evaluation.register(app)
 components.register(app)
 calibration.register(app)
 showing.register(app)
+comparing.register(app)
+reproducing.register(app)
 submission.register(app)
 training.register(app)
 validation.register(app)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -48,19 +48,50 @@ def report(
         typer.Option(metavar="FILE", help="Write the paper's figure, .png or .pdf: images x (checkpoint, score)."),
     ] = None,
     images: Annotated[str | None, typer.Option(help="Rows of the matrix: image names, comma-separated.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Data set of the matrix, if the runs hold several.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Data set of the matrix, if the runs hold several; or those of the table.")
+    ] = None,
     scores: Annotated[
-        str | None, typer.Option(help="Columns of the matrix per run, comma-separated. Default: abet, else entropy.")
+        str | None,
+        typer.Option(
+            help="Columns of the matrix per run, comma-separated (default: abet, else entropy); or rows of the table."
+        ),
+    ] = None,
+    format_: Annotated[
+        Literal["md", "csv", "latex"] | None,
+        typer.Option("--format", help="A table for a paper instead of the page, to stdout or --output."),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Figures of that table: exact, reference (the paper's protocol), or both. Default: exact."),
     ] = None,
     data_root: DataRootOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Compare runs on one page, or as the paper's matrix figure."""
+    """Compare runs on one page, in a table, or as the paper's matrix figure."""
+    if format_ is not None:
+        if (matrix, images) != (None, None):
+            raise UsageError("--format writes a table, --matrix and --images a figure: give one of them")
+        from abet.cli.comparing import write_table
+
+        write_table(
+            runs,
+            format_,
+            place_of(output),
+            split_names(dataset, what="data set"),
+            scores,
+            "exact" if columns is None else columns,
+        )
+        return
+    if columns is not None:
+        raise UsageError("--columns chooses the figures of a table: add --format md, csv or latex")
     if matrix is None and (images, dataset, scores) != (None, None, None):
-        raise UsageError("--images, --dataset and --scores choose what --matrix draws: add --matrix out.png")
+        raise UsageError(
+            "--images, --dataset and --scores choose what --matrix draws: add --matrix out.png, or --format"
+        )
     if dataset is not None:
         require_ood_set(dataset)
-    rows, columns = split_names(images), split_names(scores, what="score")
+    rows, keys = split_names(images), split_names(scores, what="score")
     figure = None if matrix is None else folder_of("--matrix", matrix, remedy="copy it with `abet sync` afterwards")
     page = place_of(output) or (Path("report.html") if figure is None else None)
     places = [parse_place(run) for run in runs]
@@ -72,7 +103,7 @@ def report(
     if page is not None:
         require_output(page, kind="file", s3=site.s3)
     with ExitStack() as stack:
-        loaded = [stack.enter_context(_loaded(place, site)) for place in places]
+        loaded = [stack.enter_context(loaded_run(place, site)) for place in places]
         if figure is not None:
             from abet.compare import draw_matrix
 
@@ -81,7 +112,7 @@ def report(
                 figure,
                 dataset=dataset,
                 images=rows,
-                scores=columns,
+                scores=keys,
                 data_root=place_of(data_root),
                 device=device,
                 site=site,
@@ -95,7 +126,8 @@ def report(
 
 
 @contextmanager
-def _loaded(place: Place, site: "SiteConfig") -> Iterator["RunResults"]:
+def loaded_run(place: Place, site: "SiteConfig") -> Iterator["RunResults"]:
+    """What a run holds for showing, while the block lasts; of one in S3 a copy on this machine."""
     from abet.mirror import mirrored, pull_results
     from abet.report.runs import load_run
 

@@ -44,11 +44,36 @@ class ReferenceFigures(Record):
     threshold: float | None = None
     dropped: ByKind = ByKind()
     reason: str | None = None
+    protocol: str | None = None
+
+
+class Interval(Record):
+    """An interval of a figure over resampled images, as fractions."""
+
+    low: float
+    high: float
+
+
+class Intervals(Record):
+    """What ``abet evaluate --protocols`` adds by drawing images anew; a figure without a defined draw is null."""
+
+    confidence: float
+    resamples: int
+    auroc: Interval | None = None
+    ap: Interval | None = None
+    fpr95: Interval | None = None
+
+
+class Protocols(Record):
+    """Of the further protocols, the one that is shown beside the figures."""
+
+    intervals: Intervals | None = Field(default=None, alias="image-bootstrap")
 
 
 class ScoreFigures(Record):
     """Everything measured of one score on one data set."""
 
+    protocol: str | None = None
     auroc: Figure | None = None
     ap: Figure | None = None
     fpr95: FprFigure | None = None
@@ -56,6 +81,7 @@ class ScoreFigures(Record):
     reference_protocol: ReferenceFigures | None = None
     reference_protocol_reason: str | None = None
     reason: str | None = None
+    protocols: Protocols = Protocols()
 
     @property
     def threshold(self) -> float | None:
@@ -89,6 +115,7 @@ class Metrics(Record):
     schema_: Literal[1] = Field(alias="schema")
     dataset: str
     split: str | None = None
+    ood_definition: str | None = None
     images: int
     checkpoint: CheckpointReference
     pixels: PixelCounts

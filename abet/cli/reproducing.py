@@ -1,0 +1,217 @@
+"""abet reproduce"""
+
+import math
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from abet.cli.comparing import write_place
+from abet.cli.options import DeviceOption, ModelOption, folder_of, open_data, place_of, require_output, say
+from abet.errors import UsageError
+from abet.places import Place, parse_place
+
+if TYPE_CHECKING:
+    from abet.report.records import Metrics
+    from abet.reproduction.needs import Network
+    from abet.reproduction.table import PaperTable, Role
+    from abet.reproduction.verdict import Cell
+    from abet.site import SiteConfig
+
+RESULT = "reproduction.json"
+"""In the folder of the runs."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to ``app``."""
+
+    def reproduce(
+        output: Annotated[
+            str | None,
+            typer.Option(
+                metavar="PLACE",
+                help="Folder of the runs, also s3://. Default: reproduction below the site's artifacts.",
+            ),
+        ] = None,
+        abet_checkpoint: Annotated[
+            str | None,
+            typer.Option(metavar="PLACE", help="AbeT's network. Default: abet-cityscapes in the site's weights."),
+        ] = None,
+        plain_checkpoint: Annotated[
+            str | None,
+            typer.Option(
+                metavar="PLACE",
+                help="NVIDIA's plain one. Default: nvidia-cityscapes or cityscapes_best.pth in the site's weights.",
+            ),
+        ] = None,
+        data_root: Annotated[
+            list[str] | None,
+            typer.Option(metavar="SET=PLACE", help="Root of a set; repeat for more. Default: the site file's."),
+        ] = None,
+        tolerance: Annotated[
+            float | None,
+            typer.Option(min=0, help="Percentage points by which a reproduced figure may be off. Default: 0.1."),
+        ] = None,
+        partial: Annotated[
+            bool, typer.Option("--partial", help="Evaluate what is there, and say of the rest why it is not.")
+        ] = False,
+        format_: Annotated[
+            Literal["text", "md", "csv", "latex"], typer.Option("--format", help="Of the table on stdout.")
+        ] = "text",
+        table: Annotated[
+            str | None,
+            typer.Option(metavar="FILE", help="Another table, YAML as abet/reproduction/table.yaml. Default: AbeT's."),
+        ] = None,
+        device: DeviceOption = "auto",
+        model: ModelOption = "cityscapes_finetune",
+    ) -> None:
+        """Evaluate AbeT's and NVIDIA's networks on the paper's sets, and compare with the paper's table."""
+        from abet.devices import choose_device
+        from abet.reproduction.needs import given_roots
+        from abet.reproduction.table import load_table
+        from abet.reproduction.verdict import TOLERANCE_POINTS
+        from abet.site import load_site
+
+        if tolerance is not None and not math.isfinite(tolerance):
+            raise UsageError(f"--tolerance {tolerance}: a finite number of percentage points is needed")
+        site = load_site()
+        place = place_of(output) or site.artifacts / "reproduction"
+        source = None if table is None else folder_of("--table", table, remedy="fetch it with `abet sync` first")
+        paper = load_table(source)
+        roots = {name: parse_place(text) for name, text in given_roots(data_root or [], paper.sets).items()}
+        choose_device(device)
+        require_output(place, kind="folder", s3=site.s3)
+        job = _Reproduction(app, paper, place, site, device, model)
+        job.prepare({"abet": place_of(abet_checkpoint), "plain": place_of(plain_checkpoint)}, roots, partial=partial)
+        job.evaluate()
+        job.show(format_, TOLERANCE_POINTS if tolerance is None else tolerance)
+
+    app.command()(reproduce)
+
+
+class _Reproduction:
+    """Every evaluation is the ordinary command, so that it can be repeated, or sharded, by hand; done ones are kept."""
+
+    def __init__(
+        self, app: typer.Typer, table: "PaperTable", output: Place, site: "SiteConfig", device: str, model: str
+    ) -> None:
+        self._app, self._table, self._output, self._site = app, table, output, site
+        self._device, self._model = device, model
+        self._networks: dict[Role, Network] = {}
+        self._roots: dict[str, Place] = {}
+        self._absent: dict[tuple[Role, str], str] = {}
+        """(network, set) -> why it cannot be evaluated."""
+        self._todo: list[tuple[Role, str]] = []
+
+    def prepare(self, checkpoints: Mapping["Role", Place | None], roots: Mapping[str, Place], *, partial: bool) -> None:
+        """Find out what is finished, what is to be done and what is missing for it; raises before any work."""
+        from abet.reproduction.needs import Missing, find_data, find_network, require
+
+        missing: list[Missing] = []
+        lacking: dict[str, str] = {}
+        for role in self._table.roles:
+            network = find_network(role, checkpoints[role], self._site, self._model)
+            if isinstance(network, Missing):
+                lacking[role] = str(network)
+            else:
+                self._networks[role] = network
+            unfinished = [name for name in self._table.sets if name not in self._finished(role)]
+            self._todo += [(role, name) for name in unfinished]
+            if isinstance(network, Missing) and (unfinished or network.broken):
+                missing.append(network)
+        for name in dict.fromkeys(name for _, name in self._todo):
+            root = find_data(name, self._table.sets[name], roots.get(name), self._site)
+            if isinstance(root, Missing):
+                missing.append(root)
+                lacking[name] = str(root)
+            else:
+                self._roots[name] = root
+        require(missing, partial=partial)
+        for role, name in self._todo:
+            if why := [lacking[key] for key in (role, name) if key in lacking]:
+                self._absent[role, name] = why[0]
+        say(*(f"note: {entry}" for entry in missing))
+        self._todo = [key for key in self._todo if key not in self._absent]
+        self._verify_data()
+
+    def _finished(self, role: "Role") -> Mapping[str, "Metrics"]:
+        from abet.reproduction.needs import read_finished
+
+        return read_finished(self._output / role, self._table.sets, self._networks.get(role), self._site)
+
+    def _verify_data(self) -> None:
+        """Decode every file of every set that will be evaluated: none fails after the first set has taken hours."""
+        from abet.cli.evaluation import verified_pixels
+
+        for name in dict.fromkeys(name for _, name in self._todo):
+            data = open_data(name, self._roots[name], self._table.sets[name].split, self._site)
+            verified_pixels(data, whole=True)
+
+    def evaluate(self) -> None:
+        """Run what is to be done; figures go to stderr here, stdout is the table's."""
+        for role, name in self._todo:
+            what = ("--dataset", name, "--data-root", self._roots[name], "--split", self._table.sets[name].split)
+            network = ("--checkpoint", self._networks[role].place, "--device", self._device, "--model", self._model)
+            words = [str(word) for word in ("evaluate", *network, *what, "--output", self._output / role)]
+            say("", f"$ abet {shlex.join(words)}")
+            with redirect_stdout(sys.stderr):
+                self._app(words, standalone_mode=False)
+
+    def show(self, kind: Literal["text", "md", "csv", "latex"], tolerance_points: float) -> None:
+        """Print the table and write it as JSON."""
+        from abet.files import json_text
+        from abet.reproduction.show import render, summary
+        from abet.reproduction.verdict import counts, judge_table
+
+        found = {(role, name): metrics for role in self._table.roles for name, metrics in self._finished(role).items()}
+        cells = judge_table(self._table, found, self._absent, tolerance_points=tolerance_points)
+        below = summary(self._table, cells, counts(cells), tolerance_points)
+        if kind == "text":
+            _print_table(cells, below)
+        else:
+            typer.echo(render(kind, cells, below), nl=False)
+        write_place(self._output / RESULT, json_text(self._result(cells, found, tolerance_points)), self._site)
+
+    def _result(
+        self, cells: Sequence["Cell"], found: Mapping[tuple["Role", str], "Metrics"], tolerance_points: float
+    ) -> dict[str, object]:
+        table = self._table.model_dump(mode="json", include={"paper", "arxiv", "version", "table"})
+        runs = [
+            {
+                "network": role,
+                "run": str(self._output / role),
+                **metrics.model_dump(include={"dataset", "split", "images", "checkpoint", "pixels"}),
+            }
+            for (role, _), metrics in found.items()
+        ]
+        return {
+            "schema": 1,
+            **table,
+            "tolerance_points": tolerance_points,
+            "runs": runs,
+            "figures": [cell.to_json() for cell in cells],
+        }
+
+
+def _print_table(cells: Sequence["Cell"], below: str) -> None:
+    from rich.table import Column, Table
+
+    from abet.cli.tables import console
+    from abet.reproduction.show import HEADER, rows_of
+
+    rows = rows_of(cells)
+    for name in dict.fromkeys(cell.dataset for cell in cells):
+        figures = (Column(title, justify="right") for title in HEADER[3:6])
+        table = Table(*HEADER[1:3], *figures, *HEADER[6:], title=f"{name}, in percent")
+        before = None
+        for row in rows:
+            if row[0] == name:
+                if before not in (None, row[1]):
+                    table.add_section()
+                table.add_row("" if row[1] == before else row[1], *row[2:])
+                before = row[1]
+        console().print(table, markup=False)
+    console().print(below, markup=False, soft_wrap=True)

@@ -1,0 +1,88 @@
+"""The figures of runs as rows of CSV: one for each run, set, score and protocol; fractions with every digit."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Literal
+
+from abet.report.records import Interval, Metrics, ReferenceFigures, ScoreFigures
+from abet.report.runs import RunResults
+
+Group = Literal["exact", "reference"]
+
+FIGURES: Final = ("auroc", "ap", "fpr95")
+CSV_COLUMNS: Final = (
+    *("run", "place", "checkpoint", "checkpoint_sha256", "dataset", "split", "ood_definition", "images", "score"),
+    *("protocol", "prevalence", *(f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high"))),
+    *("tpr", "threshold", *(f"{name}_interval_{end}" for name in FIGURES for end in ("low", "high"))),
+    *("confidence", "resamples", "dropped_id", "dropped_ood", "non_finite_id", "non_finite_ood", "reason"),
+)
+
+
+def csv_rows(
+    runs: Sequence[RunResults], labels: Sequence[str], names: Sequence[str], groups: Sequence[Group]
+) -> Iterator[Mapping[str, object]]:
+    """Rows of `CSV_COLUMNS`, of the data sets named and the protocols of these groups; what is undefined is None."""
+    for run, label in zip(runs, labels, strict=True):
+        for name in names:
+            if name not in run.datasets:
+                continue
+            metrics = run.datasets[name].metrics
+            whose = {
+                "run": label,
+                "place": str(run.place),
+                "checkpoint": metrics.checkpoint.uri,
+                "checkpoint_sha256": metrics.checkpoint.sha256,
+                **{key: getattr(metrics, key) for key in ("dataset", "split", "ood_definition", "images")},
+            }
+            for key, entry in metrics.scores.items():
+                if "exact" in groups:
+                    yield {**whose, "score": key, **_exact_row(metrics, entry)}
+                if "reference" in groups:
+                    yield {**whose, "score": key, **_reference_row(metrics, entry)}
+
+
+def _exact_row(metrics: Metrics, entry: ScoreFigures) -> dict[str, object]:
+    row: dict[str, object] = {"protocol": entry.protocol or "exact-bracketed", "reason": entry.reason}
+    row["prevalence"] = prevalence(metrics.pixels.id, metrics.pixels.ood)
+    for name in FIGURES:
+        if (figure := getattr(entry, name)) is not None:
+            row |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
+            row["reason"] = row["reason"] or figure.reason
+    if entry.fpr95 is not None:
+        row |= {"tpr": entry.fpr95.tpr, "threshold": entry.fpr95.threshold}
+    if (found := entry.protocols.intervals) is not None:
+        row |= {"confidence": found.confidence, "resamples": found.resamples}
+        for name in FIGURES:
+            ends: Interval | None = getattr(found, name)
+            row |= {} if ends is None else {f"{name}_interval_low": ends.low, f"{name}_interval_high": ends.high}
+    if entry.non_finite is not None:
+        row |= {"non_finite_id": entry.non_finite.id, "non_finite_ood": entry.non_finite.ood}
+    return row | ({"dropped_id": 0, "dropped_ood": 0} if entry.auroc is not None else {})
+
+
+def _reference_row(metrics: Metrics, entry: ScoreFigures) -> dict[str, object]:
+    found = entry.reference_protocol
+    row: dict[str, object] = {"protocol": (found.protocol if found else None) or "reference-100-bins"}
+    if found is None:
+        return row | {"reason": entry.reference_protocol_reason or entry.reason}
+    kept = _kept(metrics, found)
+    return row | {
+        "prevalence": prevalence(*kept),
+        "auroc": found.auroc,
+        "ap": found.auprc,
+        "fpr95": found.fpr95,
+        "tpr": found.tpr,
+        "threshold": found.threshold,
+        "dropped_id": found.dropped.id,
+        "dropped_ood": found.dropped.ood,
+        "reason": found.reason,
+    }
+
+
+def _kept(metrics: Metrics, found: ReferenceFigures) -> tuple[int, int]:
+    """ID and OOD pixels that the protocol counts."""
+    return metrics.pixels.id - found.dropped.id, metrics.pixels.ood - found.dropped.ood
+
+
+def prevalence(id_pixels: int, ood_pixels: int) -> float | None:
+    """Share of the OOD pixels; None where there is no pixel."""
+    return ood_pixels / (id_pixels + ood_pixels) if id_pixels + ood_pixels else None

@@ -11,7 +11,8 @@ from hypothesis.extra import numpy as hnp
 from abet.data.opencv import keep_to_one_thread
 from abet.errors import DataError
 from abet.labels import ID, OOD, VOID
-from abet.metrics.components import SIZES, TAUS, ComponentState, MinimumSizes
+from abet.metrics.components import SIZES, TAUS, ComponentState, MinimumSizes, track_of
+from abet.names import OOD_NAMES
 from tests.metrics import naive_components
 
 NO_MINIMUM = MinimumSizes(prediction=0, object=0)
@@ -120,3 +121,51 @@ def test_states_of_different_thresholds_do_not_mix():
     states = [ComponentState.empty(threshold=t, sizes=SIZES["anomaly-track"]) for t in (0.5, 0.6)]
     with pytest.raises(DataError, match="different thresholds"):
         ComponentState.merge(*states)
+
+
+def crowded(seed=0):
+    rng = np.random.default_rng(seed)
+    labels = np.where(rng.random((20, 24)) < 0.3, OOD, ID).astype(np.uint8)
+    labels[rng.random(labels.shape) < 0.1] = VOID
+    return rng.normal(size=labels.shape).astype(np.float32) + (labels == OOD), labels
+
+
+def test_pairs_counted_by_sorting_are_those_of_the_table(monkeypatch):
+    scores, labels = crowded()
+    found = {"threshold": 0.8, "sizes": MinimumSizes(prediction=2, object=2)}
+    expected = ComponentState.count(scores, labels, **found)
+    assert len(expected.objects) > 1
+    monkeypatch.setattr("abet.metrics.components._TABLE_CELLS", 0)
+    same(ComponentState.count(scores, labels, **found), expected)
+
+
+def same(one, other) -> None:
+    for first, second in zip(one.to_arrays().values(), other.to_arrays().values(), strict=True):
+        assert np.array_equal(first, second)
+        assert first.dtype == second.dtype
+
+
+def test_a_state_survives_its_arrays_and_others_are_refused():
+    scores, labels = crowded()
+    sizes = MinimumSizes(prediction=2, object=2)
+    for state in (
+        ComponentState.count(scores, labels, threshold=0.1, sizes=sizes),
+        ComponentState.empty(threshold=-3.5, sizes=sizes),
+    ):
+        same(ComponentState.from_arrays(state.to_arrays()), state)
+    arrays = ComponentState.count(scores, labels, threshold=0.1, sizes=sizes).to_arrays()
+    for name, wrong in (
+        ("threshold", np.zeros(2)),
+        ("sizes", np.array([-1, 2])),
+        ("objects", arrays["objects"].astype(np.int32)),
+        ("objects", arrays["objects"][:, [1, 0, 2]]),
+        ("predictions", arrays["predictions"][:, :2]),
+    ):
+        with pytest.raises(DataError, match="not the components of a score"):
+            ComponentState.from_arrays({**arrays, name: wrong})
+
+
+def test_the_track_follows_from_the_data_set():
+    assert {track_of(name) for name in ("lost_and_found", "road_obstacle_21")} == {"obstacle-track"}
+    assert {track_of(name) for name in ("road_anomaly", "fishyscapes_static")} == {"anomaly-track"}
+    assert {track_of(name) for name in OOD_NAMES} == set(SIZES)

@@ -104,9 +104,7 @@ def _metrics(config: Mapping[str, Any], total: ShardResult) -> dict[str, Any]:
 
 
 def _total(run: Path, dataset: str, config: Mapping[str, Any]) -> ShardResult:
-    """All shards added up. Raises DataError that says of every number without a shard, and every file that is none of
-    this evaluation, why.
-    """
+    """All shards added up. Raises DataError that names every shard that is missing, damaged or of something else."""
     folder = evaluation_dir(run, dataset)
     count, there = numbered(run, dataset, [path.name for path in folder.glob("shard-*.npz")])
     wanted = _wanted(folder, dataset, config)

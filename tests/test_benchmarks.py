@@ -50,6 +50,20 @@ def test_resampling_says_whether_the_figures_of_all_pixels_lie_inside_the_bracke
     assert result.stdout.count("figure of the first draw inside its bracket") == 3
 
 
+@pytest.mark.faults
+def test_streams_are_compared_with_keeping_everything():
+    result = run("evaluation_stream.py", "--frames", 1, 2, "--compared", 1, "--scores", 1)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("inside the bracket for 1 of 1 scores") == 3
+    assert "Peak memory from 1 to 2 frames" in result.stdout
+
+
+def test_no_frame_to_count_is_refused():
+    result = run("evaluation_stream.py", "--frames", 10, 0)
+    assert result.returncode == 2
+    assert "'0' is no integer of at least 1" in result.stderr
+
+
 @pytest.fixture
 def script(monkeypatch):
     """A script of benchmarks/ by its name, as a module."""

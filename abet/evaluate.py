@@ -63,8 +63,11 @@ def shard_of(pairs: Sequence[Pair], shard: int, shards: int) -> tuple[Pair, ...]
 
 
 def estimate_seconds(detector: Detector, pixels: int) -> float:
-    """Time that ``pixels`` of images will take, from two passes over a small patch (the first one warms up)."""
-    patch = np.zeros((256, 512, 3), np.uint8)
+    """Time that ``pixels`` of images will take, from two passes over a small patch (the first one warms up).
+
+    The patch is not larger than the images: a guess is not to take longer than the work.
+    """
+    patch = np.zeros((256, 512, 3) if pixels >= 256 * 512 else (64, 128, 3), np.uint8)
     detector.output(patch[:64, :64])
     start = time.perf_counter()
     output = detector.output(patch)

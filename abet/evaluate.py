@@ -59,9 +59,9 @@ def shard_of(pairs: Sequence[Pair], shard: int, shards: int) -> tuple[Pair, ...]
 def estimate_seconds(detector: Detector, pixels: int, keys: Sequence[str]) -> float:
     """Time that ``pixels`` of images with scores ``keys`` will take, from two passes over a small patch.
 
-    The first one warms up.
+    The first one warms up. The patch is not larger than the images: a guess is not to take longer than the work.
     """
-    patch = np.zeros((256, 512, 3), np.uint8)
+    patch = np.zeros((256, 512, 3) if pixels >= 256 * 512 else (64, 128, 3), np.uint8)
     detector.output(patch[:64, :64])
     start = time.perf_counter()
     output = detector.observe(patch, keys)

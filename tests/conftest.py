@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 # A busy machine is no failure; and what CI judges is the same each time, while people's runs go on searching
 settings.register_profile("abet", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("abet")
+
+# A script's background jobs ignore Ctrl-C, and so would whatever a test starts and interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Each test process computes on one core: `make test` runs several of them
 os.environ.setdefault("OMP_NUM_THREADS", "1")

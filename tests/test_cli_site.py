@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from abet.doctor.check import Check
 from tests.conftest import Cli, Finished
 from tests.s3_server import S3Server
 from tests.trees import make_road_anomaly
@@ -120,6 +121,16 @@ def _no_scheduler(
     monkeypatch.setenv("PATH", str(tmp_path_factory.mktemp("path")))
 
 
+@pytest.fixture
+def _profiles_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what else is looked at: asking the jobs starts an interpreter."""
+
+    def answer(_profile: str, _checkout: Path, _fix: str, *_options: str, name: str = "profile") -> Check:
+        return Check.ok(name, "not asked")
+
+    monkeypatch.setattr("abet.doctor.machine._asked_of_jobs", answer)
+
+
 def test_a_fresh_machine_has_no_problem_and_everything_unset_says_what_to_do(cli: Cli) -> None:
     finished = cli("doctor")
     lines = finished.out.splitlines()
@@ -129,6 +140,7 @@ def test_a_fresh_machine_has_no_problem_and_everything_unset_says_what_to_do(cli
     assert "abet init" in site_file
 
 
+@pytest.mark.usefixtures("_profiles_not_asked")
 def test_each_data_root_is_looked_into(cli: Cli, tmp_path: Path) -> None:
     make_road_anomaly(tmp_path / "ra", count=2)
     (tmp_path / "laf").mkdir()
@@ -176,6 +188,7 @@ def test_looking_changes_nothing(cli: Cli, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["artifacts"]
 
 
+@pytest.mark.usefixtures("_profiles_not_asked")
 def test_half_a_scheduler_is_a_problem_and_a_whole_one_is_named(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +209,7 @@ def write_s3_site(s3: S3Server, **values: object) -> None:
     SITE.write_text(yaml.safe_dump({**values, "s3": settings}))
 
 
+@pytest.mark.usefixtures("_profiles_not_asked")
 def test_a_bucket_is_listed_written_and_left_as_it_was(cli: Cli, s3: S3Server) -> None:
     from abet.places import S3Uri
     from abet.storage import open_storage
@@ -217,6 +231,7 @@ def test_a_bucket_is_listed_written_and_left_as_it_was(cli: Cli, s3: S3Server) -
     assert [entry.name for entry in storage.list()] == ["sets/ra/a.png"]
 
 
+@pytest.mark.usefixtures("_profiles_not_asked")
 def test_keys_that_may_only_read_and_a_bucket_that_is_not_there_are_problems(
     cli: Cli, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from abet.data.index import Dataset, open_dataset
 from abet.detector import Detector
 from abet.errors import UsageError
-from abet.evaluate import Evaluation, shard_of
+from abet.evaluate import Evaluation, estimate_seconds, shard_of
 from abet.labels import ID, OOD, VOID
 from abet.merge import merge
 from abet.run import evaluation_dir, shard_path
@@ -20,11 +20,16 @@ from tests.evaluations import ALL, evaluate
 from tests.trees import make_lost_and_found, make_road_anomaly
 
 
+@pytest.fixture(scope="module")
+def metrics(learned: Detector, mixed_sizes: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of all scores on all images."""
+    return evaluate(learned, mixed_sizes, tmp_path_factory.mktemp("evaluated") / "run")
+
+
 @pytest.mark.parametrize("key", ALL)
 def test_figures_are_those_of_all_valid_pixels_together(
-    learned: Detector, mixed_sizes: Dataset, tmp_path: Path, key: str
+    learned: Detector, mixed_sizes: Dataset, metrics: dict[str, Any], key: str
 ) -> None:
-    metrics = evaluate(learned, mixed_sizes, tmp_path / "run")
     scores, truth = [], []
     for pair in mixed_sizes.pairs:
         image, label = mixed_sizes.read(pair)
@@ -90,6 +95,21 @@ def test_evaluations_with_and_without_protocols_do_not_mix(
         Evaluation(**options, protocols=first).run_shard(run, 1)
         with pytest.raises(UsageError, match=f"protocols {first} there, {second} here"):
             Evaluation(**options, protocols=second).run_shard(run, 2)
+
+
+@pytest.mark.parametrize(("pixels", "patch"), [(9_000, 64 * 128), (10**6, 256 * 512)])
+def test_the_time_is_guessed_from_no_more_pixels_than_there_are(
+    learned: Detector, monkeypatch: pytest.MonkeyPatch, pixels: int, patch: int
+) -> None:
+    output, shown = Detector.output, []
+
+    def seen(self: Detector, image: np.ndarray[Any, Any]) -> Any:
+        shown.append(image.shape[0] * image.shape[1])
+        return output(self, image)
+
+    monkeypatch.setattr(Detector, "output", seen)
+    assert estimate_seconds(learned, pixels) > 0
+    assert shown[-1] == patch <= pixels
 
 
 def test_shards_partition_the_images(mixed_sizes: Dataset) -> None:

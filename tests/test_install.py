@@ -7,8 +7,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
-
 from abet.install import FULL_INSTALL
 from tests.conftest import Finished
 
@@ -30,26 +28,41 @@ def test_the_full_install_is_what_the_project_file_says() -> None:
     assert sorted(FULL_INSTALL.values()) == sorted(re.split(r"[<>=]", requirement)[0] for requirement in extra)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("evaluate", "--dataset", "road_anomaly", "--data-root", "x", "--checkpoint", "x"),
-        ("train", "demo_pretrain", "--data-root", "x", "--output", "out"),
-        ("merge", "run", "--dataset", "road_anomaly"),
-        ("report", "run"),
-        ("predict", "--input", "x.png", "--output", "out"),
-        ("data", "check", "road_anomaly", "x"),
-        ("controls", "--dataset", "road_anomaly", "--data-root", "x", "--train-root", "x"),
-    ],
-)
-def test_a_command_that_computes_ends_with_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    finished = light(*arguments)
-    assert finished.code == 2
-    assert re.fullmatch(
-        r"abet: error: this command computes, and \w+ is not installed here: "
-        r"pip install 'abet-ood\[full\]' \(in a checkout: make setup\)\n",
-        finished.err,
-    ), finished.err
+COMPUTING = [
+    ("evaluate", "--dataset", "road_anomaly", "--data-root", "x", "--checkpoint", "x"),
+    ("train", "demo_pretrain", "--data-root", "x", "--output", "out"),
+    ("merge", "run", "--dataset", "road_anomaly"),
+    ("report", "run"),
+    ("predict", "--input", "x.png", "--output", "out"),
+    ("data", "check", "road_anomaly", "x"),
+    ("controls", "--dataset", "road_anomaly", "--data-root", "x", "--train-root", "x"),
+]
+ONE_AFTER_THE_OTHER = f"""
+import contextlib, io, json
+from abet.cli import main
+for arguments in {COMPUTING}:
+    sys.argv[1:] = arguments
+    said, code = io.StringIO(), 0
+    with contextlib.redirect_stderr(said):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+    print(json.dumps([arguments[0], code, said.getvalue()]))
+"""
+
+
+def test_a_command_that_computes_ends_with_one_line() -> None:
+    finished = light(code=ONE_AFTER_THE_OTHER)
+    answers = [json.loads(line) for line in finished.out.splitlines()]
+    assert len(answers) == len(COMPUTING), finished.err
+    for command, code, said in answers:
+        assert code == 2, command
+        assert re.fullmatch(
+            r"abet: error: this command computes, and \w+ is not installed here: "
+            r"pip install 'abet-ood\[full\]' \(in a checkout: make setup\)\n",
+            said,
+        ), (command, said)
     assert not Path("out").exists()
 
 
@@ -70,8 +83,14 @@ def test_half_an_install_is_a_problem() -> None:
     assert re.search(r"^problem  install .*incomplete: no torch, ", finished.out, re.MULTILINE)
 
 
-@pytest.mark.parametrize("module", ["promote", "shard_set", "mirror", "site_file", "doctor", "listing", "remote"])
-def test_whoever_submits_imports_neither_arrays_nor_boto3(module: str) -> None:
-    heavy = (*FULL_INSTALL, "boto3")
-    finished = light(code=f"import abet.{module}; print([name for name in {heavy} if sys.modules.get(name)])")
-    assert finished.out == "[]\n", finished.err
+def test_whoever_submits_imports_neither_arrays_nor_boto3() -> None:
+    """One after the other in one process, which says where each of them stands."""
+    modules = ("promote", "shard_set", "mirror", "site_file", "doctor", "listing", "remote")
+    code = f"""
+import importlib
+for module in {modules}:
+    importlib.import_module(f"abet.{{module}}")
+    print(module, [name for name in {(*FULL_INSTALL, "boto3")} if sys.modules.get(name)])
+"""
+    finished = light(code=code)
+    assert finished.out == "".join(f"{module} []\n" for module in modules), finished.err

@@ -140,6 +140,7 @@ def test_a_rank_that_is_killed_takes_all_down_with_one_readable_error(tmp_path: 
     assert not any(map(is_running, pids))
 
 
+@pytest.mark.faults
 def test_signals_reach_the_ranks_which_save_and_ignore_the_second(tmp_path: Path) -> None:
     launched = Launched(tmp_path, "train", "train")
     pids = launched.pids(2)

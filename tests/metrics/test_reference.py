@@ -27,23 +27,22 @@ def labelled(negatives, positives):
     return np.repeat([0, 1], [negatives.size, positives.size]), np.concatenate([negatives, positives])
 
 
-def by_lists(state) -> dict[str, float]:
-    """The reference's figures, literally."""
+def roc_by_lists(state) -> dict[str, float]:
+    """The reference's figures of the ROC curve, literally."""
     fpr, tpr, thresholds = roc_curve(*labelled(*(written_out(c, 1e5) for c in (state.id_counts, state.ood_counts))))
     point = np.abs(tpr - 0.95).argmin()
     if tpr[point] == 1:
         point -= 1
+    return {"auroc": auc(fpr, tpr), "fpr95": fpr[point], "tpr": tpr[point], "threshold": thresholds[point]}
+
+
+def by_lists(state) -> dict[str, float]:
+    """All of its figures; ten million entries take a second."""
     id_ratio = np.sum(state.id_counts) / (np.sum(state.id_counts) + np.sum(state.ood_counts))
     entries = labelled(
         written_out(state.id_counts, 1e7 * id_ratio), written_out(state.ood_counts, 1e7 * (1 - id_ratio))
     )
-    return {
-        "auroc": auc(fpr, tpr),
-        "auprc": average_precision_score(*entries),
-        "fpr95": fpr[point],
-        "tpr": tpr[point],
-        "threshold": thresholds[point],
-    }
+    return roc_by_lists(state) | {"auprc": average_precision_score(*entries)}
 
 
 def spread(rng, size, mean) -> np.ndarray:
@@ -96,7 +95,7 @@ def test_a_tpr_of_one_steps_back():
     )
     summary = state.summarise()
     assert (summary["tpr"], summary["fpr95"], summary["threshold"]) == (0.6, 0.3, 0.51)
-    assert by_lists(state)["threshold"] == 0.51
+    assert roc_by_lists(state)["threshold"] == 0.51
 
 
 def test_without_the_step_back_a_tpr_of_one_is_taken():

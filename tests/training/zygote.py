@@ -219,13 +219,20 @@ def obey(order: dict[str, Any]) -> dict[str, Any]:
 def serve() -> None:
     """Import what the children need, then obey until the input ends."""
     import boto3
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure
+    import numpy.ctypeslib
+    import safetensors.torch
     import torch._dynamo  # seconds, and every optimiser imports it
     import torch.utils.tensorboard
+    from PIL import Image
 
     import abet.cli
     import abet.train
 
+    Image.init()
     torch.set_num_threads(1)
+    assert all((matplotlib.backends.backend_agg, matplotlib.figure, numpy.ctypeslib, safetensors.torch))
     assert abet.train
     assert boto3
     print(json.dumps({"ready": True}), flush=True)

@@ -68,7 +68,16 @@ def _no_known_files(index: int) -> tuple[str, ...]:
 
 
 def _anomaly(shot: Shot) -> npt.NDArray[np.uint8]:
-    return np.asarray(table(_ANOMALY_TABLE)[shot.picture.kinds], np.uint8)
+    return outlined(table(_ANOMALY_TABLE)[shot.picture.kinds])
+
+
+def outlined(label: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A label (H, W) of 0, 1 and 255 in which the pixels around each object are void: nobody draws its edge exactly."""
+    found = np.pad(label == 1, 1)
+    near = np.zeros(label.shape, np.bool_)
+    for down, right in np.ndindex(3, 3):
+        near |= found[down : down + label.shape[0], right : right + label.shape[1]]
+    return np.where(near & (label == 0), np.uint8(255), label)
 
 
 def _fishyscapes(shot: Shot) -> tuple[bytes, ...]:
@@ -92,7 +101,7 @@ def _static(shot: Shot) -> tuple[bytes, ...]:
     kinds = np.where(shot.picture.kinds == Kind.UNSEEN, np.uint8(Kind.UNSEEN), shot.street.kinds)
     difference = shot.picture.image.astype(np.int16) - shot.street.image
     difference[kinds != Kind.UNSEEN] = 0
-    label = np.asarray(table(_ANOMALY_TABLE)[kinds], np.uint8)
+    label = outlined(table(_ANOMALY_TABLE)[kinds])
     return png(label), overlay(difference), png(shot.street.image)
 
 
@@ -117,7 +126,7 @@ def _anomaly_21(shot: Shot) -> tuple[bytes, ...]:
 
 
 def _obstacle_21(shot: Shot) -> tuple[bytes, ...]:
-    label = np.asarray(table(_OBSTACLE_TABLE, default=255)[shot.picture.kinds], np.uint8)
+    label = outlined(table(_OBSTACLE_TABLE, default=255)[shot.picture.kinds])
     return *_with_colours(label), webp(shot.picture.image)
 
 

@@ -13,7 +13,7 @@ from abet.cli.data import app
 from abet.data.check import check
 from abet.data.index import open_dataset
 from abet.data.no_known import KNOWN_PREFIXES
-from abet.data.synthetic.more_trees import MORE_PARTS
+from abet.data.synthetic.more_trees import MORE_PARTS, outlined
 from abet.data.synthetic.synthesize import MARKER, Plan, parse_scenes, synthesize
 from abet.data.synthetic.trees import PARTS
 from abet.errors import UsageError
@@ -38,7 +38,7 @@ READ = {
     "road_anomaly_21": 4,
     "road_obstacle_21": 19,  # without validation_19 and _21
 }
-PLAN = Plan(scenes=SCENES, seed=2, height=64, width=128)
+PLAN = Plan(scenes=SCENES, seed=2, height=64, width=96)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def labels(tree, name):
 def test_each_tree_checks_without_fault_and_holds_id_ood_and_void(tree, name):
     report = check(name, tree / name, workers=1)
     assert report.ok, report.faults
-    assert report.sizes == (((128, 64), READ[name]),)
+    assert report.sizes == (((96, 64), READ[name]),)
     assert min(report.pixels.id, report.pixels.ood) > 100
     assert report.pixels.void > 0
 
@@ -138,6 +138,15 @@ def test_pasted_objects_are_where_the_label_says_and_nothing_else_changes(tree):
             changed = (image != np.asarray(photograph)).any(axis=2)
         assert not changed[label != OOD].any()
         assert changed[label == OOD].mean() > 0.9
+
+
+def test_the_pixels_around_an_object_are_void():
+    label = np.zeros((5, 7), np.uint8)
+    label[2, 3], label[0, 0] = 1, 1
+    expected = np.zeros((5, 7), np.uint8)
+    expected[1:4, 2:5], expected[:2, :2] = 255, 255
+    expected[label == 1] = 1
+    np.testing.assert_array_equal(outlined(label), expected)
 
 
 def test_obstacles_lie_on_the_road_and_all_beside_it_is_void(tree):

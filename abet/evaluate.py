@@ -29,6 +29,7 @@ from abet.metrics.reference import ReferenceState
 from abet.models.head import Output
 from abet.models.kernel_choice import kernels_on
 from abet.progress import progress
+from abet.report.coding import pack
 from abet.run import (
     Agree,
     evaluation_dir,
@@ -90,7 +91,7 @@ class Evaluation:
     dataset: Dataset
     scores: tuple[str, ...]
     shards: int = 1
-    samples: int = 6
+    samples: int = 60
     """How many images keep their maps for the report."""
     data_root: str | None = None
     """Where the data set is kept, if that is not the folder that it is read from."""
@@ -192,7 +193,7 @@ class Evaluation:
                         states[:] = [ProtocolState.merge(*states)]
                 if pair.name in kept:
                     sample = shrink(make_sample(pair.name, image, label, class_map(output), maps))
-                    write_sample(sample_path(run, self.dataset.name, pair.name), sample)
+                    write_sample(sample_path(run, self.dataset.name, pair.name), pack(sample))
                 advance(1)
         return ShardResult(
             fingerprint=self.fingerprint,

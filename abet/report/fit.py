@@ -5,11 +5,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from abet.errors import UsageError
-from abet.report.maps import Budget, Choice, Kept, keep, sampled
+from abet.report.maps import Budget, Choice, Kept, keep, largest_map, sampled
 from abet.report.runs import RunResults
 
-LARGEST_PIXELS: Final = 2**18
-"""Of a map: as many as an evaluation keeps."""
 SMALLEST_PIXELS: Final = 2**14
 """Of a map (180x90) before maps or images are left out."""
 _ESTIMATED_FROM: Final = 4  # images
@@ -36,7 +34,9 @@ def fit(runs: Sequence[RunResults], chosen: Mapping[str, Sequence[Choice]], rend
             f"{max_bytes / 1e6:g}, or show fewer runs"
         )
     budget: Budget | None = Budget(
-        pixels=LARGEST_PIXELS, choices=max(map(len, chosen.values())), images=max(len(sampled(runs, n)) for n in chosen)
+        pixels=max(largest_map(runs, name) for name in chosen),
+        choices=max(map(len, chosen.values())),
+        images=max(len(sampled(runs, name)) for name in chosen),
     )
     while budget is not None:
         needed = _estimate(runs, chosen, budget)

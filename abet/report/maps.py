@@ -108,6 +108,13 @@ def sampled(runs: Sequence[RunResults], dataset: str) -> list[str]:
     return sorted({name for run in runs if dataset in run.datasets for name in run.datasets[dataset].samples})
 
 
+def largest_map(runs: Sequence[RunResults], dataset: str) -> int:
+    """Pixels of the first map that each run kept of a data set, at most; 0 without any."""
+    results = [run.datasets[dataset] for run in runs if dataset in run.datasets]
+    firsts = [found.sample(next(iter(found.samples)), scores=()) for found in results if found.samples]
+    return max((sample.label.size for sample in firsts), default=0)
+
+
 def keep(runs: Sequence[RunResults], dataset: str, chosen: Sequence[Choice], budget: Budget) -> Kept:
     """The pictures of a data set that fit the budget. Raises DataError for a damaged sample."""
     names = evenly(sampled(runs, dataset), budget.images)

@@ -7,12 +7,12 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from abet.errors import UsageError, unknown_name
@@ -92,13 +92,6 @@ def _render(
         "plotly": _plotly_script(),
         "draw": "".join(_template_file(name) for name in SCRIPTS),
     }
-    environment = Environment(
-        loader=PackageLoader("abet.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = overview({section["name"]: (section["table"], section["protocols"]) for section in sections})
     data = {
         "runs": labels,
@@ -109,7 +102,7 @@ def _render(
         "colours": [[list(colour) for colour in colour_table(run.num_classes)] for run in runs],
         "sets": [_set_data(section, kept[section["name"]]) for section in sections],
     }
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         version=__version__,
         runs=list(zip(labels, runs, strict=True)),
         labels=labels,
@@ -132,6 +125,18 @@ def _render(
             for name, block in kept[section["name"]].blocks.items()
         ],
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("abet.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
 
 
 def first_scores(runs: Sequence[RunResults]) -> list[str]:
@@ -213,6 +218,7 @@ def _template_file(name: str) -> str:
     return (resources.files("abet.report") / "templates" / name).read_text(encoding="utf-8")
 
 
+@cache
 def _plotly_script() -> str:
     from plotly.offline import get_plotlyjs
 

@@ -184,7 +184,7 @@ def _scale(block: Mapping[str, Any]) -> str:
     if (width, height) == (full_width, full_height):
         return f"{shown} pixels, the full size" if block["sampled"] else f"{shown} pixels"
     every = (full_width * full_height) / (width * height)
-    return f"{shown} of {full_width}x{full_height} pixels, one of {every:.3g}"
+    return f"{shown} of {full_width}x{full_height} pixels, one of {every:.3g} and none averaged"
 
 
 def lossless(codes: Codes) -> str:

@@ -222,7 +222,9 @@ const startViewer = (viewer) => {
     sides.forEach((side, place) => {
       const select = part(side.element, "choice");
       fillChoices(select, set.choices);
-      if (side.choice < 0 && place && select.options.length > 1) select.selectedIndex = 1;
+      // Two pictures of the same would show nothing
+      const another = place && Number(select.value) === sides[0].choice && [...select.options].find((option) => option.value !== select.value);
+      if (another) select.value = another.value;
       const now = select.options.length ? Number(select.value) : -1;
       if (now !== side.choice) choose(side, now);
     });
@@ -236,7 +238,7 @@ const startViewer = (viewer) => {
   new IntersectionObserver((entries, observer) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     observer.disconnect();
-    if (!loaded) show(state.image, false);
+    if (!loaded) show(order()[0], false); // where the table says which is worst, that one
   }, { rootMargin: "600px" }).observe(viewer);
   window.addEventListener("beforeprint", () => drawAll());
 };

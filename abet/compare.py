@@ -17,6 +17,7 @@ from abet.files import read_json, sha256_of
 from abet.model_config import ModelConfig
 from abet.places import Place, parse_place
 from abet.progress import progress
+from abet.report.maps import evenly
 from abet.report.matrix import MatrixColumn, matrix_columns, row_from_samples, write_matrix
 from abet.report.runs import RunResults, Sample, load_sample
 from abet.run import evaluation_dir, read_config, sample_path
@@ -24,6 +25,9 @@ from abet.samples import make_sample, write_sample
 from abet.settings import parse
 from abet.site import SiteConfig
 from abet.staging import stage
+
+ROWS = 6
+"""Images that the figure shows unless told which."""
 
 
 def draw_matrix(
@@ -37,7 +41,7 @@ def draw_matrix(
     device: str,
     site: SiteConfig,
 ) -> None:
-    """Draw rows ``images`` (default: those that the first run kept for its gallery) by columns (run, score).
+    """Draw rows ``images`` (default: some of those that the first run kept) by columns (run, score).
 
     Raises:
         UsageError: no common data set or several without a choice; an unknown image or score.
@@ -45,7 +49,9 @@ def draw_matrix(
     """
     name = dataset or _only_dataset(runs)
     columns = matrix_columns(runs, name, scores or None)
-    data = _open(runs[0], name, data_root, site).select(images=images or list(runs[0].datasets[name].samples))
+    data = _open(runs[0], name, data_root, site).select(
+        images=images or evenly(list(runs[0].datasets[name].samples), ROWS)
+    )
     samples = _samples(columns, data, device, site)
     drawn = [column for _, column in columns]
     rows = [

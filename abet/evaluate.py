@@ -25,6 +25,7 @@ from abet.labels import ID, OOD, VOID
 from abet.memory import readable_memory_errors
 from abet.models.kernel_choice import kernels_on
 from abet.progress import progress
+from abet.report.coding import pack
 from abet.run import (
     DESCRIPTION,
     Agree,
@@ -87,7 +88,7 @@ class Evaluation:
     dataset: Dataset
     scores: tuple[str, ...]
     shards: int = 1
-    samples: int = 6
+    samples: int = 60
     """How many images keep their maps for the report."""
     data_root: str | None = None
     """Where the data set is kept, if that is not the folder that it is read from."""
@@ -208,7 +209,7 @@ class Evaluation:
                 if pair.name in kept:
                     shown = {key: raw.cpu().numpy() for key, raw in maps.items()}
                     sample = shrink(make_sample(pair.name, image, label, class_map(output), shown))
-                    write_sample(sample_path(run, self.dataset.name, pair.name), sample)
+                    write_sample(sample_path(run, self.dataset.name, pair.name), pack(sample))
                 advance(1)
         return ShardResult(
             fingerprint=self.fingerprint,

@@ -1,4 +1,4 @@
-"""Adding up the shards of one evaluation into ``metrics.json`` and ``curves.json``.
+"""Adding up the shards of one evaluation into ``metrics.json``, ``curves.json`` and, with protocols, ``images.json``.
 
     abet merge runs/eval --dataset road_anomaly
 
@@ -14,6 +14,7 @@ from abet.component_shards import with_components
 from abet.errors import DataError, UsageError
 from abet.files import read_json, write_json
 from abet.metrics.curves import curves
+from abet.metrics.image_table import image_table
 from abet.metrics.pixel import PixelState
 from abet.metrics.protocols import ProtocolState, summarise_protocols
 from abet.metrics.ranking import summarise
@@ -28,6 +29,7 @@ from abet.shard_set import AGAIN, name_missing, numbered
 from abet.shards import ForeignShard, ShardError, ShardResult
 from abet.site import SiteConfig
 
+IMAGES = "images.json"
 UNDEFINED = {"auroc": None, "ap": None, "fpr95": None, "non_finite": None, "reference_protocol": None}
 
 
@@ -60,6 +62,10 @@ def merge(run: Path, dataset: str, *, sha256: str | None = None) -> dict[str, An
         note(f"note: {reason}")
     shown = {key: curves(state) for key, state in total.pixel.items()}
     write_json(folder / "curves.json", {"schema": 1, "dataset": dataset, "scores": shown})
+    table = folder / IMAGES
+    table.unlink(missing_ok=True)  # of an evaluation before this one
+    if total.protocols:
+        write_json(table, {"schema": 1, "dataset": dataset, **image_table(total.pixel, total.protocols)})
     write_json(folder / "metrics.json", metrics)
     return metrics
 
@@ -77,7 +83,8 @@ def merge_in(run: Place, dataset: str, site: SiteConfig, *, sha256: str | None =
                 mirror.pull(wanted.__contains__)
         metrics = merge(mirror.folder, dataset, sha256=sha256)
         folder = evaluation_dir(mirror.folder, dataset)
-        mirror.push(folder / "curves.json", folder / "metrics.json")
+        made = (folder / name for name in ("curves.json", IMAGES, "metrics.json"))
+        mirror.push(*(path for path in made if path.exists()))
     return metrics
 
 

@@ -103,7 +103,7 @@ def component_name(shard: int, shards: int) -> str:
 
 
 def sample_path(run: Path, dataset: str, image_name: str, *, kind: str = "samples") -> Path:
-    """Path of the maps kept of one image: ``samples`` for the gallery, ``matrix`` at full resolution."""
+    """Path of the maps kept of one image: ``samples`` for the report, ``matrix`` at full resolution."""
     file_name = image_name.replace("%", "%25").replace("/", "%2F")
     return evaluation_dir(run, dataset) / kind / f"{file_name}.npz"
 

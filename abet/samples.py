@@ -1,8 +1,8 @@
-"""Maps that are kept of a few images, for showing."""
+"""Maps that are kept of some images, for showing."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,8 @@ from PIL import Image
 from abet.data.index import Pair
 from abet.files import atomic_path
 
-MAX_WIDTH_PIXELS = 1024
+MAX_PIXELS: Final = 2**18
+"""Of a map that is kept for the report: 683x341 of an image of 2048x1024."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -36,13 +37,20 @@ def make_sample(
     return {"name": np.array(name), "image": image, "label": label, "prediction": prediction, **maps}
 
 
-def shrink(sample: Arrays, *, max_width_pixels: int = MAX_WIDTH_PIXELS) -> Arrays:
-    """The same sample at most so wide: the photograph averaged, the maps by every n-th pixel."""
-    step = -(-sample["label"].shape[1] // max_width_pixels)
+def shrink(sample: Arrays, *, max_pixels: int = MAX_PIXELS) -> Arrays:
+    """The same sample with at most so many pixels: the photograph averaged, the maps by every n-th pixel.
+
+    ``full_size`` (2,) keeps the rows and columns of the image itself.
+    """
+    height, width = sample["label"].shape
+    sample = {**sample, "full_size": np.array([height, width])}
+    step = 1
+    while -(-height // step) * -(-width // step) > max_pixels:
+        step += 1
     if step == 1:
         return sample
-    places = tuple(slice((min(step, size) - 1) // 2, None, step) for size in sample["label"].shape)
-    small = {key: array if key == "name" else np.ascontiguousarray(array[places]) for key, array in sample.items()}
+    places = tuple(slice((min(step, size) - 1) // 2, None, step) for size in (height, width))
+    small = {key: np.ascontiguousarray(array[places]) if array.ndim > 1 else array for key, array in sample.items()}
     height, width = small["label"].shape
     shown = Image.fromarray(sample["image"]).resize((width, height), Image.Resampling.BOX)
     return {**small, "image": np.asarray(shown)}

@@ -69,8 +69,10 @@ def test_protocols_add_entries_and_change_none(learned: Detector, mixed_sizes: D
     for shards in (1, 3):
         run = tmp_path / str(shards)
         metrics = evaluate(learned, mixed_sizes, run, shards=shards, scores=two, protocols=True)
-        contents.append((evaluation_dir(run, "road_anomaly") / "metrics.json").read_bytes())
+        folder = evaluation_dir(run, "road_anomaly")
+        contents.append((folder / "metrics.json").read_bytes() + (folder / "images.json").read_bytes())
     assert contents[0] == contents[1]
+    assert not (evaluation_dir(tmp_path / "usual", "road_anomaly") / "images.json").exists()
     protocols = {key: entry.pop("protocols") for key, entry in metrics["scores"].items()}
     pairs = metrics.pop("paired_differences")
     assert json.dumps(metrics) == json.dumps(usual)

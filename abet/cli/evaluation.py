@@ -82,7 +82,7 @@ def evaluate(
         str | None, typer.Option(help="Only these images: names separated by commas, or @FILE with one per line.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
-    samples: Annotated[int, typer.Option(min=0, help="Images that keep their maps for the report.")] = 6,
+    samples: Annotated[int, typer.Option(min=0, help="Images that keep their maps for the report.")] = 60,
     protocols: Annotated[
         bool,
         typer.Option(

@@ -65,6 +65,12 @@ def report(
         str | None,
         typer.Option(help="Figures of that table: exact, reference (the paper's protocol), or both. Default: exact."),
     ] = None,
+    max_megabytes: Annotated[
+        float, typer.Option(min=1, help="Of the page: its maps are shown smaller, then fewer, until it fits.")
+    ] = 25,
+    maps: Annotated[
+        str | None, typer.Option(help="Scores whose maps the page holds, comma-separated. Default: a few of each run.")
+    ] = None,
     data_root: DataRootOption = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -92,6 +98,7 @@ def report(
     if dataset is not None:
         require_ood_set(dataset)
     rows, keys = split_names(images), split_names(scores, what="score")
+    embedded = split_names(maps, what="score")
     figure = None if matrix is None else folder_of("--matrix", matrix, remedy="copy it with `abet sync` afterwards")
     page = place_of(output) or (Path("report.html") if figure is None else None)
     places = [parse_place(run) for run in runs]
@@ -121,7 +128,7 @@ def report(
         if page is not None:
             from abet.report.page import write_report
 
-            write_report(loaded, page, s3=site.s3)
+            write_report(loaded, page, max_megabytes=max_megabytes, maps=embedded, s3=site.s3)
             say(f"wrote {page}")
 
 

@@ -49,7 +49,7 @@ def _exact_row(metrics: Metrics, entry: ScoreFigures) -> dict[str, object]:
             row["reason"] = row["reason"] or figure.reason
     if entry.fpr95 is not None:
         row |= {"tpr": entry.fpr95.tpr, "threshold": entry.fpr95.threshold}
-    if (found := entry.protocols.intervals) is not None:
+    if (found := entry.intervals) is not None:
         row |= {"confidence": found.confidence, "resamples": found.resamples}
         for name in FIGURES:
             ends: Interval | None = getattr(found, name)

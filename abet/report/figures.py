@@ -25,7 +25,8 @@ FigureSpec = dict[str, Any]
 def curves_figure(runs: Sequence[RunResults], labels: Sequence[str], dataset: str, keys: Sequence[str]) -> FigureSpec:
     """ROC and precision-recall curves side by side, one legend entry per (run, score) that switches both.
 
-    ``narrow`` holds the layout changes that stack them on a small screen.
+    ``narrow`` holds the layout changes that stack them on a small screen, ``line_height`` the pixels that a legend
+    entry adds to the height; a trace's ``meta`` says whose it is.
     """
     traces: list[FigureSpec] = []
     several = sum(dataset in run.datasets for run in runs) > 1
@@ -34,15 +35,20 @@ def curves_figure(runs: Sequence[RunResults], labels: Sequence[str], dataset: st
         for key in (key for key in keys if key in curves):
             name = f"{key} · {label}" if several else key
             style = _style(keys.index(key), DASHES[number % len(DASHES)])
-            traces += _pair(curves[key], {**style, "name": html.escape(name), "legendgroup": f"{number} {key}"})
+            group = {"legendgroup": f"{number} {key}", "meta": {"run": number, "score": key}}
+            traces += _pair(curves[key], {**style, "name": html.escape(name), **group})
     pixels = next(run.datasets[dataset].metrics.pixels for run in runs if dataset in run.datasets)
     prevalence = pixels.ood / max(pixels.ood + pixels.id, 1)
-    return {"data": traces, "layout": _curves_layout(prevalence, len(traces) // 2), "narrow": _STACKED}
+    return {"data": traces, "layout": _curves_layout(prevalence), "narrow": _STACKED, "line_height": 11}
+
+
+def look(score_number: int) -> tuple[str, str]:
+    """Colour and marker of a score."""
+    return PALETTE[score_number % len(PALETTE)], SYMBOLS[score_number % len(SYMBOLS)]
 
 
 def _style(score_number: int, dash: str) -> FigureSpec:
-    colour = PALETTE[score_number % len(PALETTE)]
-    symbol = SYMBOLS[score_number % len(SYMBOLS)]
+    colour, symbol = look(score_number)
     return {
         "type": "scatter",
         "mode": "lines+markers",
@@ -106,7 +112,7 @@ _SCALE_BUTTONS: FigureSpec = {
 }
 
 
-def _curves_layout(prevalence: float, lines: int) -> FigureSpec:
+def _curves_layout(prevalence: float) -> FigureSpec:
     guides = [
         _line("x", "y", y=0.95),
         _line("x2", "y2", y=prevalence),
@@ -116,7 +122,7 @@ def _curves_layout(prevalence: float, lines: int) -> FigureSpec:
         _note("x2", "y2", x=0.5, y=prevalence, text="chance", xanchor="center", yanchor="bottom"),
     ]
     return {
-        **_base_layout(height=490 + 11 * lines, top=44),
+        **_base_layout(height=490, top=44),
         "xaxis": _axis("False positive rate (ID flagged)", domain=[0, 0.45], dtick=0.2, **_UNIT),
         "yaxis": _axis("True positive rate (OOD found)", **_UNIT),
         "xaxis2": _axis("Recall (OOD found)", domain=[0.55, 1], dtick=0.2, anchor="y2", **_UNIT),

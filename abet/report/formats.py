@@ -120,7 +120,7 @@ def _shown(
     held = {label: run.datasets[name].metrics for run, label in zip(runs, labels, strict=True) if name in run.datasets}
 
     def one(row: Row, place: int) -> _Shown:
-        cell, found = row.cells[place], held[row.run].scores[row.score].protocols.intervals
+        cell, found = row.cells[place], held[row.run].scores[row.score].intervals
         numbers = [*(row.notes if place == places[0] else ()), *([] if cell.note is None else [cell.note])]
         interval = _interval(found, place) if cell.value is not None else ""
         return _Shown(cell=cell, interval=interval, notes=[table.notes[number - 1] for number in numbers])
@@ -151,7 +151,7 @@ def _about(runs: Sequence[RunResults], names: Sequence[str]) -> list[str]:
         parts.append(f"{name}{unlike}: {'; '.join(sorted(found))}")
     lines = [f"In percent; best of a column in bold; ± half the proven bracket, where it shows. {'. '.join(parts)}."]
     entries = [entry for run in runs for data in run.datasets.values() for entry in data.metrics.scores.values()]
-    drawn = {(i.confidence, i.resamples) for entry in entries if (i := entry.protocols.intervals)}
+    drawn = {(i.confidence, i.resamples) for entry in entries if (i := entry.intervals)}
     lines += [f"[..]: {100 * confidence:.0f}% over {count:,} draws of images." for confidence, count in sorted(drawn)]
     return lines
 

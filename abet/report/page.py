@@ -6,60 +6,129 @@ abet report runs/abet runs/baseline --output report.html
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from abet.errors import UsageError
+from abet.errors import UsageError, unknown_name
 from abet.files import write_bytes
-from abet.labels import CITYSCAPES
+from abet.labels import CITYSCAPES, colour_table
 from abet.places import Place
 from abet.report import figures, table
-from abet.report.gallery import colour_bar, gallery
+from abet.report.fit import fit
+from abet.report.images import image_columns, image_names
+from abet.report.maps import Choice, Kept, choices, sampled
+from abet.report.overview import overview
+from abet.report.protocols import differences, protocol_tables
+from abet.report.render import colour_ramp
 from abet.report.runs import RunResults, label_runs, score_keys
 from abet.site import S3Settings
 from abet.storage import open_storage
 from abet.version import __version__
 
-MAX_GALLERY_IMAGES = 12
+MAX_MEGABYTES: Final = 25.0
+"""Of 10^6 bytes: what mail and chat still take."""
+SCORES_AT_FIRST: Final = 8
+"""Scores that are shown when the page opens; the others wait in the filter."""
+SCRIPTS: Final = ("state.js", "curves.js", "table.js", "pixels.js", "viewer.js", "images.js")
 
 
 def write_report(
-    runs: Sequence[RunResults], output: Place, *, max_images: int = MAX_GALLERY_IMAGES, s3: S3Settings | None = None
+    runs: Sequence[RunResults],
+    output: Place,
+    *,
+    max_megabytes: float = MAX_MEGABYTES,
+    maps: Sequence[str] = (),
+    s3: S3Settings | None = None,
 ) -> None:
     """Write the page that compares ``runs``; atomic.
 
     Args:
         runs: from `abet.report.runs.load_run`; their data sets may differ.
         output: an ``.html`` file or object; parent folders are made.
-        max_images: images per data set in the gallery, spread evenly over those kept.
+        max_megabytes: of the page (10^6 bytes); maps are shown smaller, then fewer, until it fits.
+        maps: scores whose maps can be looked at; default: a few of each run (`abet.report.maps.choices`).
         s3: how S3 is reached, for an object.
 
     Raises:
-        UsageError: no run, or an output that is a folder.
+        UsageError: no run, an output that is a folder, an unknown score, or a page that is too large without any map.
         DataError: a sample is damaged.
     """
     if not runs:
         raise UsageError("a report needs at least one run directory")
     if isinstance(output, Path) and output.is_dir():
         raise UsageError(f"{output} is a folder: give --output the name of an .html file")
-    page = render_page(runs, max_images=max_images).encode()
+    page = render_page(runs, max_megabytes=max_megabytes, maps=maps).encode()
     if isinstance(output, Path):
         write_bytes(output, page)
     else:
         open_storage(output.parent, s3 or S3Settings()).write(output.name, page, expect=None)
 
 
-def render_page(runs: Sequence[RunResults], *, max_images: int = MAX_GALLERY_IMAGES) -> str:
-    """The page as text; the same runs give the same text."""
+def render_page(runs: Sequence[RunResults], *, max_megabytes: float = MAX_MEGABYTES, maps: Sequence[str] = ()) -> str:
+    """The page as text; the same runs give the same text. Arguments and errors are those of `write_report`."""
     labels = label_runs(runs)
     names = sorted({name for run in runs for name in run.datasets})
-    sections = [_section(runs, labels, name, max_images) for name in names]
-    scripts = {"plotly": _plotly_script(), "draw": _template_file("report.js")}
+    sections = [_section(runs, labels, name) for name in names]
+    for key in maps:
+        if key not in score_keys(runs):
+            raise unknown_name(kind="score of these runs", name=key, choices=score_keys(runs))
+    chosen = {name: choices(runs, name, maps) for name in names}
+    return fit(runs, chosen, partial(_render, runs, labels, sections), int(max_megabytes * 1e6))
+
+
+def _render(
+    runs: Sequence[RunResults],
+    labels: Sequence[str],
+    sections: Sequence[Mapping[str, Any]],
+    kept: Mapping[str, Kept],
+) -> str:
+    scripts = {
+        "plotly": _plotly_script(),
+        "draw": "".join(_template_file(name) for name in SCRIPTS),
+    }
+    shown = overview({section["name"]: (section["table"], section["protocols"]) for section in sections})
+    data = {
+        "runs": labels,
+        "scores": score_keys(runs),
+        "shown": first_scores(runs),
+        "overview": shown.to_json(),
+        "ramp": colour_ramp().ravel().tolist(),
+        "colours": [[list(colour) for colour in colour_table(run.num_classes)] for run in runs],
+        "sets": [_set_data(section, kept[section["name"]]) for section in sections],
+    }
+    return _template().render(
+        version=__version__,
+        runs=list(zip(labels, runs, strict=True)),
+        labels=labels,
+        scores=[(key, *figures.look(number)) for number, key in enumerate(score_keys(runs))],
+        sections=sections,
+        overview=shown,
+        columns=table.COLUMNS,
+        measured=table.MEASURED,
+        classes=CITYSCAPES,
+        cityscapes=all(run.num_classes == len(CITYSCAPES) for run in runs),
+        style=Markup(_template_file("report.css")),
+        scripts={name: Markup(text) for name, text in scripts.items()},
+        policy=_policy(scripts.values()),
+        figures=Markup(_json([spec for section in sections for spec in section["figures"]])),
+        data=Markup(_json(data)),
+        kept=kept,
+        blocks=[
+            (f"image-{number}-{section['images'].index(name)}", Markup(_json(_pictures(block))))
+            for number, section in enumerate(sections)
+            for name, block in kept[section["name"]].blocks.items()
+        ],
+    )
+
+
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("abet.report"),
         autoescape=True,
@@ -67,28 +136,28 @@ def render_page(runs: Sequence[RunResults], *, max_images: int = MAX_GALLERY_IMA
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(
-        version=__version__,
-        runs=list(zip(labels, runs, strict=True)),
-        sections=sections,
-        columns=table.COLUMNS,
-        measured=table.MEASURED,
-        classes=CITYSCAPES,
-        cityscapes=all(run.num_classes == len(CITYSCAPES) for run in runs),
-        colour_bar=colour_bar(),
-        style=Markup(_template_file("report.css")),
-        scripts={name: Markup(text) for name, text in scripts.items()},
-        policy=_policy(scripts.values()),
-        figures=Markup(_json([spec for section in sections for spec in section["figures"]])),
-    )
+    return environment.get_template("report.html.j2")
 
 
-def _section(runs: Sequence[RunResults], labels: Sequence[str], name: str, max_images: int) -> dict[str, Any]:
+def first_scores(runs: Sequence[RunResults]) -> list[str]:
+    """The scores that are shown at first: all if they are few, else the first and the best by AP on any set."""
+    keys = score_keys(runs)
+    best = dict.fromkeys(keys, 0.0)
+    for run in runs:
+        for data in run.datasets.values():
+            for key, found in data.metrics.scores.items():
+                best[key] = max(best[key], (found.ap.value if found.ap else None) or 0.0)
+    ranked = [keys[0], *sorted(keys[1:], key=lambda key: -best[key])] if keys else []
+    kept = set(ranked[:SCORES_AT_FIRST])
+    return [key for key in keys if key in kept]
+
+
+def _section(runs: Sequence[RunResults], labels: Sequence[str], name: str) -> dict[str, Any]:
     """What the template shows of one data set; ``figures`` are drawn by their place among all of the page."""
     keys = score_keys(runs)
     found = figures.histograms(runs, labels, name)
     metrics = [run.datasets[name].metrics for run in runs if name in run.datasets]
-    kept = {sample for run in runs if name in run.datasets for sample in run.datasets[name].samples}
+    images = image_names(runs, name)
     return {
         "name": name,
         "metrics": metrics[0],
@@ -96,18 +165,60 @@ def _section(runs: Sequence[RunResults], labels: Sequence[str], name: str, max_i
         "absent": [label for run, label in zip(runs, labels, strict=True) if name not in run.datasets],
         "same_images": all(other.pixels == metrics[0].pixels for other in metrics),
         "table": table.comparison(runs, labels, name),
+        "protocols": protocol_tables(runs, labels, name),
+        "differences": differences(runs, labels, name),
         "several_runs": len(metrics) > 1,
         "histograms": [(run, score) for run, score, _ in found],
-        "gallery": gallery(runs, labels, name, max_images),
-        "kept": len(kept),
+        "images": images,
+        "image_columns": image_columns(runs, name, images),
+        "sampled": len(sampled(runs, name)),
+        "place": _place(runs, name),
         "figures": [figures.curves_figure(runs, labels, name, keys), *(spec for _, _, spec in found)],
     }
+
+
+def _place(runs: Sequence[RunResults], name: str) -> str:
+    """A run that the set was evaluated in, for the command that adds to it."""
+    return str(next(run.place for run in runs if name in run.datasets))
+
+
+def _set_data(section: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
+    pixels = section["metrics"].pixels
+    return {
+        "name": section["name"],
+        "images": section["images"],
+        "table": section["image_columns"],
+        "pixels": {"id": pixels.id, "ood": pixels.ood},
+        "choices": [_choice_data(choice) for choice in kept.choices],
+        "thumbnails": {section["images"].index(name): block["thumbnail"] for name, block in kept.blocks.items()},
+    }
+
+
+def _choice_data(choice: Choice) -> dict[str, Any]:
+    levels = choice.levels
+    low, high, shades = levels.shades()
+    rates = {name: [float(f"{rate:.6g}") for rate in getattr(levels, name)] for name in ("tpr", "fpr", "precision")}
+    return {
+        "run": choice.run,
+        "score": choice.score,
+        "threshold": [float(value) for value in levels.threshold],
+        **rates,
+        "at95": levels.at_95,
+        "low": low,
+        "high": high,
+        "shades": shades,
+    }
+
+
+def _pictures(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: block[key] for key in ("size", "full", "photo", "label", "classes", "maps")}
 
 
 def _template_file(name: str) -> str:
     return (resources.files("abet.report") / "templates" / name).read_text(encoding="utf-8")
 
 
+@cache
 def _plotly_script() -> str:
     from plotly.offline import get_plotlyjs
 

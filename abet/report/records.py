@@ -1,8 +1,13 @@
-"""What the report reads of ``metrics.json`` and ``curves.json``: fractions, counts and raw score units, validated."""
+"""What the report reads of ``metrics.json``, ``curves.json`` and ``images.json``, validated.
 
-from typing import Literal
+Figures are fractions, thresholds raw score units.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from abet.metrics.bootstrap import PROTOCOL as BOOTSTRAP
 
 
 class Record(BaseModel):
@@ -64,12 +69,6 @@ class Intervals(Record):
     fpr95: Interval | None = None
 
 
-class Protocols(Record):
-    """Of the further protocols, the one that is shown beside the figures."""
-
-    intervals: Intervals | None = Field(default=None, alias="image-bootstrap")
-
-
 class ScoreFigures(Record):
     """Everything measured of one score on one data set."""
 
@@ -81,7 +80,20 @@ class ScoreFigures(Record):
     reference_protocol: ReferenceFigures | None = None
     reference_protocol_reason: str | None = None
     reason: str | None = None
-    protocols: Protocols = Protocols()
+    protocols: dict[str, dict[str, JsonValue]] = {}
+    """Protocol -> its entry, whatever figures it has; only of an evaluation with ``--protocols``."""
+
+    @model_validator(mode="after")
+    def _intervals_are_whole(self) -> Self:
+        """A damaged entry is found where the file is read, not where it is shown."""
+        assert self.intervals is None or self.intervals.resamples
+        return self
+
+    @property
+    def intervals(self) -> Intervals | None:
+        """The figures over resampled images; None without them."""
+        entry = self.protocols.get(BOOTSTRAP)
+        return None if entry is None else Intervals.model_validate(entry)
 
     @property
     def threshold(self) -> float | None:
@@ -120,6 +132,7 @@ class Metrics(Record):
     checkpoint: CheckpointReference
     pixels: PixelCounts
     scores: dict[str, ScoreFigures]
+    paired_differences: list[dict[str, JsonValue]] = []
 
 
 class Roc(Record):
@@ -127,6 +140,7 @@ class Roc(Record):
 
     fpr: list[float]
     tpr: list[float]
+    threshold: list[float | None] = []
 
 
 class PrecisionRecall(Record):
@@ -134,6 +148,7 @@ class PrecisionRecall(Record):
 
     recall: list[float]
     precision: list[float]
+    threshold: list[float | None] = []
 
 
 class Histogram(Record):
@@ -158,3 +173,56 @@ class CurvesFile(Record):
 
     schema_: Literal[1] = Field(alias="schema")
     scores: dict[str, Curves | None]
+
+
+class CountBounds(Record):
+    """Pixels of each image, at least and at most."""
+
+    low: list[int]
+    high: list[int]
+
+
+class FigureColumn(Record):
+    """One figure of each image with its bracket; null for an image without it."""
+
+    value: list[float | None]
+    low: list[float | None]
+    high: list[float | None]
+
+
+class ImageFigures(Record):
+    """One score on each image: its own figures, and what the set's 95% threshold does to it."""
+
+    auroc: FigureColumn
+    ap: FigureColumn
+    fpr95: FigureColumn
+    threshold: float | None = None
+    false_positives: CountBounds | None = None
+    missed: CountBounds | None = None
+
+
+class ImagePixels(Record):
+    """Pixels of each image by kind."""
+
+    id: list[int]
+    ood: list[int]
+
+
+class ImageTable(Record):
+    """``images.json``: all lists run along ``images``."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    images: list[str]
+    pixels: ImagePixels
+    scores: dict[str, ImageFigures]
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        parts: list[CountBounds | FigureColumn] = []
+        for figures in self.scores.values():
+            bounds = [part for part in (figures.false_positives, figures.missed) if part is not None]
+            parts += [figures.auroc, figures.ap, figures.fpr95, *bounds]
+        columns = [column for part in (self.pixels, *parts) for column in dict(part).values()]
+        if any(len(column) != len(self.images) for column in columns):
+            raise ValueError("columns of different length")
+        return self

@@ -18,7 +18,8 @@ from abet.errors import DataError, unknown_name
 from abet.files import read_json
 from abet.labels import CITYSCAPES
 from abet.places import Place, S3Uri
-from abet.report.records import CheckpointReference, Curves, CurvesFile, Metrics, Record
+from abet.report.coding import unpack
+from abet.report.records import CheckpointReference, Curves, CurvesFile, ImageTable, Metrics, Record
 from abet.run import evaluation_dir, read_config
 
 R = TypeVar("R", bound=Record)
@@ -39,6 +40,8 @@ class Sample:
     """(H, W) train ids."""
     scores: Mapping[str, NDArray[np.float32]]
     """Score key -> (H, W) raw scores, higher = more out-of-distribution."""
+    full_size: tuple[int, int] | None = None
+    """Rows and columns of the image itself, where that is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +52,24 @@ class DatasetResults:
     curves: Mapping[str, Curves]
     samples: Mapping[str, Path]
     """Image name -> sample file, in order of the names."""
+    images: ImageTable | None = None
+    """Every image by itself, of an evaluation with ``--protocols``."""
 
-    def sample(self, name: str) -> Sample:
-        """The maps of one image. Raises UsageError for a name without sample, DataError for a damaged file."""
+    def sample(self, name: str, *, scores: Sequence[str] | None = None) -> Sample:
+        """The maps of one image, of all scores or of those of ``scores`` that it holds.
+
+        Raises UsageError for a name without sample, DataError for a damaged file.
+        """
         if name not in self.samples:
             raise unknown_name(kind=f"sample image of {self.metrics.dataset}", name=name, choices=self.samples)
-        return load_sample(self.samples[name])
+        return load_sample(self.samples[name], scores=scores)
+
+    def sampled_scores(self) -> list[str]:
+        """The scores whose maps are kept, by the first sample, in the order of the figures."""
+        if not self.samples:
+            return []
+        kept = score_entries(next(iter(self.samples.values())))
+        return [key for key in self.metrics.scores if key in kept]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +126,7 @@ def _load_dataset(folder: Path) -> DatasetResults:
         metrics=metrics,
         curves={key: value for key, value in curves.items() if value is not None},
         samples=dict(named),
+        images=_parse(ImageTable, folder / "images.json") if (folder / "images.json").is_file() else None,
     )
 
 
@@ -142,12 +158,27 @@ def _entry(path: Path, file: Any, key: str) -> NDArray[Any]:
         raise DataError(f"{path}: entry {key!r} is missing or damaged ({error}); {REMEDY}") from None
 
 
-def load_sample(path: Path) -> Sample:
-    """Read the maps of one image. Raises DataError for a file that is damaged or whose maps differ in size."""
+def score_entries(path: Path) -> set[str]:
+    """The scores that a sample file holds; none of its maps is read."""
     with _open_sample(path) as file:
-        keys = [key for key in file.files if key.startswith("score_")]
-        arrays = {key: _entry(path, file, key) for key in ("image", "label", "prediction", *keys)}
-        name = str(_entry(path, file, "name"))
+        return {key.partition("_")[2] for key in file.files if key.startswith(("score_", "codes_"))}
+
+
+def load_sample(path: Path, *, scores: Sequence[str] | None = None) -> Sample:
+    """Read the maps of one image, of ``scores`` those that it holds.
+
+    Raises DataError for a file that is damaged or whose maps differ in size.
+    """
+    with _open_sample(path) as file:
+        wanted = [key for key in file.files if key != "made_from" and (scores is None or _concerns(key, scores))]
+        entries = {key: _entry(path, file, key) for key in wanted}
+    try:
+        arrays = unpack(entries)
+        name, full_size = str(arrays.pop("name")), arrays.pop("full_size", None)
+        arrays = {key: arrays[key] for key in ("image", "label", "prediction")} | arrays
+    except (KeyError, ValueError, OSError) as error:
+        raise DataError(f"{path}: an entry is missing or damaged ({error}); {REMEDY}") from None
+    keys = [key for key in arrays if key.startswith("score_")]
     height, width = arrays["label"].shape[:2]
     for key, array in arrays.items():
         shape = (height, width, 3) if key == "image" else (height, width)
@@ -161,7 +192,13 @@ def load_sample(path: Path) -> Sample:
         label=arrays["label"],
         prediction=arrays["prediction"],
         scores={key.removeprefix("score_"): arrays[key] for key in keys},
+        full_size=None if full_size is None else (int(full_size[0]), int(full_size[1])),
     )
+
+
+def _concerns(entry: str, scores: Sequence[str]) -> bool:
+    kind, _, key = entry.partition("_")
+    return kind not in ("score", "codes", "knots") or key in scores
 
 
 def label_runs(runs: Sequence[RunResults]) -> list[str]:

@@ -1,7 +1,7 @@
 """The comparison table of one data set as text: values, brackets, which is best, and why something is missing."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from abet.report.records import Figure, PixelCounts, ScoreFigures
@@ -13,7 +13,7 @@ DECIMALS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A figure: its heading, what it means and which end of the scale is good (+1 high, -1 low)."""
+    """A figure: its heading, what it means and which end of the scale is good (+1 high, -1 low, 0 not known)."""
 
     title: str
     meaning: str
@@ -169,20 +169,25 @@ def _share(part: int, whole: int) -> str:
     return f"{share:.1f}" if share >= 0.05 else "<0.1"
 
 
-def _mark_best(rows: Sequence[Row]) -> list[Row]:
+def mark_best(rows: Sequence[Sequence[Cell]], columns: Sequence[Column]) -> list[list[Cell]]:
     """Mark the best value of each column, ties included; a single value is not the best of anything."""
-    best: list[float | None] = []
-    for index, column in enumerate(COLUMNS):
-        values = [cell.value for row in rows if (cell := row.cells[index]).value is not None]
-        choose: Callable[[list[float]], float] = max if column.better > 0 else min
-        best.append(choose([value for value in values if value is not None]) if len(values) > 1 else None)
+    best = [_best([row[place].value for row in rows], column.better) for place, column in enumerate(columns)]
     return [
-        replace(
-            row,
-            cells=[
-                replace(cell, best=cell.value is not None and cell.value == wanted)
-                for cell, wanted in zip(row.cells, best, strict=True)
-            ],
-        )
+        [
+            replace(cell, best=cell.value is not None and cell.value == wanted)
+            for cell, wanted in zip(row, best, strict=True)
+        ]
         for row in rows
     ]
+
+
+def _best(values: Sequence[float | None], better: int) -> float | None:
+    found = [value for value in values if value is not None]
+    if len(found) < 2 or better == 0:
+        return None
+    return max(found) if better > 0 else min(found)
+
+
+def _mark_best(rows: Sequence[Row]) -> list[Row]:
+    marked = mark_best([row.cells for row in rows], COLUMNS)
+    return [replace(row, cells=cells) for row, cells in zip(rows, marked, strict=True)]

@@ -17,8 +17,9 @@ from abet.detector import Detector, load_detector
 from abet.errors import DataError, UsageError
 from abet.evaluate import Evaluation
 from abet.merge import merge_in
-from abet.mirror import mirrored, pull_evaluation
+from abet.mirror import mirrored, pull_evaluation, pull_results
 from abet.places import Place, S3Uri
+from abet.report.runs import load_run
 from abet.shard_set import missing_shards
 from abet.site import SiteConfig, load_site
 from abet.storage import Storage, StorageUnavailable
@@ -53,6 +54,18 @@ def test_a_shard_that_came_while_ours_was_computed_is_kept(
         bucket.write(f"{RUN}/{SET}/shard-001-of-002.npz", b"theirs", expect=None)
         assert not mirror.push_new(ours)
     assert bucket.read(f"{RUN}/{SET}/shard-001-of-002.npz")[0] == b"theirs"
+
+
+def test_the_table_of_images_is_published_and_read_by_the_report(learned: Detector, run: S3Uri, tmp_path: Path) -> None:
+    site, one = load_site(), evaluation(learned, tmp_path / "ra", protocols=True)
+    for shard in (1, 2):
+        assert run_shard(one, run, shard, site)
+    merge_in(run, "road_anomaly", site)
+    with mirrored(run, site) as mirror:
+        pull_results(mirror)
+        table = load_run(mirror.folder, place=run).datasets["road_anomaly"].images
+    assert table is not None
+    assert len(table.images) == 5
 
 
 def test_missing_shards_are_named_before_any_is_fetched(

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from abet.labels import ID, OOD, VOID
+from abet.metrics.image_table import image_table
+from abet.metrics.pixel import PixelState
+from abet.metrics.protocols import ProtocolState, summarise_protocols
 
 ROAD, SIDEWALK, BUILDING, VEGETATION, SKY, CAR = 0, 1, 2, 8, 10, 13
 SCORES = ("abet", "energy", "entropy", "msp", "max_logit")
@@ -89,11 +92,12 @@ def curves_of(scores: NDArray[np.float32], labels: NDArray[np.uint8], points: in
                                "tpr": 0.951, "threshold": 0.63, "dropped": {"id": 1234, "ood": 0}},
     }  # fmt: skip
     picks = np.unique(np.geomspace(1, len(tpr), points).astype(int)) - 1
+    levels = [float(value) for value in scores[valid][ranked[picks]]]
     edges = np.linspace(scores.min(), scores.max(), 81)
     shares = [np.histogram(scores[labels == kind], edges)[0] / max((labels == kind).sum(), 1) for kind in (ID, OOD)]
     drawn = {
-        "roc": {"fpr": fpr[picks].tolist(), "tpr": tpr[picks].tolist(), "threshold": [None] * len(picks)},
-        "pr": {"recall": tpr[picks].tolist(), "precision": precision[picks].tolist(), "threshold": [None] * len(picks)},
+        "roc": {"fpr": fpr[picks].tolist(), "tpr": tpr[picks].tolist(), "threshold": levels},
+        "pr": {"recall": tpr[picks].tolist(), "precision": precision[picks].tolist(), "threshold": levels},
         "histogram": {"edges": edges.tolist(), "id": shares[0].tolist(), "ood": shares[1].tolist()},
         "threshold": threshold,
     }
@@ -110,14 +114,21 @@ def make_run(
     quality: float = 4.0,
     scores: tuple[str, ...] = SCORES,
     seed: int = 0,
+    protocols: bool = False,
+    samples: int | None = None,
 ) -> Path:
-    """A finished run directory with one data set; a second call with the same path adds another data set."""
+    """A finished run directory with one data set; a second call with the same path adds another data set.
+
+    ``samples`` images, spread evenly, keep their maps; default: all.
+    """
     folder = path / "evaluation" / dataset
     (folder / "samples").mkdir(parents=True)
     identity = {"uri": checkpoint, "sha256": hashlib.sha256(checkpoint.encode()).hexdigest()}
     (path / "config.yaml").write_text(yaml.safe_dump({"checkpoint": identity, "model": {"num_classes": 19}}))
     pooled: dict[str, list[NDArray[np.float32]]] = {key: [] for key in scores}
     labels = []
+    names: list[str] = []
+    kept = set(np.linspace(0, images - 1, images if samples is None else samples).round().astype(int).tolist())
     for number in range(images):
         image, classes, label = street(*size, seed=number)
         maps = {}
@@ -128,7 +139,10 @@ def make_run(
             pooled[key].append(maps[key].ravel())
         labels.append(label.ravel())
         name = f"original/street{number:02d}.jpg"
+        names.append(name)
         prediction = classes
+        if number not in kept:
+            continue
         np.savez_compressed(
             folder / "samples" / (name.replace("/", "__") + ".npz"),
             name=np.array(name), image=image, label=label, prediction=prediction,
@@ -141,10 +155,30 @@ def make_run(
         "pixels": {kind: int((label == value).sum()) for kind, value in (("id", ID), ("ood", OOD), ("void", VOID))},
         "scores": {key: figures for key, (figures, _) in both.items()},
     }  # fmt: skip
+    if protocols:
+        counted = image_table_of(names, pooled, labels, metrics)
+        (folder / "images.json").write_text(json.dumps({"schema": 1, "dataset": dataset, **counted}))
     curves = {"schema": 1, "dataset": dataset, "scores": {key: drawn for key, (_, drawn) in both.items()}}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "curves.json").write_text(json.dumps(curves))
     return path
+
+
+def image_table_of(
+    names: list[str], pooled: dict[str, list[NDArray[np.float32]]], labels: list[NDArray[np.uint8]], metrics: Any
+) -> dict[str, Any]:
+    """images.json by the real counts; the protocols' entries are put into ``metrics``."""
+    states = {
+        key: [ProtocolState.count(name, *each) for name, *each in zip(names, maps, labels, strict=True)]
+        for key, maps in pooled.items()
+    }
+    merged = {key: ProtocolState.merge(*parts) for key, parts in states.items()}
+    pixel = {key: PixelState.count(np.concatenate(maps), np.concatenate(labels)) for key, maps in pooled.items()}
+    entries, pairs = summarise_protocols(merged, {})
+    for key, entry in entries.items():
+        metrics["scores"][key]["protocols"] = entry
+    metrics["paired_differences"] = pairs
+    return image_table(pixel, merged)
 
 
 def edit_metrics(path: Path, change: Any, *, dataset: str = "road_anomaly") -> dict[str, Any]:

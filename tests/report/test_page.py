@@ -9,13 +9,15 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from abet.errors import UsageError
-from abet.report.gallery import MAX_WIDTH, evenly
-from abet.report.page import render_page, write_report
-from abet.report.runs import load_run
+from abet.labels import ID, OOD, VOID
+from abet.report.maps import evenly
+from abet.report.page import SCORES_AT_FIRST, render_page, write_report
+from abet.report.runs import label_runs, load_run
 from tests.report.fake_runs import SCORES, edit_metrics, make_run
 
 HOSTILE = "<script>alert(1)<_script>\"'&{{7*7}}<!--"
@@ -108,8 +110,8 @@ def test_the_policy_forbids_requests_and_lists_exactly_the_scripts_that_run(page
     assert policy.startswith("default-src 'none'")
     assert not re.search(r"https?:|\*|unsafe-eval|script-src[^;]*unsafe-inline", policy)
     kinds = [script.get("type") for script in page.attributes("script")]
-    assert kinds == ["application/json", None, None]
-    digests = {base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in page.scripts[1:]}
+    assert kinds == ["application/json"] * (2 + 3) + [None, None], "figures, page, three images, two that run"
+    digests = {base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in page.scripts[-2:]}
     assert set(re.findall(r"'sha256-([^']+)'", policy)) == digests
 
 
@@ -138,29 +140,157 @@ def test_the_histogram_shows_the_threshold_of_metrics_json(run_path: Path, page:
         assert line["x0"] == line["x1"] == metrics["scores"][key]["fpr95"]["threshold"]
 
 
-def test_the_gallery_has_image_label_prediction_and_a_heat_map_per_score(page: Page):
-    shown = [image["alt"] for image in page.attributes("img") if image["alt"]]
-    for number in range(3):
-        name = f"original/street{number:02d}.jpg"
-        parts = ["image", "label", "prediction of abet · abet-cityscapes"]
-        parts += [f"{key} of abet · abet-cityscapes" for key in SCORES]
-        assert [alt for alt in shown if alt.startswith(name)] == [f"{name}: {part}" for part in parts]
+def block(page: Page, name: str) -> dict:
+    """The content of a JSON block of the page."""
+    (place,) = [place for place, script in enumerate(page.attributes("script")) if script.get("id") == name]
+    return json.loads(page.scripts[place], parse_constant=pytest.fail)
 
 
-def test_gallery_pictures_are_no_larger_than_the_page_shows(tmp_path: Path):
-    run = load_run(make_run(tmp_path / "a", size=(64, 2 * MAX_WIDTH), images=1, scores=("abet",)))
-    sources = [image["src"] for image in Page(render_page([run])).attributes("img")]
-    pictures = [source for source in sources if source.startswith("data:image/jpeg")]
-    assert len(pictures) == 4
-    for source in pictures:
-        data = base64.b64decode(source.partition(",")[2])
-        assert Image.open(io.BytesIO(data)).size == (MAX_WIDTH, 32)
+def codes_of(uri: str) -> np.ndarray:
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+    assert (picture == picture[..., :1]).all()
+    return picture[..., 0]
 
 
-def test_gallery_is_limited_and_says_of_how_many(run_path: Path):
-    text = Page(render_page([load_run(run_path)], max_images=2)).text
-    assert "2 of 3 images kept" in text
-    assert "original/street01.jpg" not in text
+def test_embedded_maps_give_the_exact_mask_at_every_level(run_path: Path, page: Page):
+    (data,) = block(page, "page")["sets"]
+    assert [choice["score"] for choice in data["choices"]] == list(SCORES[:4])
+    for place, name in enumerate(data["images"]):
+        sample = load_run(run_path).datasets["road_anomaly"].sample(name)
+        pictures = block(page, f"image-0-{place}")
+        assert pictures["size"] == [128, 72]
+        label = codes_of(pictures["label"])
+        for code, kind in enumerate((ID, OOD, VOID)):
+            assert np.array_equal(label == code, sample.label == kind)
+        assert np.array_equal(codes_of(pictures["classes"]["0"]), sample.prediction)
+        for number, choice in enumerate(data["choices"]):
+            codes = codes_of(pictures["maps"][str(number)])
+            for level, threshold in enumerate(choice["threshold"], start=1):
+                assert np.array_equal(codes >= level, sample.scores[choice["score"]] >= np.float32(threshold))
+
+
+def test_the_levels_carry_the_rates_of_the_set(run_path: Path, page: Page):
+    (data,) = block(page, "page")["sets"]
+    metrics = json.loads((run_path / "evaluation/road_anomaly/metrics.json").read_text())
+    for choice in data["choices"]:
+        figures, at = metrics["scores"][choice["score"]]["fpr95"], choice["at95"]
+        assert choice["threshold"][at] == figures["threshold"]
+        assert choice["tpr"][at] == pytest.approx(figures["tpr"], rel=1e-5)
+        assert choice["fpr"][at] == pytest.approx(figures["value"], rel=1e-5)
+        true, false = figures["tpr"] * metrics["pixels"]["ood"], figures["value"] * metrics["pixels"]["id"]
+        assert choice["precision"][at] == pytest.approx(true / (true + false), rel=1e-5)
+
+
+def test_smaller_maps_hold_whole_pixels_and_the_page_says_so(tmp_path: Path):
+    path = make_run(tmp_path / "a", images=1, scores=("abet",), size=(1024, 512))
+    page = Page(render_page([load_run(path)], max_megabytes=5.0))
+    pictures = block(page, "image-0-0")
+    width, height = pictures["size"]
+    assert height * width < 1024 * 512
+    assert f"Maps are {width}x{height} of 512x1024 pixels, one of" in " ".join(page.text.split())
+    (choice,) = block(page, "page")["sets"][0]["choices"]
+    sample = load_run(path).datasets["road_anomaly"].sample("original/street00.jpg")
+    rows = ((np.arange(height) + 0.5) * 1024 / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * 512 / width).astype(int)
+    level = choice["at95"] + 1
+    exact = sample.scores["abet"][rows][:, columns] >= np.float32(choice["threshold"][level - 1])
+    assert np.array_equal(codes_of(pictures["maps"]["0"]) >= level, exact)
+
+
+def test_the_page_keeps_below_its_limit(tmp_path: Path):
+    runs = [load_run(make_run(tmp_path / name, images=3, scores=("abet", "msp"), size=(144, 256))) for name in "ab"]
+    whole = len(render_page(runs).encode())
+    pictures = sum(len(script) for script in Page(render_page(runs)).scripts[2:-2])
+    for share, images in ((0.7, 3), (0.3, 3), (0.05, 0)):
+        limit = int(whole - (1 - share) * pictures)
+        source = render_page(runs, max_megabytes=limit / 1e6)
+        assert len(source.encode()) <= limit
+        ids = [script.get("id", "") for script in Page(source).attributes("script")]
+        assert sum(name.startswith("image-") for name in ids) >= images, "maps shrink before images go"
+
+
+def test_a_page_that_cannot_fit_names_the_option(run_path: Path):
+    with pytest.raises(UsageError, match=r"--max-megabytes 1\b"):
+        render_page([load_run(run_path)], max_megabytes=1)
+
+
+def test_maps_are_chosen_by_name(run_path: Path):
+    page = Page(render_page([load_run(run_path)], maps=("max_logit", "msp")))
+    assert [choice["score"] for choice in block(page, "page")["sets"][0]["choices"]] == ["max_logit", "msp"]
+    with pytest.raises(UsageError, match="did you mean 'entropy'"):
+        render_page([load_run(run_path)], maps=("entropi",))
+
+
+def test_every_run_has_a_turn_before_any_has_two(tmp_path: Path):
+    runs = [load_run(make_run(tmp_path / name, images=1)) for name in "abcdef"]
+    chosen = block(Page(render_page(runs)), "page")["sets"][0]["choices"]
+    assert [(choice["run"], choice["score"]) for choice in chosen] == [(run, "abet") for run in range(6)]
+
+
+def test_many_scores_are_all_in_the_page_and_few_shown_at_first(tmp_path: Path):
+    keys = ("abet", *(f"score_{number}" for number in range(15)))
+    page = Page(render_page([load_run(make_run(tmp_path / "a", images=1, scores=keys))]))
+    data = block(page, "page")
+    assert data["scores"] == list(keys)
+    assert len(data["shown"]) == SCORES_AT_FIRST
+    assert data["shown"][0] == "abet"
+    assert [box["value"] for box in page.attributes("input") if box.get("name") == "score"] == list(keys)
+
+
+def test_the_image_table_holds_the_bounds_of_images_json(tmp_path: Path):
+    path = make_run(tmp_path / "a", images=3, scores=("abet", "msp"), protocols=True, samples=2)
+    known = json.loads((path / "evaluation/road_anomaly/images.json").read_text())
+    page = Page(render_page([load_run(path)]))
+    (data,) = block(page, "page")["sets"]
+    assert data["images"] == known["images"]
+    assert sorted(map(int, data["thumbnails"])) == [0, 2]
+    for figures in data["table"]["figures"]:
+        column = known["scores"][figures["score"]]
+        assert figures["ap"] == pytest.approx(column["ap"]["value"], rel=1e-5)
+        bounds = column["false_positives"]
+        assert figures["fp"] == [list(ends) for ends in zip(bounds["low"], bounds["high"], strict=True)]
+
+
+def test_without_protocols_the_page_says_which_command_adds_them(run_path: Path, page: Page):
+    assert "abet evaluate --protocols" in page.text
+    assert str(run_path) in page.text
+
+
+def test_an_old_run_without_samples_and_thresholds_makes_a_page(tmp_path: Path):
+    path = make_run(tmp_path / "a", samples=0)
+    file = path / "evaluation/road_anomaly/curves.json"
+    curves = json.loads(file.read_text())
+    for score in curves["scores"].values():
+        for part in ("roc", "pr"):
+            del score[part]["threshold"]
+    file.write_text(json.dumps(curves))
+    page = Page(render_page([load_run(path)]))
+    assert block(page, "page")["sets"][0]["images"] == []
+    assert len(page.scripts) == 4
+
+
+def test_every_protocol_has_its_table_with_conditions(tmp_path: Path):
+    path = make_run(tmp_path / "a", scores=("abet", "msp"), protocols=True)
+    unheard_of = {"protocol": "tomorrow", "siou": 0.4321, "novelty": 0.1234, "tau": [0.25], "too_small": {"objects": 7}}
+    metrics = edit_metrics(path, lambda m: m["scores"]["abet"]["protocols"].update(tomorrow=unheard_of))
+    page = Page(render_page([load_run(path)]))
+    for name, entry in metrics["scores"]["abet"]["protocols"].items():
+        assert name in page.text
+        for figure in ("auroc", "ap"):
+            found = entry.get(figure)
+            if isinstance(found, float):
+                assert f"{100 * found:.2f}" in page.cells
+            elif found:
+                wanted = found["value"] if "value" in found else found["low"]
+                assert any(cell.startswith(f"{100 * wanted:.2f}") for cell in page.cells)
+    smiyc = metrics["scores"]["abet"]["protocols"]["smiyc-quantile-bins"]
+    assert f"{100 * smiyc['tpr']:.4g} %" in page.cells
+    assert f"{100 * smiyc['prevalence']:.4g} %" in page.cells
+    assert {"43.21", "12.34", "objects 7"} <= set(page.cells)
+    options = block(page, "page")["overview"]["cells"]
+    assert len(options) == len([1 for option in page.attributes("option")]), "every figure can be chosen"
+    pair = metrics["paired_differences"][0]["ap"]
+    assert f"{100 * pair['low']:+.2f} to {100 * pair['high']:+.2f}" in page.cells
 
 
 def test_evenly_keeps_the_ends():
@@ -189,7 +319,7 @@ def test_a_set_without_ood_pixels_makes_a_page(tmp_path: Path):
     file.write_text(json.dumps({"schema": 1, "dataset": "road_anomaly", "scores": {"abet": curves}}))
     page = Page(render_page([load_run(path)]))
     assert "no OOD pixel was evaluated" in page.text
-    assert "no threshold" in page.text
+    assert block(page, "page")["sets"][0]["choices"] == []
     assert [figure["data"] for figure in json.loads(page.scripts[0])] == [[]]
 
 
@@ -200,8 +330,9 @@ def test_hostile_names_stay_text(tmp_path: Path):
     runs = [load_run(path) for path in paths]
     source = render_page(runs)
     page = Page(source)
-    assert len(page.scripts) == 3, "no name opens or closes a script"
-    assert "alert(" not in "".join(page.scripts[1:])
+    assert len(page.scripts) == 5, "no name opens or closes a script"
+    assert "alert(" not in "".join(page.scripts[3:])
+    assert block(page, "page")["runs"] == label_runs(runs)
     assert HOSTILE in page.text, "shown as it is, not evaluated"
     assert note in page.text
     assert "<!--" not in source
@@ -216,7 +347,7 @@ def test_runs_over_other_data_sets_have_a_section_each(tmp_path: Path):
     other = make_run(tmp_path / "b")
     page = Page(render_page([load_run(path), load_run(other)]))
     headings = [attributes["id"] for attributes in page.attributes("h2")]
-    assert headings == ["set-1", "set-2"]
+    assert headings == ["overview", "set-1", "set-2", "keys-title"]
     assert [link["href"] for link in page.attributes("a")] == ["#set-1", "#set-2"]
     assert "Evaluated by a" in page.text
     assert "not by b" in page.text

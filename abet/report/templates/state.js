@@ -1,0 +1,70 @@
+"use strict";
+// What the page holds and what of it is shown. The scripts of this page are one program in several files by subject.
+
+/**
+ * @typedef {{run: number, score: string, threshold: number[], tpr: number[], fpr: number[], precision: number[],
+ *   at95: number | null, low: number, high: number, shades: number[]}} Choice  One score of one run that has maps;
+ *   level k of its slider flags what scores threshold[k - 1] or more.
+ * @typedef {{run: number, score: string, ap: (number | null)[], auroc: (number | null)[], fpr95: (number | null)[],
+ *   fp: ([number, number] | null)[], missed: ([number, number] | null)[]}} ImageFigures
+ * @typedef {{name: string, images: string[], pixels: {id: number, ood: number}, choices: Choice[],
+ *   thumbnails: Object<string, string>,
+ *   table: {id: (number | null)[], ood: (number | null)[], figures: ImageFigures[]}}} DataSet
+ * @typedef {{runs: string[], scores: string[], shown: string[], ramp: number[], colours: number[][][],
+ *   overview: {shown: number, cells: ([string, string, string, number | null, number] | null)[][][]}, sets: DataSet[]}} Page
+ */
+
+/** @param {string} id @returns {any} */
+const readJson = (id) => JSON.parse(document.getElementById(id).textContent);
+
+/** @type {Page} */
+const page = readJson("page");
+
+/** @type {{runs: Set<number>, scores: Set<string>}} */
+const shown = { runs: new Set(page.runs.map((_, place) => place)), scores: new Set(page.shown) };
+
+/** Called after the filter has changed. @type {(() => void)[]} */
+const onFilter = [];
+
+/** @param {number} run @param {string} score */
+const isShown = (run, score) => shown.runs.has(run) && shown.scores.has(score);
+
+/** @param {{run: number, score: string}} of */
+const nameOf = (of) => (page.runs.length > 1 ? `${of.score} · ${page.runs[of.run]}` : of.score);
+
+/** @param {number} fraction @param {number} [digits] */
+const percent = (fraction, digits = 2) => (100 * fraction).toFixed(digits);
+
+/** The same element below `parent` by its data-part. @param {Element} parent @param {string} name @returns {any} */
+const part = (parent, name) => parent.querySelector(`[data-part="${name}"]`);
+
+/**
+ * Fill a select with choices that are shown, keeping the chosen one while it is.
+ * @param {HTMLSelectElement} select @param {{run: number, score: string}[]} choices
+ */
+const fillChoices = (select, choices) => {
+  const before = select.value;
+  const options = choices.flatMap((choice, place) => (isShown(choice.run, choice.score) ? [[place, choice]] : []));
+  select.replaceChildren(...options.map(([place, choice]) => new Option(nameOf(choice), String(place))));
+  if (options.some(([place]) => String(place) === before)) select.value = before;
+  select.disabled = options.length === 0;
+};
+
+{
+  const form = document.getElementById("filter");
+  const boxes = [...form.querySelectorAll("input")];
+  const read = () => {
+    shown.runs = new Set(boxes.filter((box) => box.name === "run" && box.checked).map((box) => Number(box.value)));
+    if (page.runs.length === 1) shown.runs.add(0);
+    shown.scores = new Set(boxes.filter((box) => box.name === "score" && box.checked).map((box) => box.value));
+    onFilter.forEach((act) => act());
+  };
+  for (const box of boxes) if (box.name === "score") box.checked = shown.scores.has(box.value);
+  form.addEventListener("change", read);
+  form.querySelector("[data-all]").addEventListener("click", () => {
+    const scores = boxes.filter((box) => box.name === "score");
+    const all = scores.every((box) => box.checked);
+    scores.forEach((box) => (box.checked = !all));
+    read();
+  });
+}

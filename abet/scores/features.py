@@ -7,6 +7,7 @@ bilinear, align_corners=True).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -85,8 +86,29 @@ def knn(seen: Observation) -> Tensor:
     def distance(x: Tensor) -> Tensor:
         norm = x.norm(dim=1, keepdim=True)
         unit = x / norm.where(norm > 0, 1)
-        near = (unit @ bank.T).topk(neighbours, dim=1).values[:, -1]
+        near = kth_largest(unit @ bank.T, neighbours)
         squared: Tensor = unit.square().sum(1) + 1 - 2 * near
         return squared.clamp_(min=0).sqrt_()
 
     return by_position(seen, distance, width=len(bank))
+
+
+def kth_largest(values: Tensor, k: int) -> Tensor:
+    """(N,): the k-th largest of each row of (N, M), k <= M.
+
+    The k largest lie in the k groups of columns with the largest maxima, or equal one that does: so two small searches
+    and one pass over all columns take the place of a search among all, which is several times slower.
+    """
+    import torch
+
+    rows, columns = values.shape
+    side = math.isqrt(columns // k)
+    groups = -(-columns // side)
+    if groups <= k:
+        return values.topk(k, dim=1).values[:, -1]
+    if groups * side > columns:
+        values = torch.nn.functional.pad(values, (0, groups * side - columns), value=-math.inf)
+    grouped = values.view(rows, groups, side)
+    best = grouped.amax(2).topk(k, dim=1).indices
+    near = grouped.gather(1, best[:, :, None].expand(-1, -1, side)).flatten(1)
+    return near.topk(k, dim=1).values[:, -1]

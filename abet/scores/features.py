@@ -7,7 +7,6 @@ bilinear, align_corners=True).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -18,8 +17,10 @@ if TYPE_CHECKING:
 
     from abet.scores.fitted import Fitted
 
-BLOCK_ELEMENTS: Final = 1 << 24
-"""Of the largest matrix that is made for some positions at a time: 64 MiB of float32."""
+CPU_BLOCK_ELEMENTS: Final = 1 << 20
+"""Of the largest matrix that is made for some positions at a time: 4 MiB of float32 stay in a processor's cache."""
+GPU_BLOCK_ELEMENTS: Final = 1 << 24
+"""The same elsewhere: 64 MiB keep a GPU busy."""
 
 
 def _fitted(seen: Observation) -> Fitted:
@@ -54,8 +55,9 @@ def by_position(seen: Observation, score: Callable[[Tensor], Tensor], *, width: 
     assert seen.features is not None, "the detector brings the features that a score needs"
     batch, channels, height, wide = seen.features.shape
     rows = seen.features.permute(0, 2, 3, 1).reshape(-1, channels)  # no copy in channels_last
+    elements = CPU_BLOCK_ELEMENTS if rows.device.type == "cpu" else GPU_BLOCK_ELEMENTS
     with full_precision(rows.device):
-        parts = [score(part.float()) for part in torch.split(rows, max(1, BLOCK_ELEMENTS // width))]
+        parts = [score(part.float()) for part in torch.split(rows, max(1, elements // width))]
         return resample(torch.cat(parts).view(batch, 1, height, wide), seen.size)[:, 0]
 
 
@@ -86,29 +88,8 @@ def knn(seen: Observation) -> Tensor:
     def distance(x: Tensor) -> Tensor:
         norm = x.norm(dim=1, keepdim=True)
         unit = x / norm.where(norm > 0, 1)
-        near = kth_largest(unit @ bank.T, neighbours)
+        near = (unit @ bank.T).topk(neighbours, dim=1).values[:, -1]
         squared: Tensor = unit.square().sum(1) + 1 - 2 * near
         return squared.clamp_(min=0).sqrt_()
 
     return by_position(seen, distance, width=len(bank))
-
-
-def kth_largest(values: Tensor, k: int) -> Tensor:
-    """(N,): the k-th largest of each row of (N, M), k <= M.
-
-    The k largest lie in the k groups of columns with the largest maxima, or equal one that does: so two small searches
-    and one pass over all columns take the place of a search among all, which is several times slower.
-    """
-    import torch
-
-    rows, columns = values.shape
-    side = math.isqrt(columns // k)
-    groups = -(-columns // side)
-    if groups <= k:
-        return values.topk(k, dim=1).values[:, -1]
-    if groups * side > columns:
-        values = torch.nn.functional.pad(values, (0, groups * side - columns), value=-math.inf)
-    grouped = values.view(rows, groups, side)
-    best = grouped.amax(2).topk(k, dim=1).indices
-    near = grouped.gather(1, best[:, :, None].expand(-1, -1, side)).flatten(1)
-    return near.topk(k, dim=1).values[:, -1]

@@ -43,6 +43,12 @@ def test_no_image_to_resample_is_refused():
     assert "'0' is no integer of at least 1" in result.stderr
 
 
+def test_scores_of_no_demo_are_refused(tmp_path):
+    result = run("scores.py", "--runs", tmp_path)
+    assert result.returncode == 2
+    assert "no folder abet in it; run `abet demo` first" in result.stderr
+
+
 @pytest.mark.faults
 def test_resampling_says_whether_the_figures_of_all_pixels_lie_inside_the_brackets():
     result = run("bootstrap.py", "--images", 3)

@@ -332,10 +332,11 @@ def scores() -> None:
     from abet.scores import SCORES
     from abet.text import printable
 
-    table = Table("key", "formula", "source", "needs", "abet fit finds")
+    table = Table("key", "formula", "source", "needs")
     for score in SCORES.values():
         source = f"{score.source} ({score.distribution})" if score.distribution else score.source
-        cells = (score.key, score.formula, source, ", ".join(score.needs), score.fitted or "")
+        needs = (*score.needs, *(("fit",) if score.fitted else ()))
+        cells = (score.key, score.formula, source, ", ".join(needs))
         table.add_row(*(Text(printable(cell, limit=400)) for cell in cells))  # a plug-in's words are anyone's
     console().print(table)
 

@@ -128,7 +128,7 @@ def _shaped() -> tuple[Score, ...]:
             key=f"{shape.__name__}_{row.key}",
             formula=f"{row.key} {formula}",
             source=source,
-            needs=(*row.needs, "features"),
+            needs=(*(need for need in row.needs if need != "logits"), "features"),  # which become logits again
             function=shaping.shaped(shape.__name__, shape, row.function),
             fitted=fitted,
             reference_absent="the reference shapes no activations",

@@ -184,3 +184,26 @@ def test_what_cannot_be_meant_is_refused(
     assert finished.code == 2
     assert said in finished.err
     assert not (weights / NAME).exists()
+
+
+def test_a_matrix_is_drawn_with_the_fit_that_was_evaluated(
+    cli: Cli, fitted_weights: Path, training: Dataset, mixed_sizes: Dataset, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert run_evaluation(cli, fitted_weights, mixed_sizes, run, "--scores", "knn", "--samples", 0).code == 0
+
+    def draw(pair: int) -> Finished:
+        image = mixed_sizes.pairs[pair].name
+        return cli("report", run, "--matrix", tmp_path / "m.png", "--scores", "knn", "--images", image)
+
+    finished = draw(0)
+    assert finished.code == 0, finished.err
+    companions.write(
+        fitted_weights,
+        NAME,
+        fitted_content(load_detector(fitted_weights, device="cpu"), training, seed=1),
+        S3Settings(),
+    )
+    finished = draw(1)
+    assert finished.code == 3
+    assert "`abet fit` has run again since" in finished.err

@@ -145,5 +145,5 @@ def test_blocks_change_no_score(key, monkeypatch):
     fitted = made_up({**gaussians.tensors, "knn.bank": F.normalize(samples)}, neighbours=4)
     maps = vectors(4 * 5, 6, seed=9).reshape(1, 4, 5, 6).permute(0, 3, 1, 2)
     whole = SCORES[key].function(observation(maps, fitted))
-    monkeypatch.setattr(features, "BLOCK_ELEMENTS", 700)
+    monkeypatch.setattr(features, "CPU_BLOCK_ELEMENTS", 700)
     torch.testing.assert_close(SCORES[key].function(observation(maps, fitted)), whole, rtol=1e-5, atol=1e-5)

@@ -110,7 +110,7 @@ def test_the_time_is_guessed_from_no_more_pixels_than_there_are(
         return output(self, image)
 
     monkeypatch.setattr(Detector, "output", seen)
-    assert estimate_seconds(learned, pixels) > 0
+    assert estimate_seconds(learned, pixels, ALL) > 0
     assert shown[-1] == patch <= pixels
 
 

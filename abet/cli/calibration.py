@@ -25,6 +25,7 @@ from abet.cli.options import (
     split_names,
     with_fitted,
 )
+from abet.cli.panels import USE
 from abet.errors import UsageError
 from abet.labels import CITYSCAPES
 from abet.places import parse_place
@@ -32,7 +33,7 @@ from abet.places import parse_place
 
 def register(app: typer.Typer) -> None:
     """Add this command to ``app``."""
-    app.command()(calibrate)
+    app.command(rich_help_panel=USE)(calibrate)
 
 
 def calibrate(
@@ -66,7 +67,7 @@ def calibrate(
     from abet.calibrate import Calibration, leak_note, papers_test_on
     from abet.calibrate import calibrate as measure
     from abet.calibration import FILE, store
-    from abet.cli.evaluation import announce, require_classes, use_threads
+    from abet.cli.before_passes import announce, require_classes, use_threads
     from abet.cli.tables import print_calibration
     from abet.evaluate import Evaluation
     from abet.site import data_root as find_root

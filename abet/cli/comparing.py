@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from abet.cli.options import DatasetOption, place_of, require_ood_set, require_output, say, split_names
+from abet.cli.panels import EVALUATE
 from abet.places import Place, parse_place
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ TITLES = {"auroc": "AUROC", "ap": "AP", "fpr95": "FPR95"}
 
 def register(app: typer.Typer) -> None:
     """Add this command to ``app``."""
-    app.command()(compare)
+    app.command(rich_help_panel=EVALUATE)(compare)
 
 
 def compare(

@@ -23,6 +23,7 @@ from abet.cli.options import (
     split_names,
     with_fitted,
 )
+from abet.cli.panels import EVALUATE
 from abet.errors import DataError
 from abet.places import Place, parse_place
 
@@ -46,7 +47,7 @@ TrackOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add this command to ``app``."""
-    app.command()(components)
+    app.command(rich_help_panel=EVALUATE)(components)
 
 
 def components(
@@ -75,7 +76,7 @@ def components(
     chosen = choose_track(track, dataset)
     keys = None if scores == "all" else choose_scores(scores)
     place = parse_place(run)
-    from abet.cli.evaluation import use_threads
+    from abet.cli.before_passes import use_threads
     from abet.component_pass import ComponentPass, read_evaluated
     from abet.evaluate import Evaluation
     from abet.mirror import mirrored
@@ -141,7 +142,7 @@ def _detector(evaluated: "Evaluated", given: Place | None, device: str, site: "S
 
 def count_components(job: "ComponentPass", mirror: "Mirror", number: int) -> None:
     """Count one shard unless it is there, and write the figures when all shards are."""
-    from abet.cli.evaluation import announce
+    from abet.cli.before_passes import announce
     from abet.evaluate import shard_of
 
     evaluation = job.evaluation

@@ -15,13 +15,14 @@ from abet.cli.options import (
     require_output,
     say,
 )
+from abet.cli.panels import EVALUATE
 from abet.errors import UsageError
 from abet.names import TRAINING_NAMES
 
 
 def register(app: typer.Typer) -> None:
     """Add this command to ``app``."""
-    app.command()(controls)
+    app.command(rich_help_panel=EVALUATE)(controls)
 
 
 def controls(

@@ -10,6 +10,7 @@ import typer
 
 from abet.checkpoint import read_best
 from abet.cli.options import require_output, say
+from abet.cli.panels import BEGIN
 from abet.cli.tables import defined_scores, print_comparison
 
 SETS = ("road_anomaly", "lost_and_found")
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
         require_output(output, kind="folder")
         _Demo(app, output).run()
 
-    app.command()(demo)
+    app.command(rich_help_panel=BEGIN)(demo)
 
 
 class _Demo:

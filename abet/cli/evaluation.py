@@ -1,11 +1,13 @@
-"""abet evaluate | merge | scores | show-config"""
+"""abet evaluate"""
 
 import shlex
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from abet.cli.before_passes import announce, require_classes, use_threads
+from abet.cli.merging import merge_and_print
 from abet.cli.options import (
     CheckpointOption,
     DataRootOption,
@@ -26,28 +28,20 @@ from abet.cli.options import (
     split_names,
     with_fitted,
 )
-from abet.errors import CheckpointError, DataError, UsageError
+from abet.cli.panels import EVALUATE
+from abet.errors import UsageError
 from abet.labels import CITYSCAPES
-from abet.places import Place, S3Uri, parse_place
+from abet.places import S3Uri
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from abet.data.index import Dataset
-    from abet.detector import Detector
     from abet.evaluate import Evaluation
     from abet.mirror import Mirror
-    from abet.site import SiteConfig
-
-
-LONG_SECONDS = 600
 
 
 def register(app: typer.Typer) -> None:
-    """Add these commands to ``app``."""
-    for command in (evaluate, merge, scores):
-        app.command()(command)
-    app.command(name="show-config")(show_config)
+    """Add this command to ``app``."""
+    app.command(rich_help_panel=EVALUATE)(evaluate)
 
 
 def evaluate(
@@ -149,7 +143,7 @@ def evaluate(
         for part in _to_do(evaluation, mirror, list(parts)) if only_missing else parts:
             _evaluate_shard(evaluation, replace(data, pairs=parts[part]), mirror, part, whole=whole, mend=only_missing)
     if shards == 1 or whole_run:
-        _merge_and_print(run, dataset, site)
+        merge_and_print(run, dataset, site)
         if components:
             from abet.cli.components import choose_track, count_after
 
@@ -216,143 +210,3 @@ def _to_do(evaluation: "Evaluation", mirror: "Mirror", numbers: "list[int]") -> 
         + (f"; to evaluate: {', '.join(named)}" if named else "")
     )
     return list(todo)
-
-
-def use_threads(threads: int | None) -> None:
-    """Fix the number of CPU threads of this process; None leaves torch's choice."""
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-
-
-def require_classes(detector: "Detector", num_classes: int) -> None:
-    """Raises CheckpointError unless the detector has the number of classes that the user expects."""
-    found = detector.config.num_classes
-    if found != num_classes:
-        raise CheckpointError(
-            f"{detector.uri}: tells {found} classes apart, expected {num_classes} (OOD in these sets is what the "
-            f"{len(CITYSCAPES)} Cityscapes classes do not cover): fine-tune it first, or say that you mean it with "
-            f"--num-classes {found}"
-        )
-
-
-def announce(evaluation: "Evaluation", data: "Dataset", shard: str, *, whole: bool) -> None:
-    """Verify the files of the shard, then say how long it will take."""
-    from abet.evaluate import estimate_seconds
-    from abet.progress import format_seconds
-
-    pixels = verified_pixels(data, whole=whole)
-    detector = evaluation.detector
-    defined = [key for key in evaluation.scores if detector.why_missing(key) is None]
-    seconds = estimate_seconds(detector, pixels, defined)
-    say(
-        f"{data.name} {data.split} {shard}: {len(data.pairs)} images, {pixels / 1e6:.1f} Mpixel, "
-        f"{len(defined)} scores on {detector.device}: about {format_seconds(seconds)}"
-    )
-    if seconds > LONG_SECONDS:
-        say("a shard that is stopped starts again from its first image: --shard I/N makes smaller ones")
-
-
-def verified_pixels(data: "Dataset", *, whole: bool) -> int:
-    """Decode every file, which costs little beside a network's pass, so that none fails hours into the evaluation.
-
-    Returns the pixels in all. Raises DataError with every fault; of a ``whole`` set also for having no ID or no OOD
-    pixel, without which no figure is defined (a part of one may well have none).
-    """
-    from abet.data.check import check_dataset, useless
-    from abet.progress import progress
-
-    with progress("check files", len(data.pairs)) as advance:
-        report = check_dataset(data, progress=lambda _done, _all: advance(1))
-    found = [*report.faults, *(useless(data, report.pixels) if whole and report.ok else ())]
-    if found:
-        faults = "\n  ".join(str(fault) for fault in found)
-        raise DataError(f"{data.root}: {len(found)} faults, nothing was evaluated:\n  {faults}")
-    return report.pixels.total
-
-
-def merge(
-    run: Annotated[str, typer.Argument(help="Run that the shards were evaluated into: a folder, or s3://.")],
-    dataset: DatasetOption,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="What the evaluation should be of; shards of another checkpoint are refused.")
-    ] = None,
-    wait_minutes: Annotated[
-        float | None, typer.Option(min=0, help="Wait so long for shards that are not there yet. Default: do not wait.")
-    ] = None,
-) -> None:
-    """Add up the shards of an evaluation into metrics.json. Exits 3 and names them when shards are missing."""
-    from abet.shard_wait import await_shards
-    from abet.site import load_site
-
-    require_ood_set(dataset)
-    place = parse_place(run)
-    site = load_site()
-    require_output(place, kind="folder", s3=site.s3)
-    sha256 = None if checkpoint is None else _identity(parse_place(checkpoint), site)
-    if wait_minutes is not None:
-        await_shards(place, dataset, site, minutes=wait_minutes)
-    metrics = _merge_and_print(place, dataset, site, sha256=sha256)
-    from abet.cli.tables import print_components
-
-    print_components(metrics)
-
-
-def _identity(checkpoint: Place, site: "SiteConfig") -> str:
-    """SHA-256 of a checkpoint's weights, by its manifest; of a published file its own. Nothing is evaluated by it."""
-    from abet.checkpoint import read_manifest, resolve
-    from abet.files import sha256_of
-    from abet.remote import local_checkpoint
-
-    path = resolve(local_checkpoint(checkpoint, site))
-    return read_manifest(path).sha256 if path.is_dir() else sha256_of(path)
-
-
-def _merge_and_print(run: Place, dataset: str, site: "SiteConfig", *, sha256: str | None = None) -> "Mapping[str, Any]":
-    from abet.cli.tables import print_metrics
-    from abet.merge import merge_in
-    from abet.run import evaluation_dir
-
-    metrics = merge_in(run, dataset, site, sha256=sha256)
-    print_metrics(metrics)
-    say(
-        f"wrote {evaluation_dir(run, dataset) / 'metrics.json'}",
-        f"next: abet report {shlex.quote(str(run))} --output report.html",
-    )
-    return metrics
-
-
-def scores() -> None:
-    """List the scores: key, formula, source and what each needs of the network and of `abet fit`."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from abet.cli.tables import console
-    from abet.scores import SCORES
-    from abet.text import printable
-
-    table = Table("key", "formula", "source", "needs")
-    for score in SCORES.values():
-        source = f"{score.source} ({score.distribution})" if score.distribution else score.source
-        needs = (*score.needs, *(("fit",) if score.fitted else ()))
-        cells = (score.key, score.formula, source, ", ".join(needs))
-        table.add_row(*(Text(printable(cell, limit=400)) for cell in cells))  # a plug-in's words are anyone's
-    console().print(table)
-
-
-def show_config(
-    recipe: Annotated[str, typer.Argument(help="Shipped recipe, or path of a .yaml file.")],
-    explain: Annotated[bool, typer.Option("--explain", help="With what each key means, as comments.")] = False,
-) -> None:
-    """Print a recipe, validated and complete."""
-    import yaml
-
-    from abet.config import Recipe, load_recipe
-    from abet.settings import explained
-
-    if not recipe:
-        raise UsageError("show-config needs the name of a recipe")
-    values = load_recipe(recipe).model_dump(mode="json")
-    text = explained(Recipe, values) if explain else yaml.safe_dump(values, sort_keys=False)
-    typer.echo(text.rstrip())

@@ -16,6 +16,7 @@ from abet.cli.options import (
     require_output,
     say,
 )
+from abet.cli.panels import EVALUATE
 from abet.errors import unknown_name
 from abet.names import TRAINING_NAMES
 from abet.places import parse_place
@@ -23,7 +24,7 @@ from abet.places import parse_place
 
 def register(app: typer.Typer) -> None:
     """Add this command to ``app``."""
-    app.command()(fit)
+    app.command(rich_help_panel=EVALUATE)(fit)
 
 
 def fit(
@@ -59,7 +60,7 @@ def fit(
     settings = parse(FitSettings, {**chosen, **percentiles}, source="abet fit")
     require_split(dataset, split)
     from abet import companions
-    from abet.cli.evaluation import use_threads
+    from abet.cli.before_passes import use_threads
     from abet.fit import Fit
     from abet.site import data_root as find_root
     from abet.site import load_site

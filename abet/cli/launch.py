@@ -5,13 +5,17 @@ from typing import Annotated
 import typer
 
 from abet.cli.options import say
+from abet.cli.panels import TRAIN
 from abet.exits import INTERRUPTED, STOPPED, leave_verdict
 
 
 def register(app: typer.Typer) -> None:
     """Add this command to ``app``."""
     # Everything behind the command's name is the command's own, with or without `--`
-    app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(launch)
+    app.command(
+        rich_help_panel=TRAIN,
+        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    )(launch)
 
 
 def launch(

@@ -19,6 +19,8 @@ from abet.cli import (
     evaluation,
     fitting,
     launch,
+    lists,
+    merging,
     reproducing,
     showing,
     site,
@@ -28,6 +30,7 @@ from abet.cli import (
     validation,
 )
 from abet.cli.options import say
+from abet.cli.panels import KEEP
 from abet.errors import AbetError, UsageError
 from abet.exits import (
     DONE,
@@ -50,23 +53,25 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-fitting.register(app)
+demo.register(app)
+site.register(app)
+training.register(app)
+launch.register(app)
+validation.register(app)
 evaluation.register(app)
+merging.register(app)
+fitting.register(app)
+lists.register(app)
 components.register(app)
 calibration.register(app)
 showing.register(app)
 comparing.register(app)
 reproducing.register(app)
-submission.register(app)
-training.register(app)
-validation.register(app)
-launch.register(app)
 controls.register(app)
-demo.register(app)
+submission.register(app)
 sync.register(app)
-site.register(app)
-app.add_typer(checkpoint.app, name="checkpoint")
-app.add_typer(data.app, name="data")
+app.add_typer(checkpoint.app, name="checkpoint", rich_help_panel=KEEP)
+app.add_typer(data.app, name="data", rich_help_panel=KEEP)
 
 
 def _version(show: bool) -> None:

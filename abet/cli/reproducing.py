@@ -11,6 +11,7 @@ import typer
 
 from abet.cli.comparing import write_place
 from abet.cli.options import DeviceOption, ModelOption, folder_of, open_data, place_of, require_output, say
+from abet.cli.panels import EVALUATE
 from abet.errors import UsageError
 from abet.places import Place, parse_place
 
@@ -89,7 +90,7 @@ def register(app: typer.Typer) -> None:
         job.evaluate()
         job.show(format_, TOLERANCE_POINTS if tolerance is None else tolerance)
 
-    app.command()(reproduce)
+    app.command(rich_help_panel=EVALUATE)(reproduce)
 
 
 class _Reproduction:
@@ -144,7 +145,7 @@ class _Reproduction:
 
     def _verify_data(self) -> None:
         """Decode every file of every set that will be evaluated: none fails after the first set has taken hours."""
-        from abet.cli.evaluation import verified_pixels
+        from abet.cli.before_passes import verified_pixels
 
         for name in dict.fromkeys(name for _, name in self._todo):
             data = open_data(name, self._roots[name], self._table.sets[name].split, self._site)

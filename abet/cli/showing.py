@@ -24,6 +24,7 @@ from abet.cli.options import (
     split_names,
     with_fitted,
 )
+from abet.cli.panels import EVALUATE, USE
 from abet.errors import DataError, UsageError
 from abet.places import Place, parse_place
 
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add these commands to ``app``."""
-    app.command()(report)
-    app.command()(predict)
+    app.command(rich_help_panel=EVALUATE)(report)
+    app.command(rich_help_panel=USE)(predict)
 
 
 def report(

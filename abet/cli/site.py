@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from abet.cli.options import require_output, say
+from abet.cli.panels import BEGIN
 from abet.errors import UsageError
 
 UNSET = "-"
@@ -14,8 +15,8 @@ UNSET = "-"
 
 def register(app: typer.Typer) -> None:
     """Add these commands to ``app``."""
-    app.command()(init)
-    app.command()(doctor)
+    app.command(rich_help_panel=BEGIN)(init)
+    app.command(rich_help_panel=BEGIN)(doctor)
 
 
 def init(

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from abet.cli.evaluation import require_classes
+from abet.cli.before_passes import require_classes
 from abet.cli.options import (
     CheckpointOption,
     DataRootOption,
@@ -21,13 +21,14 @@ from abet.cli.options import (
     say,
     with_fitted,
 )
+from abet.cli.panels import EVALUATE
 from abet.errors import UsageError
 from abet.labels import CITYSCAPES
 
 
 def register(app: typer.Typer) -> None:
     """Add this command to ``app``."""
-    app.command()(submission)
+    app.command(rich_help_panel=EVALUATE)(submission)
 
 
 def submission(

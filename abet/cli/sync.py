@@ -5,11 +5,12 @@ from typing import Annotated
 import typer
 
 from abet.cli.options import say
+from abet.cli.panels import KEEP
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command(name="sync")(sync)
+    app.command(name="sync", rich_help_panel=KEEP)(sync)
 
 
 def sync(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from abet.cli.options import DataRootOption, DeviceOption, place_of, require_output, say
+from abet.cli.panels import TRAIN
 from abet.places import Place, S3Uri, parse_place
 from abet.run import CHECKPOINTS
 from abet.site import FROM_NOTHING
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add this command to ``app``."""
-    app.command()(train)
+    app.command(rich_help_panel=TRAIN)(train)
 
 
 def train(
@@ -62,7 +63,7 @@ def train(
     device: DeviceOption = "auto",
 ) -> None:
     """Train a network: one process, or one per GPU under `abet launch` (or torchrun)."""
-    from abet.cli.evaluation import use_threads
+    from abet.cli.before_passes import use_threads
     from abet.config import load_recipe
 
     settings = load_recipe(recipe, changes=changes or [])

@@ -20,6 +20,7 @@ from abet.cli.options import (
     say,
     split_names,
 )
+from abet.cli.panels import TRAIN
 from abet.errors import UsageError, unknown_name
 from abet.names import TRAINING_NAMES
 from abet.places import parse_place
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add this command to ``app``."""
-    app.command()(validate)
+    app.command(rich_help_panel=TRAIN)(validate)
 
 
 def validate(
@@ -80,7 +81,7 @@ def validate(
     if predictions is not None and height is not None:
         raise UsageError("--predictions with --height: predictions are of the whole image at its own size; give one")
     results, folder = _here("--output", output, "file"), _here("--predictions", predictions, "folder")
-    from abet.cli.evaluation import use_threads
+    from abet.cli.before_passes import use_threads
     from abet.distributed import discover, process_group
     from abet.site import data_root as find_root
     from abet.site import load_site

@@ -1,0 +1,68 @@
+"""What every pass over a set's images begins with: threads, classes, whole files, and how long it will take."""
+
+from typing import TYPE_CHECKING
+
+from abet.cli.options import say
+from abet.errors import CheckpointError, DataError
+from abet.labels import CITYSCAPES
+
+if TYPE_CHECKING:
+    from abet.data.index import Dataset
+    from abet.detector import Detector
+    from abet.evaluate import Evaluation
+
+LONG_SECONDS = 600
+
+
+def use_threads(threads: int | None) -> None:
+    """Fix the number of CPU threads of this process; None leaves torch's choice."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def require_classes(detector: "Detector", num_classes: int) -> None:
+    """Raises CheckpointError unless the detector has the number of classes that the user expects."""
+    found = detector.config.num_classes
+    if found != num_classes:
+        raise CheckpointError(
+            f"{detector.uri}: tells {found} classes apart, expected {num_classes} (OOD in these sets is what the "
+            f"{len(CITYSCAPES)} Cityscapes classes do not cover): fine-tune it first, or say that you mean it with "
+            f"--num-classes {found}"
+        )
+
+
+def announce(evaluation: "Evaluation", data: "Dataset", shard: str, *, whole: bool) -> None:
+    """Verify the files of the shard, then say how long it will take."""
+    from abet.evaluate import estimate_seconds
+    from abet.progress import format_seconds
+
+    pixels = verified_pixels(data, whole=whole)
+    detector = evaluation.detector
+    defined = [key for key in evaluation.scores if detector.why_missing(key) is None]
+    seconds = estimate_seconds(detector, pixels, defined)
+    say(
+        f"{data.name} {data.split} {shard}: {len(data.pairs)} images, {pixels / 1e6:.1f} Mpixel, "
+        f"{len(defined)} scores on {detector.device}: about {format_seconds(seconds)}"
+    )
+    if seconds > LONG_SECONDS:
+        say("a shard that is stopped starts again from its first image: --shard I/N makes smaller ones")
+
+
+def verified_pixels(data: "Dataset", *, whole: bool) -> int:
+    """Decode every file, which costs little beside a network's pass, so that none fails hours into the evaluation.
+
+    Returns the pixels in all. Raises DataError with every fault; of a ``whole`` set also for having no ID or no OOD
+    pixel, without which no figure is defined (a part of one may well have none).
+    """
+    from abet.data.check import check_dataset, useless
+    from abet.progress import progress
+
+    with progress("check files", len(data.pairs)) as advance:
+        report = check_dataset(data, progress=lambda _done, _all: advance(1))
+    found = [*report.faults, *(useless(data, report.pixels) if whole and report.ok else ())]
+    if found:
+        faults = "\n  ".join(str(fault) for fault in found)
+        raise DataError(f"{data.root}: {len(found)} faults, nothing was evaluated:\n  {faults}")
+    return report.pixels.total

@@ -10,11 +10,12 @@ from abet.labels import ID, OOD, VOID
 from abet.metrics.pixel import PixelState
 from abet.metrics.protocols import ProtocolState
 from abet.metrics.reference import ReferenceState
-from abet.models.head import Output
-from abet.scores import SCORES
+from abet.scores import SCORES, Observation
 from tests.metrics.test_pixel import to_bytes
 
 CPU = torch.device("cpu")
+OF_OUTPUTS = [key for key, score in SCORES.items() if not score.fitted and "features" not in score.needs]
+"""How a map came about is nothing to the counting."""
 
 
 @pytest.fixture(params=["arrays", "tensors"])
@@ -24,20 +25,20 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
-def outputs(count: int) -> list[tuple[Output, np.ndarray]]:
+def outputs(count: int) -> list[tuple[Observation, np.ndarray]]:
     rng = np.random.default_rng(0)
     made = []
     for _ in range(count):
         cosine, heat = rng.uniform(-1, 1, (1, 19, 12, 16)), rng.uniform(0.01, 1, (1, 1, 12, 16))
         cosine[..., 0, :3] = 0, np.nan, np.inf
-        maps = [torch.from_numpy(values.astype(np.float32)) for values in (cosine / heat, cosine, heat)]
+        logits, cosine, heat = (torch.from_numpy(each.astype(np.float32)) for each in (cosine / heat, cosine, heat))
         labels = rng.choice(np.array([ID, OOD, VOID], np.uint8), (12, 16), p=[0.8, 0.1, 0.1])
-        made.append((Output(*maps), labels))
+        made.append((Observation(logits=logits, cosine=cosine, temperature=heat), labels))
     return made
 
 
 @pytest.mark.usefixtures("way")
-@pytest.mark.parametrize("key", SCORES)
+@pytest.mark.parametrize("key", OF_OUTPUTS)
 def test_all_states_are_those_that_the_metrics_count(key: str) -> None:
     images = outputs(MERGED_IMAGES + 2 if key == "msp" else 3)
     counter = Counter(key, num_classes=19, device=CPU, protocols=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from abet import counting
 from abet import evaluate as module
 from abet.data.index import open_dataset
 from abet.detector import Detector
@@ -232,16 +233,16 @@ def test_scores_that_are_no_numbers_are_ranked_counted_and_reported(
 ) -> None:
     """Broken pixels are ranked as scikit-learn ranks them once their place among the numbers is given."""
     dataset = open_dataset("road_anomaly", root)
-    score_map, seen = module.score_map, []
+    score_tensor, seen = counting.score_tensor, []
 
-    def broken(key: str, output: Any) -> np.ndarray[Any, Any]:
-        raw = score_map(key, output).copy()
+    def broken(key: str, output: Any) -> Any:
+        raw = score_tensor(key, output).clone()
         raw[20:25] = value
-        seen.append(raw)
+        seen.append(raw.numpy())
         return raw
 
     monkeypatch.setattr(module, "estimate_seconds", lambda *_: 1.0)
-    monkeypatch.setattr(module, "score_map", broken)
+    monkeypatch.setattr(counting, "score_tensor", broken)
     finished = evaluate(cli, learned_checkpoint, root, tmp_path / "run")
     assert finished.code == 0, finished.err
     entry = read_json(tmp_path / "run/evaluation/road_anomaly/metrics.json")["scores"]["msp"]

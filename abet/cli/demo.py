@@ -46,10 +46,13 @@ class _Demo:
         frozen = ("--set", "training.steps=40", "--set", "optimiser.learning_rate=1e-30")
         self._train("random", "demo_finetune", "cityscapes", *frozen)
         runs = [out / name for name in ("abet", "plain", "random", "controls")]
+        fitting = ("--dataset", "cityscapes", "--data-root", scenes / "cityscapes", "--threads", 2)
+        for run in runs[:2]:
+            self._abet("fit", "--checkpoint", run, *fitting)
         for dataset in SETS:
             data = ("--dataset", dataset, "--data-root", scenes / dataset)
-            for run in runs[:-1]:
-                self._abet("evaluate", "--checkpoint", run, *data)
+            for run, scores in zip(runs[:-1], ("all", "all", "abet"), strict=True):
+                self._abet("evaluate", "--checkpoint", run, *data, "--scores", scores, "--protocols")
             self._abet("controls", *data, "--train-root", scenes / "cityscapes", "--output", runs[-1])
         report, figure = out / "report.html", out / "detections.png"
         matrix = ("--matrix", figure, "--dataset", SETS[0], "--scores", "abet,entropy")

@@ -152,6 +152,11 @@ def test_everything_that_is_missing_is_said_at_once_before_any_work(reproduce) -
     )
 
 
+def test_a_part_of_nothing_is_nothing(reproduce) -> None:
+    finished = reproduce("--partial", abet=None, plain=None)
+    refused(finished, 2, "AbeT's network", "NVIDIA's plain network", "nothing was evaluated")
+
+
 def test_weights_in_the_sites_folder_are_found(reproduce, learned_checkpoint: Path, plain_checkpoint: Path) -> None:
     shutil.copytree(learned_checkpoint, "weights/nvidia-cityscapes")
     finished = reproduce(abet=None, plain=None)

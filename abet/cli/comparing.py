@@ -39,7 +39,7 @@ def compare(
 ) -> None:
     """Whether one model is better than another on the same images: paired intervals of the differences."""
     require_ood_set(dataset)
-    named = split_names(scores, what="score")
+    named = split_names(None if scores == "all" else scores, what="score")
     places = [parse_place(run) for run in (run_a, run_b)]
     from abet.files import json_text
     from abet.paired_models import choose_pairs, compare_models, read_counts
@@ -109,14 +109,14 @@ def write_table(
     columns: str,
 ) -> None:
     """``abet report --format``: the table of the runs to a file, or to stdout."""
-    from abet.cli.showing import loaded_run
+    from abet.cli.reporting import loaded_run
     from abet.report.formats import parse_groups, render_table
     from abet.site import load_site
 
     for name in datasets:
         require_ood_set(name)
     groups = parse_groups(split_names(columns, what="column"))
-    keys = split_names(scores, what="score")
+    keys = split_names(None if scores == "all" else scores, what="score")
     places = [parse_place(run) for run in runs]
     site = load_site()
     if output is not None:

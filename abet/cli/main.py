@@ -21,8 +21,9 @@ from abet.cli import (
     launch,
     lists,
     merging,
+    predicting,
+    reporting,
     reproducing,
-    showing,
     site,
     submission,
     sync,
@@ -64,7 +65,8 @@ fitting.register(app)
 lists.register(app)
 components.register(app)
 calibration.register(app)
-showing.register(app)
+reporting.register(app)
+predicting.register(app)
 comparing.register(app)
 reproducing.register(app)
 controls.register(app)

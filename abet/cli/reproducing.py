@@ -134,8 +134,10 @@ class _Reproduction:
         for role, name in self._todo:
             if why := [lacking[key] for key in (role, name) if key in lacking]:
                 self._absent[role, name] = why[0]
-        say(*(f"note: {entry}" for entry in missing))
         self._todo = [key for key in self._todo if key not in self._absent]
+        if not self._todo and not any(map(self._finished, self._table.roles)):
+            require(missing, partial=False)  # a part of nothing is nothing
+        say(*(f"note: {entry}" for entry in missing))
         self._verify_data()
 
     def _finished(self, role: "Role") -> Mapping[str, "Metrics"]:

@@ -167,21 +167,10 @@ def within(points: float, tolerance_points: float) -> bool:
 def _off(points: float, tolerance_points: float) -> str:
     if within(points, tolerance_points):
         return f"within {tolerance_points:g} points"
-    return f"{abs(points):.2f} points {'higher' if points > 0 else 'lower'}"
-
-
-def _what_the_protocol_does(metrics: Metrics, entry: ScoreFigures, figure: FigureName) -> list[str]:
-    """Why the two figures of ours may be far apart."""
-    ours = entry.reference_protocol
-    assert ours is not None
-    parts = []
-    counted = (("ID", ours.dropped.id, metrics.pixels.id), ("OOD", ours.dropped.ood, metrics.pixels.ood))
-    dropped = [f"{100 * part / whole:.2g}% of the {name} pixels" for name, part, whole in counted if part]
-    if dropped:
-        parts.append(f"the protocol drops {' and '.join(dropped)}")
-    if figure == "fpr95" and ours.tpr is not None and entry.fpr95 is not None and entry.fpr95.tpr is not None:
-        parts.append(f"its point finds {100 * ours.tpr:.2f}% of the OOD pixels, not {100 * entry.fpr95.tpr:.2f}%")
-    return parts or ["the protocol has 100 bins"]
+    shown = f"{abs(points):.2f}"
+    if float(shown) <= tolerance_points:  # rounded, it would look like what is allowed
+        shown = f"{abs(points):.4f}"
+    return f"{shown} points {'higher' if points > 0 else 'lower'}"
 
 
 def counts(cells: list[Cell]) -> dict[Verdict, int]:

@@ -1,16 +1,12 @@
-"""abet report | predict"""
+"""abet predict"""
 
 import math
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from abet.cli.options import (
     CheckpointOption,
-    DataRootOption,
     DeviceOption,
     ModelOption,
     check_names,
@@ -18,141 +14,20 @@ from abet.cli.options import (
     folder_of,
     load,
     place_of,
-    require_ood_set,
     require_output,
     say,
-    split_names,
     with_fitted,
 )
-from abet.cli.panels import EVALUATE, USE
+from abet.cli.panels import USE
 from abet.errors import DataError, UsageError
-from abet.places import Place, parse_place
 
 if TYPE_CHECKING:
-    from abet.report.runs import RunResults
-    from abet.site import SiteConfig
+    pass
 
 
 def register(app: typer.Typer) -> None:
-    """Add these commands to ``app``."""
-    app.command(rich_help_panel=EVALUATE)(report)
+    """Add this command to ``app``."""
     app.command(rich_help_panel=USE)(predict)
-
-
-def report(
-    runs: Annotated[list[str], typer.Argument(help="Runs to compare: folders, or s3://.")],
-    output: Annotated[
-        str | None, typer.Option(metavar="PLACE", help="The page, one self-contained HTML file; also s3://.")
-    ] = None,
-    matrix: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Write the paper's figure, .png or .pdf: images x (checkpoint, score)."),
-    ] = None,
-    images: Annotated[str | None, typer.Option(help="Rows of the matrix: image names, comma-separated.")] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="Data set of the matrix, if the runs hold several; or those of the table.")
-    ] = None,
-    scores: Annotated[
-        str | None,
-        typer.Option(
-            help="Columns of the matrix per run, comma-separated (default: abet, else entropy); or rows of the table."
-        ),
-    ] = None,
-    format_: Annotated[
-        Literal["md", "csv", "latex"] | None,
-        typer.Option("--format", help="A table for a paper instead of the page, to stdout or --output."),
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(help="Figures of that table: exact, reference (the paper's protocol), or both. Default: exact."),
-    ] = None,
-    max_megabytes: Annotated[
-        float, typer.Option(min=1, help="Of the page: its maps are shown smaller, then fewer, until it fits.")
-    ] = 25,
-    maps: Annotated[
-        str | None, typer.Option(help="Scores whose maps the page holds, comma-separated. Default: a few of each run.")
-    ] = None,
-    data_root: DataRootOption = None,
-    device: DeviceOption = "auto",
-) -> None:
-    """Compare runs on one page, in a table, or as the paper's matrix figure."""
-    if format_ is not None:
-        if (matrix, images) != (None, None):
-            raise UsageError("--format writes a table, --matrix and --images a figure: give one of them")
-        from abet.cli.comparing import write_table
-
-        write_table(
-            runs,
-            format_,
-            place_of(output),
-            split_names(dataset, what="data set"),
-            scores,
-            "exact" if columns is None else columns,
-        )
-        return
-    if columns is not None:
-        raise UsageError("--columns chooses the figures of a table: add --format md, csv or latex")
-    if matrix is None and (images, dataset, scores) != (None, None, None):
-        raise UsageError(
-            "--images, --dataset and --scores choose what --matrix draws: add --matrix out.png, or --format"
-        )
-    if dataset is not None:
-        require_ood_set(dataset)
-    rows, keys = split_names(images), split_names(scores, what="score")
-    embedded = split_names(maps, what="score")
-    figure = None if matrix is None else folder_of("--matrix", matrix, remedy="copy it with `abet sync` afterwards")
-    page = place_of(output) or (Path("report.html") if figure is None else None)
-    places = [parse_place(run) for run in runs]
-    from abet.site import load_site
-
-    site = load_site()
-    if figure is not None:
-        _check_matrix(figure, device)
-    if page is not None:
-        require_output(page, kind="file", s3=site.s3)
-    with ExitStack() as stack:
-        loaded = [stack.enter_context(loaded_run(place, site)) for place in places]
-        if figure is not None:
-            from abet.compare import draw_matrix
-
-            draw_matrix(
-                loaded,
-                figure,
-                dataset=dataset,
-                images=rows,
-                scores=keys,
-                data_root=place_of(data_root),
-                device=device,
-                site=site,
-            )
-            say(f"wrote {figure}")
-        if page is not None:
-            from abet.report.page import write_report
-
-            write_report(loaded, page, max_megabytes=max_megabytes, maps=embedded, s3=site.s3)
-            say(f"wrote {page}")
-
-
-@contextmanager
-def loaded_run(place: Place, site: "SiteConfig") -> Iterator["RunResults"]:
-    """What a run holds for showing, while the block lasts; of one in S3 a copy on this machine."""
-    from abet.mirror import mirrored, pull_results
-    from abet.report.runs import load_run
-
-    with mirrored(place, site) as mirror:
-        pull_results(mirror)
-        yield load_run(mirror.folder, place=place)
-
-
-def _check_matrix(matrix: Path, device: str) -> None:
-    """What would else be refused only after the networks have run."""
-    from abet.report.matrix import check_figure_path
-
-    check_figure_path(matrix)
-    require_output(matrix, kind="file")
-    from abet.devices import choose_device
-
-    choose_device(device)
 
 
 def predict(

@@ -71,6 +71,11 @@ def test_the_tolerance_itself_is_within(off: float, verdict: str) -> None:
     assert judged(table(), found, tolerance_points=0.1)["auroc"].verdict == verdict
 
 
+def test_a_difference_that_rounds_to_the_tolerance_is_told_with_more_digits() -> None:
+    cell = judged(table(), metrics(reference=((90 + 0.104) / 100, 0.5, 0.2)), tolerance_points=0.1)["auroc"]
+    assert (cell.verdict, "0.1040 points higher" in cell.because) == ("differs", True), cell.because
+
+
 @pytest.mark.parametrize(
     ("row", "found", "said"),
     [

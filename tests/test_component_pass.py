@@ -128,17 +128,19 @@ def test_a_component_shard_that_this_machine_cannot_read_is_no_damage(
 ) -> None:
     path = second(learned, mixed_sizes, run).run_shard(1)
     content = path.read_bytes()
-    for error in (OSError(errno.ESTALE, "Stale file handle"), MemoryError()):
+    for owner, name, error in (
+        (Path, "read_bytes", OSError(errno.ESTALE, "Stale file handle")),
+        (Path, "read_bytes", MemoryError()),
+        (np, "load", MemoryError()),
+    ):
 
         def fail(*_: object, error: Exception = error, **__: object) -> None:
             raise error
 
-        with monkeypatch.context() as patch, pytest.raises(type(error)):
-            patch.setattr(Path, "read_bytes", fail)
-            read_component_shard(path)
-    with monkeypatch.context() as patch, pytest.raises(MemoryError):
-        patch.setattr(np, "load", fail)
-        read_component_shard(path)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fail)
+            with pytest.raises(type(error)):
+                read_component_shard(path)
     path.write_bytes(content[:-40])
     with pytest.raises(DataError, match="damaged shard of components"):
         read_component_shard(path)

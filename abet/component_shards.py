@@ -6,8 +6,10 @@ The threshold of each score follows from the whole set, so it is read from ``met
 what the shards were counted with; figures at other thresholds than those of ``metrics.json`` are never shown.
 """
 
+import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abet.errors import DataError
-from abet.files import atomic_path, read_json, write_json
+from abet.files import atomic_path, json_text, read_json
 from abet.metrics import smiyc
 from abet.metrics.components import PROTOCOL, ComponentState
 from abet.run import component_name
+from abet.storage import Conflict, LocalStorage, version_of
 
+METRICS: Final = "metrics.json"
 DESCRIPTION: Final = "components.json"
 FORMAT: Final = 1
 NO_THRESHOLD: Final = "the set has no best F1, and so no threshold to look for components at"
@@ -50,9 +54,10 @@ def write_component_shard(path: Path, result: ComponentShard) -> None:
 
 
 def read_component_shard(path: Path) -> ComponentShard:
-    """Read a shard. Raises DataError for a damaged one or one of another version."""
+    """Read a shard. Raises DataError for a damaged one or one of another version, OSError for an unreadable file."""
+    content = path.read_bytes()
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(arrays.pop("header").tobytes())
         groups: dict[str, dict[str, NDArray[Any]]] = {}
@@ -62,6 +67,8 @@ def read_component_shard(path: Path) -> ComponentShard:
         states = {key: ComponentState.from_arrays(part) for key, part in groups.items()}
         result = ComponentShard(**header, states=states)
         version = result.fingerprint["format"]
+    except MemoryError:  # of this machine
+        raise
     except Exception as error:  # a damaged archive raises whatever its parsers raise
         raise DataError(f"{path}: damaged shard of components ({error}); remove it and count it again") from None
     if version != FORMAT:
@@ -148,9 +155,21 @@ def add_components(folder: Path) -> tuple[dict[str, Any], str | None]:
 
     The bytes are those that merging all shards of both passes gives: JSON keeps every digit.
     """
-    metrics, reason = with_components(folder, read_json(folder / "metrics.json"))
-    write_json(folder / "metrics.json", metrics)
-    return metrics, reason
+    return write_figures(folder, lambda: read_json(folder / METRICS))
+
+
+def write_figures(folder: Path, figures: Callable[[], Mapping[str, Any]]) -> tuple[dict[str, Any], str | None]:
+    """Write ``metrics.json`` of ``figures`` with the components that are counted; returns as `with_components`.
+
+    A merge and the last shard of the second pass may do so at once: whoever finds that the file has changed since it
+    looked for components looks again, so that neither takes away what the other has added.
+    """
+    while True:
+        seen = version_of(folder / METRICS)
+        metrics, reason = with_components(folder, figures())
+        with suppress(Conflict):
+            LocalStorage(folder).write(METRICS, json_text(metrics).encode(), expect=seen)
+            return metrics, reason
 
 
 def without_components(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -173,6 +173,11 @@ def _plugin_map(score: Score, seen: Observation) -> Tensor:
     if not isinstance(result, Tensor) or result.shape != wanted or result.dtype != torch.float32:
         found = f"{result.dtype} {tuple(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
         raise UsageError(f"{what} gave {found}, not float32 {wanted}: mend or uninstall that package")
+    if result.device != seen.logits.device:
+        raise UsageError(
+            f"{what} gave a map on {result.device}, while the network is on {seen.logits.device}: mend or uninstall "
+            "that package"
+        )
     return result
 
 

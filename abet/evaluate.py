@@ -210,6 +210,7 @@ class Evaluation:
                     shown = {key: raw.cpu().numpy() for key, raw in maps.items()}
                     sample = shrink(make_sample(pair.name, image, label, class_map(output), shown))
                     write_sample(sample_path(run, self.dataset.name, pair.name), pack(sample))
+                del output, maps  # of full size: not beside those of the next image
                 advance(1)
         return ShardResult(
             fingerprint=self.fingerprint,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from abet.component_shards import DESCRIPTION as COMPONENTS
-from abet.component_shards import with_components
+from abet.component_shards import METRICS, write_figures
 from abet.errors import DataError, UsageError
 from abet.files import read_json, write_json
 from abet.metrics.curves import curves
@@ -19,7 +19,7 @@ from abet.metrics.pixel import PixelState
 from abet.metrics.protocols import ProtocolState, summarise_protocols
 from abet.metrics.ranking import summarise
 from abet.metrics.reference import ReferenceState
-from abet.mirror import mirrored
+from abet.mirror import Mirror, mirrored
 from abet.places import Place, S3Uri
 from abet.progress import note
 from abet.run import COMPONENTS_NAME, CONFIG, DESCRIPTION, evaluation_config, evaluation_dir, read_config
@@ -57,35 +57,51 @@ def merge(run: Path, dataset: str, *, sha256: str | None = None) -> dict[str, An
             f"{folder}: the shards hold {total.images} images of {total.fingerprint['images']}; "
             "remove them and evaluate again"
         )
-    metrics, reason = with_components(folder, _metrics(config, total))
-    if reason:
-        note(f"note: {reason}")
     shown = {key: curves(state) for key, state in total.pixel.items()}
     write_json(folder / "curves.json", {"schema": 1, "dataset": dataset, "scores": shown})
     table = folder / IMAGES
     table.unlink(missing_ok=True)  # of an evaluation before this one
     if total.protocols:
         write_json(table, {"schema": 1, "dataset": dataset, **image_table(total.pixel, total.protocols)})
-    write_json(folder / "metrics.json", metrics)
+    figures = _metrics(config, total)
+    metrics, reason = write_figures(folder, lambda: figures)
+    if reason:
+        note(f"note: {reason}")
     return metrics
 
 
 def merge_in(run: Place, dataset: str, site: SiteConfig, *, sha256: str | None = None) -> dict[str, Any]:
     """The same for a run that may lie in S3: its figures are published there, ``metrics.json`` last."""
     with mirrored(run, site) as mirror:
-        below = f"{evaluation_dir(Path(), dataset).as_posix()}/"
-        if isinstance(run, S3Uri):
-            names = mirror.pull(lambda name: name in (CONFIG, f"evaluation/{CONFIG}"))
-            there = [name.removeprefix(below) for name in names if name.startswith(below)]
-            if evaluation_config(mirror.folder).exists():  # else `merge` says that nothing is evaluated here
-                wanted = {below + name for name in (DESCRIPTION, *numbered(run, dataset, there)[1].values())}
-                wanted |= {below + name for name in there if name == COMPONENTS or COMPONENTS_NAME.fullmatch(name)}
-                mirror.pull(wanted.__contains__)
-        metrics = merge(mirror.folder, dataset, sha256=sha256)
         folder = evaluation_dir(mirror.folder, dataset)
-        made = (folder / name for name in ("curves.json", IMAGES, "metrics.json"))
-        mirror.push(*(path for path in made if path.exists()))
-    return metrics
+        while True:
+            _pull(mirror, dataset)
+            metrics = merge(mirror.folder, dataset, sha256=sha256)
+            mirror.push(folder / "curves.json")
+            if (folder / IMAGES).exists():
+                mirror.push(folder / IMAGES)
+            else:
+                mirror.remove(folder / IMAGES)  # of an evaluation before this one
+            if mirror.replace(folder / METRICS):
+                return metrics
+
+
+def _pull(mirror: Mirror, dataset: str) -> None:
+    """Fetch what is merged.
+
+    ``metrics.json`` comes before the listing: if its version is still that one in the end, nobody who counted
+    components after the listing has added them meanwhile.
+    """
+    if not isinstance(mirror.place, S3Uri):
+        return
+    below = f"{evaluation_dir(Path(), dataset).as_posix()}/"
+    mirror.pull((below + METRICS).__eq__)
+    names = mirror.pull(lambda name: name in (CONFIG, f"evaluation/{CONFIG}"))
+    there = [name.removeprefix(below) for name in names if name.startswith(below)]
+    if evaluation_config(mirror.folder).exists():  # else `merge` says that nothing is evaluated here
+        wanted = {below + name for name in (DESCRIPTION, *numbered(mirror.place, dataset, there)[1].values())}
+        wanted |= {below + name for name in there if name == COMPONENTS or COMPONENTS_NAME.fullmatch(name)}
+        mirror.pull(wanted.__contains__)
 
 
 def _metrics(config: Mapping[str, Any], total: ShardResult) -> dict[str, Any]:

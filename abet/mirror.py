@@ -63,6 +63,7 @@ class Mirror:
         if self._storage is None:
             return []
         names = [entry.name for entry in self._storage.list()]
+        self._versions = {name: version for name, version in self._versions.items() if name in names}
         for name in filter(wanted, names):
             self._versions[name] = self._storage.download(name, self.folder / name)
         if any(name.startswith(f"{CHECKPOINTS}/") for name in names):
@@ -98,6 +99,19 @@ class Mirror:
                 except Conflict:
                     return False
         return True
+
+    def replace(self, path: Path) -> bool:
+        """Publish a result in place of the one that was pulled; returns False where that stands there no longer.
+
+        What is not replaced stays as it is: pull again, and compute from that.
+        """
+        return self.push_new(path, damaged=self.version(path))
+
+    def remove(self, path: Path) -> None:
+        """Remove a result that is no longer one from the run; that it is not there is no error."""
+        if self._storage is not None:
+            self._storage.delete([self._name(path)])
+            self._versions.pop(self._name(path), None)
 
     def version(self, path: Path) -> str:
         """The version, in the run, of a file that was pulled; of a run on this machine, of what is there now."""

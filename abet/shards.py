@@ -17,6 +17,7 @@ from abet.files import write_bytes
 from abet.metrics.pixel import PixelState
 from abet.metrics.protocols import ProtocolState
 from abet.metrics.reference import ReferenceState
+from abet.scores import SCORES
 from abet.version import __version__
 
 FORMAT = 1
@@ -122,9 +123,11 @@ def read_shard(path: Path) -> ShardResult:
     Raises:
         DamagedShard: some byte that matters is not the one that was written.
         ForeignShard: it is of another format.
+        OSError: the file cannot be read, which says nothing of what it holds.
     """
+    content = path.read_bytes()
     try:
-        arrays = _read_arrays(path)
+        arrays = _read_arrays(content)
         header = json.loads(arrays.pop("header").tobytes())
         version = header["fingerprint"]["format"]
         if version == FORMAT:
@@ -137,14 +140,16 @@ def read_shard(path: Path) -> ShardResult:
             _require_whole(result)
             return result
         written_by = header["fingerprint"].get("abet")
+    except MemoryError:  # of this machine
+        raise
     except Exception as error:  # a damaged archive raises whatever its parsers raise: zlib, zip, json, numpy, ours
         raise DamagedShard(path, f"damaged shard ({error or type(error).__name__})") from None
     raise ForeignShard(path, f"shard of format {version} (abet {written_by}), not {FORMAT} (abet {__version__})")
 
 
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def _read_arrays(content: bytes) -> dict[str, NDArray[Any]]:
     """Every array of an ``.npz`` file. Members are read to their end, where alone their checksums are compared."""
-    with zipfile.ZipFile(path) as file:
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
         return {
             name.removesuffix(".npy"): np.asarray(read_array(io.BytesIO(file.read(name)), allow_pickle=False))
             for name in file.namelist()
@@ -165,6 +170,9 @@ def _require_whole(result: ShardResult) -> None:
     binned += [state.smiyc.pixels for state in result.protocols.values()]
     if set(binned) - {sum(wanted)}:
         raise DataError("not all protocols hold the same pixels")
+    ours = scores - set(result.fingerprint.get("plugins") or {})  # what others bring need not be installed here
+    if {key for key in ours if key in SCORES and SCORES[key].reference is not None} - set(result.reference):
+        raise DataError("not all scores hold the reference's bins")
     if set(result.protocols) != (scores if result.fingerprint.get("protocols") else set()):
         raise DataError("not all scores hold the protocols")
 

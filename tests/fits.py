@@ -9,7 +9,8 @@ from torch import Tensor
 from abet.data.index import Dataset, open_dataset
 from abet.detector import Detector
 from abet.fit import Fit
-from abet.scores.fitted import TENSORS, FitHeader, FitSettings, Fitted, pack, unpack
+from abet.fit.moments import whitening
+from abet.scores.fitted import FORMAT, TENSORS, FitHeader, FitSettings, Fitted, pack, unpack
 from tests.trees import make_cityscapes
 
 SETTINGS = FitSettings(bank_vectors=190, neighbours=3)
@@ -27,9 +28,12 @@ def fitted_content(detector: Detector, dataset: Dataset, **changes: Any) -> byte
 
 
 def made_up(tensors: dict[str, Tensor], **settings: Any) -> Fitted:
-    """A fit that holds these tensors; those that are not named hold nothing."""
+    """A fit that holds these tensors, and what follows from a covariance; those that are not named hold nothing."""
+    if "mahalanobis.covariance" in tensors:
+        moments = (tensors[f"mahalanobis.{name}"].numpy() for name in ("count", "mean", "covariance"))
+        tensors = {**tensors, **{name: torch.from_numpy(value) for name, value in whitening(*moments).items()}}
     header = FitHeader(
-        format=1,
+        format=FORMAT,
         abet="0",
         weights_sha256="0" * 64,
         dataset="cityscapes",

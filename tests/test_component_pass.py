@@ -1,5 +1,6 @@
 """The second pass: the figures of all images together, whatever the shards, and never of other figures than shown."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from abet import component_shards
 from abet.component_pass import ComponentPass, read_evaluated
-from abet.component_shards import DESCRIPTION, add_components
+from abet.component_shards import DESCRIPTION, add_components, read_component_shard
 from abet.data.index import Dataset
 from abet.data.opencv import keep_to_one_thread
 from abet.detector import Detector
@@ -85,6 +87,63 @@ def test_every_partition_gives_the_same_bytes_and_merging_again_keeps_them(
         merge(run, SET)
         contents.add(file_of(run).read_bytes())
     assert len(contents) == 1
+
+
+@pytest.mark.parametrize("last", ["the merge", "the second pass"])
+def test_a_merge_and_the_last_shard_of_components_lose_nothing_of_each_other(
+    learned: Detector, mixed_sizes: Dataset, run: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    """Each has looked when the other writes."""
+    job, look = second(learned, mixed_sizes, run, 2), component_shards.with_components
+    job.run_shard(1)
+    stale = file_of(run).read_text().replace('"schema": 1', '"schema": 0')
+
+    def meanwhile(folder: Path, metrics: dict[str, Any]) -> Any:
+        found = look(folder, metrics)
+        monkeypatch.setattr(component_shards, "with_components", look)
+        if last == "the merge":
+            job.run_shard(2)
+            add_components(folder)
+        else:
+            merge(run, SET)
+        return found
+
+    if last == "the merge":
+        monkeypatch.setattr(component_shards, "with_components", meanwhile)
+        merge(run, SET)
+    else:
+        job.run_shard(2)
+        file_of(run).write_text(stale)
+        monkeypatch.setattr(component_shards, "with_components", meanwhile)
+        add_components(file_of(run).parent)
+    found = file_of(run).read_bytes()
+    assert b'"schema": 1' in found
+    assert b"smiyc-components" in found
+    merge(run, SET)
+    assert file_of(run).read_bytes() == found
+
+
+def test_a_component_shard_that_this_machine_cannot_read_is_no_damage(
+    learned: Detector, mixed_sizes: Dataset, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = second(learned, mixed_sizes, run).run_shard(1)
+    content = path.read_bytes()
+    for owner, name, error in (
+        (Path, "read_bytes", OSError(errno.ESTALE, "Stale file handle")),
+        (Path, "read_bytes", MemoryError()),
+        (np, "load", MemoryError()),
+    ):
+
+        def fail(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fail)
+            with pytest.raises(type(error)):
+                read_component_shard(path)
+    path.write_bytes(content[:-40])
+    with pytest.raises(DataError, match="damaged shard of components"):
+        read_component_shard(path)
 
 
 def test_every_other_entry_stays_as_it_was(learned: Detector, mixed_sizes: Dataset, run: Path) -> None:

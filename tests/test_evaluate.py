@@ -1,13 +1,16 @@
 """One pass over a data set: right figures, and the same bytes however the work is split."""
 
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from abet import counting
 from abet.data.index import Dataset, open_dataset
 from abet.detector import Detector
 from abet.errors import UsageError
@@ -15,6 +18,7 @@ from abet.evaluate import Evaluation, estimate_seconds, shard_of
 from abet.labels import ID, OOD, VOID
 from abet.merge import merge
 from abet.run import evaluation_dir, shard_path
+from abet.scores import Observation
 from abet.shards import read_shard
 from tests.evaluations import ALL, evaluate
 from tests.trees import make_lost_and_found, make_road_anomaly
@@ -51,6 +55,26 @@ def test_every_sharding_gives_the_same_bytes(learned: Detector, mixed_sizes: Dat
         folder = evaluation_dir(run, "road_anomaly")
         contents.add((folder / "metrics.json").read_bytes() + (folder / "curves.json").read_bytes())
     assert len(contents) == 1
+
+
+def test_of_two_images_only_one_is_in_memory_at_full_size(
+    learned: Detector, mixed_sizes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observe, score, there = Detector.observe, counting.score_tensor, list[weakref.ref[Any]]()
+
+    def seen(self: Detector, image: Any, keys: Any) -> Observation:
+        assert [each() for each in there if each() is not None] == []
+        there.append(weakref.ref(found := observe(self, image, keys)))
+        return found
+
+    def scored(key: str, found: Observation) -> torch.Tensor:
+        there.append(weakref.ref(raw := score(key, found)))
+        return raw
+
+    monkeypatch.setattr(Detector, "observe", seen)
+    monkeypatch.setattr(counting, "score_tensor", scored)
+    evaluate(learned, mixed_sizes, tmp_path / "run", scores=("msp", "ash_energy"), protocols=True, samples=1)
+    assert len(there) == 5 * 3
 
 
 def test_shards_may_start_at_the_same_moment(mixed_sizes: Dataset, learned: Detector, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A shard's file: whole or recognised as not; the same bytes from whoever writes it."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -79,7 +80,7 @@ def test_a_file_that_was_copied_in_part_is_noticed(keep: float, written: bytes, 
 
 def test_a_file_without_one_of_its_arrays_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "shard-001-of-001.npz"
-    for kind, key in (("pixel", "msp"), ("protocols", "energy")):
+    for kind, key in (("pixel", "msp"), ("reference", "msp"), ("protocols", "energy")):
         one = result([0, 1], 1, 1, total=2, protocols=True)
         del getattr(one, kind)[key]
         write_shard(path, one)
@@ -89,6 +90,33 @@ def test_a_file_without_one_of_its_arrays_is_noticed(tmp_path: Path) -> None:
     one.pixels["id"] += 1
     write_shard(path, one)
     with pytest.raises(DamagedShard, match="the same pixels"):
+        read_shard(path)
+
+
+def test_a_plug_in_s_bins_are_not_asked_for(tmp_path: Path) -> None:
+    """Whether it has a reference, only its package knows, which need not be installed where shards are merged."""
+    one = result([0, 1], 1, 1, total=2, plugins={"msp": "abet_extra 1.2"})
+    del one.reference["msp"]
+    write_shard(tmp_path / "shard-001-of-001.npz", one)
+    assert read_shard(tmp_path / "shard-001-of-001.npz").reference == {}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_a_machine_that_cannot_read_is_no_damage(
+    error: Exception, written: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "shard-001-of-001.npz"
+    path.write_bytes(written)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(type(error)):
+        read_shard(path)
+    monkeypatch.undo()
+    monkeypatch.setattr(shards, "read_array", lambda *_, **__: fail())
+    with pytest.raises(MemoryError if isinstance(error, MemoryError) else DamagedShard):
         read_shard(path)
 
 

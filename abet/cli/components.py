@@ -164,7 +164,7 @@ def _write_figures(job: "ComponentPass", mirror: "Mirror") -> None:
 
     folder, place = job.evaluated.folder, mirror.place
     below = f"evaluation/{job.evaluation.dataset.name}/"
-    remote = mirror.pull(lambda name: name == f"{below}metrics.json")
+    remote = mirror.pull(lambda name: name == f"{below}metrics.json")  # as `write_figures`, of what stands in the run
     there = {path.name for path in folder.glob("*.npz")} | {name.removeprefix(below) for name in remote}
     if missing := missing_component_shards(job.fingerprint, there):
         say(f"{len(missing)} shards of components are missing; the last one writes the figures")
@@ -172,7 +172,8 @@ def _write_figures(job: "ComponentPass", mirror: "Mirror") -> None:
     wanted = {f"{below}{name}" for name in component_names(job.fingerprint)}
     mirror.pull(wanted.__contains__)
     metrics, reason = add_components(folder)
-    mirror.push(folder / "metrics.json")
+    if not mirror.replace(folder / "metrics.json"):  # a merge has written it meanwhile
+        return _write_figures(job, mirror)
     if reason:
         raise DataError(reason)
     print_components(metrics)

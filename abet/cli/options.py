@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from abet.errors import CheckpointError, UsageError, unknown_name
-from abet.labels import CITYSCAPES
+from abet.labels import CITYSCAPES, MAPILLARY
 from abet.names import OOD_NAMES, TRAINING_NAMES
 from abet.places import Place, S3Uri, parse_place
 from abet.site import S3Settings
@@ -247,9 +247,11 @@ def with_fitted(detector: "Detector", keys: Sequence[str], site: "SiteConfig", *
     detector = detector.with_fitted(keys, site.s3)
     for key in keys if named and detector.fitted is None else ():
         if SCORES[key].fitted and missing(SCORES[key], detector.config.temperature_model) is None:
+            training = {len(CITYSCAPES): "cityscapes", len(MAPILLARY): "mapillary"}
+            dataset = training.get(detector.config.num_classes, "NAME")
             raise UsageError(
                 f"score {key!r} is not fitted for these weights: abet fit --checkpoint "
-                f"{shlex.quote(detector.uri)} --dataset cityscapes"
+                f"{shlex.quote(detector.uri)} --dataset {dataset}"
             )
     return detector
 

@@ -11,6 +11,10 @@ from torch import Tensor
 from abet.metrics.exact_sum import ExactSum
 from abet.models.precision import full_precision
 
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
+
 BLOCK_POSITIONS = 1 << 15
 """Feature vectors in float64 at a time: 64 MiB of 256 channels."""
 
@@ -78,11 +82,30 @@ class FeatureMoments:
         means = np.full_like(sums, np.nan)
         means[seen] = sums[seen] / self.count[seen, None]
         within = self._products.value() - sums[seen].T @ means[seen]
+        covariance = (within + within.T) / (2 * total)
         found = {
             "mahalanobis.count": self.count,
             "mahalanobis.mean": means,
-            "mahalanobis.covariance": (within + within.T) / (2 * total),
+            "mahalanobis.covariance": covariance,
+            **whitening(self.count, means, covariance),
             "dice.mean": sums.sum(0) / total,
             "dice.mean_direction": self._directions.value() / total,
         }
         return {name: torch.from_numpy(values) for name, values in found.items()}
+
+
+def whitening(count: Counts, means: Floats, covariance: Floats) -> dict[str, Floats32]:
+    """What `abet.scores.features.mahalanobis` multiplies by, of counts (C,), class means (C, K) and covariance (K, K).
+
+    ``mahalanobis.centre`` (K,), ``.whitening`` W (K, R) and ``.white_mean`` (C', R) of the C' classes that were seen:
+    ||(x - centre) W - white_mean||^2 is the squared Mahalanobis distance. W W^T is the pseudo-inverse of the
+    covariance, as scikit-learn's EmpiricalCovariance has it: a direction without variance (a dead channel) does not
+    count. An eigenvalue's last bits depend on the host: found once, in the fit, they are the same wherever it is read.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    kept = values > np.abs(values).max() * len(values) * np.finfo(values.dtype).eps
+    matrix = vectors[:, kept] / np.sqrt(values[kept])
+    seen = means[count > 0]
+    centre = seen.mean(0)
+    found = {"centre": centre, "whitening": matrix, "white_mean": (seen - centre) @ matrix}
+    return {f"mahalanobis.{name}": part.astype(np.float32) for name, part in found.items()}

@@ -44,7 +44,8 @@ class Fit:
         """The content of ``fitted.safetensors``; equal for the images in any order.
 
         Raises:
-            DataError: a file that cannot be read, features that are not finite, or fewer than k vectors in all.
+            DataError: a file that cannot be read, logits or features that are not finite, no labelled pixel, or fewer
+                than k vectors in all.
         """
         statistics = Statistics(self.detector, self.settings)
         with progress(f"fit {self.dataset.name}", len(self.dataset.pairs)) as advance:
@@ -53,7 +54,8 @@ class Fit:
                 with readable_memory_errors(f"{pair.name} ({label.shape[1]}x{label.shape[0]} pixels)"):
                     statistics.add(pair.name, self.detector.observe(image, ("knn",)), label)
                 advance(1)
-        return pack(statistics.tensors(), self._header(statistics))
+        header = self._header(statistics)  # first: without pixels there is nothing to compute
+        return pack(statistics.tensors(), header)
 
     def _header(self, statistics: "Statistics") -> FitHeader:
         if not statistics.pixels or not statistics.positions:
@@ -97,13 +99,16 @@ class Statistics:
         """One image (a batch of one): ``label`` (H, W) holds train ids and IGNORE."""
         assert seen.features is not None
         with torch.inference_mode():
-            self._add_logits(seen.logits, label)
+            self._add_logits(name, seen.logits, label)
             self._add_features(name, seen.features, label)
 
-    def _add_logits(self, logits: Tensor, label: NDArray[np.uint8]) -> None:
+    def _add_logits(self, name: str, logits: Tensor, label: NDArray[np.uint8]) -> None:
         top, winner = logits[0].float().max(dim=0)
         known = label != IGNORE
-        self._logits.add(top.cpu().numpy()[known], winner.cpu().numpy()[known])
+        values = top.cpu().numpy()[known]
+        if not np.isfinite(values).all():
+            raise _not_finite(name, "logits")
+        self._logits.add(values, winner.cpu().numpy()[known])
 
     def _add_features(self, name: str, features: Tensor, label: NDArray[np.uint8]) -> None:
         near = nearest_labels(label, (features.shape[2], features.shape[3])).ravel()
@@ -111,7 +116,7 @@ class Statistics:
         rows = features[0].permute(1, 2, 0).reshape(-1, features.shape[1]).float()
         rows = rows[torch.from_numpy(positions).to(rows.device)]
         if not bool(rows.isfinite().all()):
-            raise DataError(f"{name}: the network's features are not finite there: nothing can be fitted to them")
+            raise _not_finite(name, "features")
         classes = near[positions].astype(np.int64)
         self._features.add(rows, torch.from_numpy(classes).to(rows.device))
         self._activations.add(rows)
@@ -128,6 +133,13 @@ class Statistics:
         threshold = torch.tensor(self._activations.percentile(self._settings.react_percentile))
         moments = {**self._logits.tensors(), **self._features.tensors()}
         return {**moments, "knn.bank": bank, "react.threshold": threshold}
+
+
+def _not_finite(name: str, what: str) -> DataError:
+    return DataError(
+        f"{name}: the network's {what} are not finite there, and nothing can be fitted to them: its weights are "
+        "damaged or training diverged; choose another checkpoint"
+    )
 
 
 def nearest_labels(label: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -67,7 +67,8 @@ def mahalanobis(seen: Observation) -> Tensor:
     At the features' resolution, then enlarged. S is the covariance within the classes, shared by all; its
     pseudo-inverse leaves out directions in which no in-distribution feature varies.
     """
-    centre, matrix, means = _fitted(seen).whitening
+    fitted = _fitted(seen)
+    centre, matrix, means = (fitted[f"mahalanobis.{name}"] for name in ("centre", "whitening", "white_mean"))
     squares = means.square().sum(1)
 
     def distance(x: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field
@@ -25,10 +24,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAME: Final = "fitted.safetensors"
-FORMAT: Final = 1
+FORMAT: Final = 2
 TENSORS: Final = (
     *("sml.count", "sml.mean", "sml.variance"),
     *("mahalanobis.count", "mahalanobis.mean", "mahalanobis.covariance"),
+    *("mahalanobis.centre", "mahalanobis.whitening", "mahalanobis.white_mean"),
     *("knn.bank", "react.threshold", "dice.mean", "dice.mean_direction"),
 )
 
@@ -75,6 +75,8 @@ class Fitted:
         no pixel was.
     mahalanobis.count (C,), .mean (C, K), .covariance (K, K): positions by labelled class, class means (NaN where no
         position was) and the covariance that all classes share.
+    mahalanobis.centre (K,), .whitening (K, R), .white_mean (C', R) float32: the same as the distance is computed by it
+        (`abet.fit.moments.whitening`); C' classes were seen, and features vary in R directions.
     knn.bank (M, K) float32: features of length 1.
     react.threshold (): upper bound of the activations.
     dice.mean (K,), dice.mean_direction (K,): mean of x, and of x / ||x||.
@@ -89,25 +91,6 @@ class Fitted:
     def to(self, device: torch.device) -> Fitted:
         """The same on another device."""
         return replace(self, tensors={name: value.to(device) for name, value in self.tensors.items()})
-
-    @cached_property
-    def whitening(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Centre (K,), matrix W (K, R) and class means (C', R) of the classes that were seen, all float32.
-
-        ||(x - centre) W - mean||^2 is the squared Mahalanobis distance: W W^T is the pseudo-inverse of the covariance,
-        as scikit-learn's EmpiricalCovariance has it: a direction without variance (a dead channel) does not count.
-        """
-        import torch
-
-        covariance = self["mahalanobis.covariance"].double().cpu()
-        means = self["mahalanobis.mean"].double().cpu()[self["mahalanobis.count"].cpu() > 0]
-        values, vectors = torch.linalg.eigh(covariance)
-        kept = values > values.abs().max() * len(values) * torch.finfo(values.dtype).eps
-        matrix = vectors[:, kept] / values[kept].sqrt()
-        centre = means.mean(0)
-        device = self["mahalanobis.mean"].device
-        found = [part.float().to(device) for part in (centre, matrix, (means - centre) @ matrix)]
-        return found[0], found[1], found[2]
 
 
 def pack(tensors: Mapping[str, Tensor], header: FitHeader) -> bytes:

@@ -82,5 +82,5 @@ def ash(seen: Observation) -> Output:
     for part, out in zip(parts, torch.split(into, BLOCK_POSITIONS), strict=True):
         # equal ones at the limit all stay: which of them were kept would else be the kernel's choice
         least = part.topk(kept, dim=1).values[:, -1:]
-        out.copy_(part.where(part >= least, 0))
+        out.copy_(part.masked_fill(part < least, 0))  # a NaN is not below, and stays
     return head.classify(shaped_rows.permute(0, 3, 1, 2), seen.size)

@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from abet import component_shards, merge
 from abet.merge import merge_in
 from abet.shard_set import missing_shards
 from abet.site import load_site
@@ -158,6 +160,54 @@ def test_where_s3_makes_no_sense_it_is_refused_with_a_way_out(
     assert finished.code == 2
     assert f"{option} s3://models/" in finished.err
     assert "abet sync" in finished.err
+
+
+def test_an_evaluation_without_protocols_leaves_no_table_of_images_of_the_one_before(
+    cli: Cli, bucket: Storage, tmp_path: Path
+) -> None:
+    few = ("--data-root", tmp_path / "ra", "--samples", 0)
+    usual = (*EVALUATE[:-1], "msp", "--checkpoint", f"{bucket.place}/weights/learned", *few)
+    done(cli(*usual, "--protocols", "--limit", 2))
+    below = f"artifacts/learned/{SET}/"
+    assert f"{below}images.json" in {entry.name for entry in bucket.list(below)}
+    bucket.delete([f"{below}shard-001-of-001.npz", f"{below}evaluation.json"])
+    done(cli(*usual, "--limit", 1))
+    names = {entry.name.removeprefix(below) for entry in bucket.list(below)}
+    assert names == {"curves.json", "evaluation.json", "metrics.json", "shard-001-of-001.npz"}
+
+
+@pytest.mark.parametrize("last", ["the merge", "the second pass"])
+def test_a_merge_and_the_last_shard_of_components_lose_nothing_of_each_other(
+    cli: Cli, bucket: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    """Each has looked at the run when the other publishes."""
+    few = ("--data-root", tmp_path / "ra", "--limit", 2)
+    usual = (*EVALUATE[:-1], "msp", "--checkpoint", f"{bucket.place}/weights/learned", *few, "--samples", 0)
+    done(cli(*usual, "--output", tmp_path / "local", "--components"))
+    done(cli(*usual, "--protocols"))
+    run, name = f"{bucket.place}/artifacts/learned", f"artifacts/learned/{SET}/metrics.json"
+    first, second = (
+        ("components", run, "--dataset", "road_anomaly", *few, "--shard", f"{shard}/2") for shard in (1, 2)
+    )
+    done(cli(*first))
+    add = ("merge", run, "--dataset", "road_anomaly")
+    if last == "the second pass":  # and what it has looked at is old
+        bucket.write(name, bucket.read(name)[0].replace(b'"schema": 1', b'"schema": 0'), expect=None)
+    module, function, late, early = (
+        (merge, "merge", add, second) if last == "the merge" else (component_shards, "add_components", second, add)
+    )
+    compute = getattr(module, function)
+
+    def meanwhile(*arguments: Any, **more: Any) -> Any:
+        found = compute(*arguments, **more)
+        monkeypatch.setattr(module, function, compute)
+        done(cli(*early))
+        return found
+
+    monkeypatch.setattr(module, function, meanwhile)
+    done(cli(*late))
+    assert getattr(module, function) is compute
+    assert figures(in_run(bucket, "artifacts/learned")) == figures(on_disk(tmp_path / "local"))
 
 
 def test_components_are_counted_in_s3_as_on_a_disk(cli: Cli, bucket: Storage, tmp_path: Path) -> None:

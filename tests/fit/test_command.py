@@ -15,6 +15,7 @@ from abet.errors import CheckpointError, UsageError
 from abet.evaluate import Evaluation
 from abet.run import evaluation_dir, shard_path
 from abet.scores import SCORES
+from abet.scores import fitted as fitted_file
 from abet.scores.fitted import NAME
 from abet.shards import read_shard
 from abet.site import S3Settings
@@ -97,6 +98,25 @@ def test_a_score_that_is_asked_for_by_name_must_be_fitted(
         assert finished.code == 2
         assert f"score '{key}' is not fitted for these weights: abet fit --checkpoint {weights}" in finished.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("classes", "dataset"), [(19, "cityscapes"), (65, "mapillary"), (7, "NAME")])
+def test_the_remedy_names_the_set_that_the_network_was_trained_on(
+    cli: Cli, mixed_sizes: Dataset, tmp_path: Path, classes: int, dataset: str
+) -> None:
+    save(random_weights("none", num_classes=classes), tmp_path / "weights")
+    place = ("--checkpoint", tmp_path / "weights", "--input", mixed_sizes.pairs[0].image)
+    finished = cli("predict", *place, "--output", tmp_path / "out", "--score", "knn")
+    assert finished.code == 2
+    assert f"abet fit --checkpoint {tmp_path / 'weights'} --dataset {dataset}\n" in finished.err
+
+
+def test_a_fit_of_the_format_before_is_refused_with_the_remedy(
+    fitted_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitted_file, "FORMAT", 3)
+    with pytest.raises(CheckpointError, match="of format 2, not 3; remove it and run `abet fit` again"):
+        load_detector(fitted_weights, device="cpu").with_fitted()
 
 
 def test_a_prediction_takes_what_was_fitted(

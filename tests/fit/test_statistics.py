@@ -1,6 +1,8 @@
 """Statistics in one pass, against two passes over everything at once; the order of the images leaves no trace."""
 
+import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from abet.fit.activations import Activations
 from abet.fit.bank import Bank, priorities
 from abet.fit.run import nearest_labels
 from abet.labels import IGNORE
+from abet.scores import Observation
 from abet.scores.fitted import Fitted, unpack
 from tests.fits import SETTINGS, fitted_content, training_images
 
@@ -132,6 +135,62 @@ def test_what_cannot_be_fitted_is_refused(learned: Detector, dataset: Dataset) -
     other = replace(learned, config=learned.config.model_copy(update={"num_classes": 65}))
     with pytest.raises(CheckpointError, match="65 classes apart, cityscapes has 19"):
         Fit(detector=other, dataset=dataset, settings=SETTINGS)
+
+
+@pytest.mark.parametrize(("tensor", "what"), [("h.h.weight", "logits"), ("features", "features")])
+def test_a_network_that_is_not_finite_is_refused_by_the_image_s_name(
+    learned: Detector, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tensor: str, what: str
+) -> None:
+    if tensor == "features":
+        observe = Detector.observe
+
+        def broken(self: Detector, image: Any, keys: Any) -> Observation:
+            seen = observe(self, image, keys)
+            assert seen.features is not None
+            features = seen.features.clone()
+            features[0, 3] = torch.inf
+            return replace(seen, features=features)
+
+        monkeypatch.setattr(Detector, "observe", broken)
+    else:
+        network = copy.deepcopy(learned.network)
+        with torch.no_grad():
+            network.get_parameter(tensor)[2, 0] = torch.nan
+        learned = replace(learned, network=network)
+    with pytest.raises(DataError, match=rf"{dataset.pairs[0].name}: the network's {what} are not finite.*; choose"):
+        fitted_content(learned, dataset)
+
+
+def test_images_without_a_class_are_refused(
+    learned: Detector, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Dataset.read
+    monkeypatch.setattr(
+        Dataset, "read", lambda self, pair: (read(self, pair)[0], np.full_like(read(self, pair)[1], IGNORE))
+    )
+    with pytest.raises(DataError, match="no pixel of these images has a class: choose others"):
+        fitted_content(learned, dataset)
+
+
+def test_distances_are_read_from_the_file_and_not_computed_anew(
+    learned: Detector, dataset: Dataset, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a host makes of the covariance has last bits of its own."""
+    seen = fitted["mahalanobis.count"] > 0
+    means = fitted["mahalanobis.mean"][seen].numpy()
+    white = (means - fitted["mahalanobis.centre"].double().numpy()) @ fitted["mahalanobis.whitening"].double().numpy()
+    np.testing.assert_allclose(fitted["mahalanobis.white_mean"], white, rtol=1e-4, atol=1e-4)
+    inverse = np.linalg.pinv(fitted["mahalanobis.covariance"].numpy(), hermitian=True)
+    matrix = fitted["mahalanobis.whitening"].double().numpy()
+    np.testing.assert_allclose(matrix @ matrix.T, inverse, rtol=1e-4, atol=1e-4 * abs(inverse).max())
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("computed anew")
+
+    image, _ = dataset.read(dataset.pairs[0])
+    for module, name in ((torch.linalg, "eigh"), (np.linalg, "eigh")):
+        monkeypatch.setattr(module, name, refuse)
+    assert replace(learned, fitted=fitted).score(image, "mahalanobis").shape == image.shape[:2]
 
 
 # --- the parts

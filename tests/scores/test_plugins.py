@@ -165,6 +165,7 @@ def test_two_packages_with_one_name_are_both_named(site: Path, table: ScoreTable
         ("seen.logits", r"gave torch.float32 \(1, 19, 40, 56\), not float32 \(1, 40, 56\)"),
         ("seen.logits[:, 0].double()", "gave torch.float64"),
         ("0", "gave int"),
+        ('seen.logits[:, 0].to("meta")', "gave a map on meta, while the network is on cpu"),
     ],
 )
 def test_one_that_fails_on_an_image_is_named(

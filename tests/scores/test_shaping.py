@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from abet.models.build import build_model
 from abet.models.direct import direct_output
 from abet.models.head import Output
-from abet.scores import SCORES, Observation
+from abet.scores import SCORES, Observation, missing
 from tests.conftest import random_weights, small_config
 from tests.fits import made_up
 
@@ -121,3 +121,34 @@ def test_neither_features_nor_weights_are_touched(network):
         SCORES["ash_energy"].function(seen)
     assert torch.equal(seen.features, before[0])
     assert torch.equal(network.class_weights(), before[1])
+
+
+FEATURE_SCORES = tuple(key for key, row in SCORES.items() if "features" in row.needs)
+
+
+@pytest.mark.parametrize("key", FEATURE_SCORES)
+def test_a_feature_that_is_not_a_number_gives_no_number_exactly_where_it_reaches(network, key):
+    """A broken network must not look like one that is sure."""
+    if missing(SCORES[key], "learned" if hasattr(network, "temperature") else "none"):
+        return
+    channels = network.class_weights().shape[1]
+    draw = torch.Generator().manual_seed(3)
+    tensors = {
+        "mahalanobis.count": torch.tensor([5, 5]),
+        "mahalanobis.mean": torch.rand(2, channels, generator=draw, dtype=torch.float64),
+        "mahalanobis.covariance": torch.eye(channels, dtype=torch.float64),
+        "knn.bank": F.normalize(torch.rand(9, channels, generator=draw)),
+        "react.threshold": torch.tensor(0.5),
+        "dice.mean": torch.rand(channels, generator=draw, dtype=torch.float64),
+        "dice.mean_direction": torch.rand(channels, generator=draw, dtype=torch.float64),
+    }
+    seen = observe(network, made_up(tensors, neighbours=3))
+    seen.features[0, 7, 1, 2] = torch.nan
+    seen.features[0, :, 4, 6] = torch.nan
+    with torch.inference_mode():
+        result = SCORES[key].function(seen)
+    reached = np.zeros(SIZE, bool)
+    for row, column in ((1, 2), (4, 6)):
+        # steps of four between two positions, whose pixels mix the positions on both sides
+        reached |= np.logical_and.outer(abs(np.arange(17) - 4 * row) < 4, abs(np.arange(25) - 4 * column) < 4)
+    np.testing.assert_array_equal(result[0].isnan().numpy(), reached)

@@ -123,9 +123,9 @@ def _curves_layout(prevalence: float) -> FigureSpec:
     ]
     return {
         **_base_layout(height=490, top=44),
-        "xaxis": _axis("False positive rate (ID flagged)", domain=[0, 0.45], dtick=0.2, **_UNIT),
+        "xaxis": _axis("False positive rate (ID flagged)", domain=[0, 0.435], dtick=0.2, **_UNIT),
         "yaxis": _axis("True positive rate (OOD found)", **_UNIT),
-        "xaxis2": _axis("Recall (OOD found)", domain=[0.55, 1], dtick=0.2, anchor="y2", **_UNIT),
+        "xaxis2": _axis("Recall (OOD found)", domain=[0.565, 1], dtick=0.2, anchor="y2", **_UNIT),
         "yaxis2": _axis("Precision", anchor="x2", **_UNIT),
         "legend": {"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0, "itemwidth": 50},
         "shapes": guides,

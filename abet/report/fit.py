@@ -11,7 +11,6 @@ from abet.report.runs import RunResults
 SMALLEST_PIXELS: Final = 2**14
 """Of a map (180x90) before maps or images are left out."""
 _ESTIMATED_FROM: Final = 4  # images
-_DOUBT: Final = 1.1  # an estimate above the limit by this factor is believed
 
 Render = Callable[[Mapping[str, Kept]], str]
 """The page with these pictures, by data set."""
@@ -40,7 +39,7 @@ def fit(runs: Sequence[RunResults], chosen: Mapping[str, Sequence[Choice]], rend
     )
     while budget is not None:
         needed = _estimate(runs, chosen, budget)
-        if needed <= _DOUBT * (max_bytes - bare):
+        if needed <= max_bytes - bare:  # else not worth making the whole page
             page = render(_keep(runs, chosen, budget))
             needed = _size(page) - bare
             if needed <= max_bytes - bare:
@@ -76,11 +75,13 @@ def _estimate(runs: Sequence[RunResults], chosen: Mapping[str, Sequence[Choice]]
     return total
 
 
-def _block_size(block: Mapping[str, Any]) -> int:
-    return sum(
-        len(part) if isinstance(part, str) else sum(map(len, part.values())) if isinstance(part, dict) else 0
-        for part in block.values()
-    )
+def _block_size(part: Any) -> int:
+    """Characters of the pictures in a block, however deep."""
+    if isinstance(part, Mapping):
+        return sum(map(_block_size, part.values()))
+    if isinstance(part, tuple):
+        return sum(map(_block_size, part))
+    return len(part) if isinstance(part, str) else 0
 
 
 def _size(page: str) -> int:

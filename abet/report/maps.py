@@ -1,11 +1,13 @@
 """What the viewer shows of a data set: photographs, labels, classes and coded score maps, as pictures in the page.
 
 A map travels as a lossless picture of its 8-bit codes (`abet.report.levels`); the page's script reads the codes back
-and compares. Each image is a block of its own in the page, decoded when it is shown.
+and compares. Each image is a block of its own in the page, decoded when it is shown. With every map goes a checksum,
+since some browsers alter what a page reads from pictures.
 """
 
 import base64
 import io
+import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,10 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from abet.cpus import available_cpus
+from abet.errors import UsageError
 from abet.labels import ID, OOD, VOID
 from abet.report.levels import Levels, choose_levels
 from abet.report.render import Picture
-from abet.report.runs import DatasetResults, RunResults, Sample
+from abet.report.runs import DatasetResults, RunResults, Sample, score_keys
 
 MOST_MAPS: Final = 4
 """(run, score) choices of a data set whose maps are embedded, unless there are more runs."""
@@ -28,6 +31,8 @@ PHOTO_QUALITY, THUMBNAIL_QUALITY = 78, 60
 """WebP's, 0..100."""
 
 Codes = NDArray[np.uint8]
+Lossless = tuple[str, int]
+"""A data URI, and the Adler-32 of the codes in it, row by row."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,7 +55,7 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """The images of a data set that can be looked at, and the size of one map of the first of them."""
+    """The images of a data set that can be looked at, and the sizes of their maps."""
 
     blocks: Mapping[str, Mapping[str, Any]]
     """Image name -> its pictures as data URIs."""
@@ -79,6 +84,17 @@ def choices(runs: Sequence[RunResults], dataset: str, wanted: Sequence[str] = ()
     turns = [row[turn] for turn in rounds for row in found if turn < len(row)]
     kept = turns[: max(MOST_MAPS, len(found))]
     return sorted(kept, key=lambda choice: choice.run)
+
+
+def check_wanted(runs: Sequence[RunResults], chosen: Mapping[str, Sequence[Choice]], wanted: Sequence[str]) -> None:
+    """Raises UsageError for a score of ``wanted`` of which no data set's `choices` has a map; names those that do."""
+    missing = [key for key in wanted if not any(choice.score == key for row in chosen.values() for choice in row)]
+    if not missing:
+        return
+    every = (choice for run in runs for name in run.datasets for choice in choices([run], name, score_keys([run])))
+    held = list(dict.fromkeys(choice.score for choice in every))
+    remedy = f"choose among {', '.join(held)}" if held else "`abet evaluate --samples 60` into a new folder keeps some"
+    raise UsageError(f"--maps {','.join(missing)}: these runs kept no map of {' or '.join(missing)}; {remedy}")
 
 
 def _by_rank(results: DatasetResults) -> list[str]:
@@ -125,14 +141,16 @@ def keep(runs: Sequence[RunResults], dataset: str, chosen: Sequence[Choice], bud
     with ThreadPoolExecutor(available_cpus()) as pool:
         made = pool.map(lambda name: _block(runs, dataset, name, chosen, budget.pixels), names)
         blocks = dict(zip(names, made, strict=True))
-    first = next(iter(blocks.values()), None)
-    return Kept(blocks=blocks, choices=chosen, scale="" if first is None else _scale(first))
+    return Kept(blocks=blocks, choices=chosen, scale=_scale(list(blocks.values())))
 
 
 def _block(
     runs: Sequence[RunResults], dataset: str, name: str, chosen: Sequence[Choice], pixels: int
 ) -> dict[str, Any]:
-    """Pictures of one image: ``maps`` by place among the choices, ``classes`` by run; sizes are (width, height)."""
+    """Pictures of one image: ``maps`` by place among the choices, ``classes`` by run; sizes are (width, height).
+
+    ``maps``, ``classes`` and ``label`` are `Lossless` ones.
+    """
     block: dict[str, Any] = {"maps": {}, "classes": {}}
     for number, run in enumerate(runs):
         if dataset not in run.datasets or name not in run.datasets[dataset].samples:
@@ -183,19 +201,30 @@ def _picks(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[NDArray[np.in
     return np.ix_(rows, columns)  # type: ignore[return-value]
 
 
-def _scale(block: Mapping[str, Any]) -> str:
-    (width, height), (full_width, full_height) = block["size"], block["full"]
-    shown = f"{width}x{height}"
-    if (width, height) == (full_width, full_height):
-        return f"{shown} pixels, the full size" if block["sampled"] else f"{shown} pixels"
-    every = (full_width * full_height) / (width * height)
-    return f"{shown} of {full_width}x{full_height} pixels, one of {every:.3g} and none averaged"
+def _scale(blocks: Sequence[Mapping[str, Any]]) -> str:
+    """The sizes of all maps in words, as a range where they differ; empty without any."""
+    if not blocks:
+        return ""
+    sizes, full = [block["size"] for block in blocks], [block["full"] for block in blocks]
+    shown = _range([(width * height, f"{width}x{height}") for width, height in sizes])
+    if sizes == full:
+        return f"{shown} pixels, the full size" if all(block["sampled"] for block in blocks) else f"{shown} pixels"
+    whole = _range([(width * height, f"{width}x{height}") for width, height in full])
+    ratios = [(wide * high) / (width * height) for (width, height), (wide, high) in zip(sizes, full, strict=True)]
+    every = _range([(ratio, f"{ratio:.3g}") for ratio in ratios])
+    return f"{shown} of {whole} pixels, one of {every} and none averaged"
 
 
-def lossless(codes: Codes) -> str:
-    """A data URI of a (H, W) uint8 map that a browser reads back to the bit."""
+def _range(found: Sequence[tuple[float, str]]) -> str:
+    low, high = min(found)[1], max(found)[1]
+    return low if low == high else f"{low} to {high}"
+
+
+def lossless(codes: Codes) -> Lossless:
+    """A (H, W) uint8 map as a data URI that a browser reads back to the bit, and the Adler-32 of its bytes."""
     # Effort beyond this takes half as long again and saves 2%
-    return _webp(np.repeat(codes[..., None], 3, axis=-1), lossless=True, quality=25, method=1)
+    uri = _webp(np.repeat(codes[..., None], 3, axis=-1), lossless=True, quality=25, method=1)
+    return uri, zlib.adler32(codes.tobytes())
 
 
 def _photo(image: Picture, size: tuple[int, int], quality: int) -> str:

@@ -6,6 +6,7 @@ abet report runs/abet runs/baseline --output report.html
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from importlib import resources
@@ -22,7 +23,7 @@ from abet.places import Place
 from abet.report import figures, table
 from abet.report.fit import fit
 from abet.report.images import image_columns, image_names
-from abet.report.maps import Choice, Kept, choices, sampled
+from abet.report.maps import Choice, Kept, check_wanted, choices, sampled
 from abet.report.overview import overview
 from abet.report.protocols import differences, protocol_tables
 from abet.report.render import colour_ramp
@@ -56,7 +57,8 @@ def write_report(
         s3: how S3 is reached, for an object.
 
     Raises:
-        UsageError: no run, an output that is a folder, an unknown score, or a page that is too large without any map.
+        UsageError: no run, an output that is a folder, a score that is unknown or has no map, a limit that is no
+            number, or a page that is too large without any map.
         DataError: a sample is damaged.
     """
     if not runs:
@@ -72,6 +74,8 @@ def write_report(
 
 def render_page(runs: Sequence[RunResults], *, max_megabytes: float = MAX_MEGABYTES, maps: Sequence[str] = ()) -> str:
     """The page as text; the same runs give the same text. Arguments and errors are those of `write_report`."""
+    if not math.isfinite(max_megabytes):
+        raise UsageError(f"--max-megabytes {max_megabytes}: a finite number of 10^6 bytes, such as {MAX_MEGABYTES:g}")
     labels = label_runs(runs)
     names = sorted({name for run in runs for name in run.datasets})
     sections = [_section(runs, labels, name) for name in names]
@@ -79,6 +83,7 @@ def render_page(runs: Sequence[RunResults], *, max_megabytes: float = MAX_MEGABY
         if key not in score_keys(runs):
             raise unknown_name(kind="score of these runs", name=key, choices=score_keys(runs))
     chosen = {name: choices(runs, name, maps) for name in names}
+    check_wanted(runs, chosen, maps)
     return fit(runs, chosen, partial(_render, runs, labels, sections), int(max_megabytes * 1e6))
 
 
@@ -229,11 +234,15 @@ def _plotly_script() -> str:
     return script
 
 
+_NOWHERE: Final = "base-uri 'none'; form-action 'none'"
+"""What ``default-src`` leaves open."""
+
+
 def _policy(scripts: Iterable[str]) -> str:
     """A Content-Security-Policy that forbids every request and every script but the given ones."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; {_NOWHERE}"
 
 
 def _json(value: Any) -> str:

@@ -1,6 +1,6 @@
 // Draws the figures of the JSON block into the elements that name them by number.
 {
-  const NARROW = 640;
+  const NARROW = 640, PAPER = 680, HALF_OF_PAPER = 330; // CSS pixels
   const figures = readJson("figures");
   // Named one by one: plotly's own list grows, and holds a button that sends the figure to its makers
   const config = { displaylogo: false, plotlyServerURL: "", modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
@@ -36,7 +36,12 @@
     const bar = figure.narrow ? {} : { displayModeBar: false };
     Plotly.react(plot, traces, layoutFor(figure, width, traces), { ...config, ...bar });
   };
-  const drawAll = () => plots.forEach((plot) => draw(plot, plot.clientWidth));
+  let printing = false;
+  const drawAll = () =>
+    plots.forEach((plot) => {
+      const paper = plot.dataset.half ? HALF_OF_PAPER : PAPER;
+      draw(plot, plot.clientWidth && (printing ? paper : plot.clientWidth));
+    });
 
   const hide = () => {
     for (const figure of /** @type {HTMLElement[]} */ ([...document.querySelectorAll("figure[data-score]")])) {
@@ -55,10 +60,18 @@
     clearTimeout(timer);
     timer = setTimeout(drawAll, 150);
   });
-  // Paper is about 680 CSS pixels wide; a histogram takes half of it. What is closed on screen is open on paper
+  // What is closed on screen is open on paper. Opening tells of itself later, and a sheet may come with a resize: until
+  // the printing ends, whoever draws draws for paper
+  let closed = [];
   window.addEventListener("beforeprint", () => {
-    for (const details of document.querySelectorAll("details")) details.open = true;
-    plots.forEach((plot) => draw(plot, plot.clientWidth && (plot.dataset.half ? 330 : 680)));
+    if (!printing) closed = [...document.querySelectorAll("details:not([open])")];
+    printing = true;
+    for (const details of closed) details.open = true;
+    drawAll();
   });
-  window.addEventListener("afterprint", drawAll);
+  window.addEventListener("afterprint", () => {
+    printing = false;
+    for (const details of closed) details.open = false;
+    drawAll();
+  });
 }

@@ -12,11 +12,19 @@ const PAINT = [
   [[153, 153, 153], [153, 153, 153], () => false],
 ];
 
+/** @param {Uint8Array} codes */
+const adler32 = (codes) => {
+  let low = 1, high = 0;
+  for (const code of codes) high = (high + (low = (low + code) % 65521)) % 65521;
+  return high * 65536 + low;
+};
+
 /**
- * The codes of a lossless picture, row by row.
- * @param {string} source  data URI @param {number} width @param {number} height @returns {Promise<Uint8Array>}
+ * The codes of a lossless picture, row by row; null where the browser gives others than were written, as some do against
+ * fingerprinting.
+ * @param {[string, number]} map  data URI, checksum @param {number} width @param {number} height @returns {Promise<Uint8Array | null>}
  */
-const readCodes = async (source, width, height) => {
+const readCodes = async ([source, checksum], width, height) => {
   const image = new Image();
   image.src = source;
   await image.decode();
@@ -26,7 +34,7 @@ const readCodes = async (source, width, height) => {
   const pixels = context.getImageData(0, 0, width, height).data;
   const codes = new Uint8Array(width * height);
   for (let place = 0; place < codes.length; place++) codes[place] = pixels[4 * place];
-  return codes;
+  return adler32(codes) === checksum ? codes : null;
 };
 
 /**

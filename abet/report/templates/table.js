@@ -29,13 +29,22 @@
       before = row.dataset.run;
     }
   };
-  const update = () => tables.forEach((table) => (filterRows(table), markBest(table)));
+  /** Footnotes of rows that are shown. @param {HTMLTableElement} table */
+  const filterNotes = (table) => {
+    const list = document.querySelector(`ol.notes[data-table="${table.id}"]`);
+    if (!list) return;
+    const marks = [...table.querySelectorAll("tbody tr:not([hidden]) sup")].map((mark) => mark.textContent);
+    const notes = /** @type {HTMLLIElement[]} */ ([...list.children]);
+    for (const note of notes) note.hidden = !marks.includes(String(note.value));
+  };
+  const update = () => tables.forEach((table) => (filterRows(table), filterNotes(table), markBest(table)));
 
   /** @param {HTMLTableCellElement} cell @param {any} content */
   const fill = (cell, content) => {
     const [text, spread, detail, value, better] = content || ["", "", "", null, 0];
     cell.textContent = text;
     cell.title = detail;
+    cell.classList.toggle("none", value === null && text === "n/a");
     delete cell.dataset.better;
     if (value !== null && better) [cell.dataset.better, cell.dataset.value] = [String(better), String(value)];
     if (!spread) return;
@@ -50,7 +59,7 @@
       const rows = document.querySelectorAll("#overview-table tbody tr");
       rows.forEach((row, place) => {
         const cells = page.overview.cells[Number(select.value)][place];
-        row.querySelectorAll("td").forEach((cell, set) => (cell.classList.remove("best", "none"), fill(cell, cells[set])));
+        row.querySelectorAll("td").forEach((cell, set) => (cell.classList.remove("best"), fill(cell, cells[set])));
       });
       update();
     });

@@ -28,10 +28,14 @@ const startViewer = (viewer) => {
     const [width, height] = block.size;
     const label = await readCodes(block.label, width, height);
     const maps = {}, classes = {};
-    for (const [place, source] of Object.entries(block.maps)) maps[place] = await readCodes(source, width, height);
-    for (const [run, source] of Object.entries(block.classes)) classes[run] = await readCodes(source, width, height);
+    for (const [place, map] of Object.entries(block.maps)) maps[place] = await readCodes(map, width, height);
+    for (const [run, map] of Object.entries(block.classes)) classes[run] = await readCodes(map, width, height);
     if (ticket !== state.ticket) return; // another image was asked for meanwhile
-    loaded = { image, block, width, height, label, maps, classes };
+    // Nothing is drawn from a picture that the browser altered: a wrong mask looks like any other
+    const altered = [label, ...Object.values(maps), ...Object.values(classes)].includes(null);
+    loaded = altered ? { maps: {}, classes: {}, label: new Uint8Array(width * height) } : { maps, classes, label };
+    Object.assign(loaded, { image, block, width, height, altered });
+    part(viewer, "altered").hidden = !altered;
     drawAll();
     viewer.dataset.shown = set.images[image];
   };
@@ -73,7 +77,8 @@ const startViewer = (viewer) => {
     if (!counts) {
       say("threshold", "");
       say("pooled", "");
-      say("counts", choice ? "no map of this score was kept of this image" : "no score is shown that has maps");
+      const none = loaded.altered ? "not known: see above" : "no map of this score was kept of this image";
+      say("counts", choice ? none : "no score is shown that has maps");
       part(side.element, "stage").setAttribute("aria-label", set.images[state.image]);
       return;
     }
@@ -115,7 +120,8 @@ const startViewer = (viewer) => {
     }
     drawRamp();
     const [width, height] = loaded.block.full;
-    part(viewer, "title").textContent = `${set.images[loaded.image]} · ${width} x ${height}`;
+    const smaller = width * height > loaded.width * loaded.height ? `, maps of ${loaded.width} x ${loaded.height}` : "";
+    part(viewer, "title").textContent = `${set.images[loaded.image]} · ${width} x ${height}${smaller}`;
   };
 
   /** @param {any} side @param {number} level */
@@ -126,8 +132,9 @@ const startViewer = (viewer) => {
     part(side.element, "level").value = String(side.level);
     if (loaded) drawMask(side);
   };
+  /** Of several levels with the same TPR the highest, which has the fewest false alarms. */
   const nearestTpr = (choice, tpr) =>
-    choice.tpr.reduce((best, value, place) => (Math.abs(value - tpr) < Math.abs(choice.tpr[best] - tpr) ? place : best), 0) + 1;
+    choice.tpr.reduce((best, value, place) => (Math.abs(value - tpr) <= Math.abs(choice.tpr[best] - tpr) ? place : best), 0) + 1;
   /** The reader moves a threshold: the other picture follows at the same share of OOD found. */
   const moveLevel = (side, level) => {
     setLevel(side, level);
@@ -184,8 +191,8 @@ const startViewer = (viewer) => {
   const keys = {
     ArrowLeft: () => step(-1),
     ArrowRight: () => step(1),
-    ArrowUp: (event) => moveLevel(sides[0], sides[0].level + (event.shiftKey ? 10 : 1)),
-    ArrowDown: (event) => moveLevel(sides[0], sides[0].level - (event.shiftKey ? 10 : 1)),
+    ArrowUp: (event, side) => moveLevel(side, side.level + (event.shiftKey ? 10 : 1)),
+    ArrowDown: (event, side) => moveLevel(side, side.level - (event.shiftKey ? 10 : 1)),
     9: at95,
     p: () => setBase("photo"),
     h: () => setBase("heat"),
@@ -197,12 +204,13 @@ const startViewer = (viewer) => {
   };
   viewer.addEventListener("keydown", (event) => {
     const own = /** @type {HTMLElement} */ (event.target);
-    // A list and the slider have arrow keys of their own
     const arrow = event.key.startsWith("Arrow");
     if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in keys)) return;
-    if (own.matches("select") || (arrow && own.matches("input[type=range], input[type=radio]"))) return;
+    // A list, a choice and a slider have arrow keys of their own; ten stops are ours
+    const tenStops = event.shiftKey && ["ArrowUp", "ArrowDown"].includes(event.key) && own.matches("input[type=range]");
+    if (own.matches("select") || (arrow && !tenStops && own.matches("input[type=range], input[type=radio]"))) return;
     event.preventDefault();
-    keys[event.key](event);
+    keys[event.key](event, (tenStops && sides.find((side) => side.element.contains(own))) || sides[0]);
     if (arrow && loaded) part(viewer, "status").textContent = `${set.images[state.image]}: ${part(sides[0].element, "pooled").textContent}`;
   });
   for (const side of sides) {
@@ -234,12 +242,11 @@ const startViewer = (viewer) => {
   refill();
   onFilter.push(refill);
   showImage.set(number, show);
-  // Nothing is decoded before the reader comes near
-  new IntersectionObserver((entries, observer) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    observer.disconnect();
-    if (!loaded) show(order()[0], false); // where the table says which is worst, that one
-  }, { rootMargin: "600px" }).observe(viewer);
+  // One image is decoded when nothing else is to do: it is there when the reader comes, or prints. Where the table says
+  // which image is worst, that one
+  const first = () => loaded || state.ticket || show(order()[0], false);
+  if (window.requestIdleCallback) requestIdleCallback(first, { timeout: 1000 });
+  else setTimeout(first, 200);
   window.addEventListener("beforeprint", () => drawAll());
 };
 {

@@ -1,0 +1,73 @@
+"""A tab that lets nothing pass, and what its viewer shows beside what NumPy computes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from abet.labels import ID, OOD
+from abet.report.runs import load_run
+
+
+@contextmanager
+def opened(browser, page: Path) -> Iterator:
+    """A tab with the page, its viewer in sight; whatever the console says is a failure."""
+    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    complaints: list[str] = []
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto(page.as_uri())
+    tab.locator(".viewer").first.scroll_into_view_if_needed()
+    tab.wait_for_selector(".viewer[data-shown]")
+    yield tab
+    assert complaints == []
+    tab.close()
+
+
+COUNT = """() => {
+  const canvas = document.querySelector('[data-side="a"] [data-part="mask"]');
+  const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', {willReadFrequently: true});
+  copy.drawImage(canvas, 0, 0);
+  const pixels = copy.getImageData(0, 0, canvas.width, canvas.height).data;
+  const counts = {};
+  for (let place = 0; place < pixels.length; place += 4)
+    if (pixels[place + 3]) {
+      const colour = [pixels[place], pixels[place + 1], pixels[place + 2]].join();
+      counts[colour] = (counts[colour] || 0) + 1;
+    }
+  return counts;
+}"""
+MOVE = """(slider, to) => {
+  slider.value = to;
+  slider.dispatchEvent(new Event('input', {bubbles: true}));
+}"""
+PAINT = {
+    "hit": ["0,158,115"],
+    "false": ["213,94,0", "90,30,0"],
+    "missed": ["86,180,233", "0,60,110"],
+    "void": ["153,153,153"],
+}
+
+
+def painted(tab) -> dict[str, int]:
+    counts = tab.evaluate(COUNT)
+    found = {kind: sum(counts.pop(colour, 0) for colour in colours) for kind, colours in PAINT.items()}
+    assert counts == {}, "no other colour"
+    return found
+
+
+def by_hand(run: Path, name: str, score: str, threshold: float) -> dict[str, int]:
+    sample = load_run(run).datasets["road_anomaly"].sample(name)
+    flagged = sample.scores[score] >= np.float32(threshold)
+    ood, known = sample.label == OOD, np.isin(sample.label, (ID, OOD))
+    return {
+        "hit": int((flagged & ood).sum()),
+        "false": int((flagged & (sample.label == ID)).sum()),
+        "missed": int((~flagged & ood).sum()),
+        "void": int((flagged & ~known).sum()),
+    }
+
+
+def threshold_of(tab) -> float:
+    return float(tab.locator('[data-side="a"] [data-part="threshold"]').get_attribute("title"))

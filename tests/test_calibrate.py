@@ -85,6 +85,19 @@ def test_the_entry_says_what_it_is_of(learned: Detector, mixed_sizes: Dataset, f
     assert again == found
 
 
+def test_objects_are_labelled_once_per_image(
+    learned: Detector, mixed_sizes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from abet.metrics import components
+
+    minima, label = [], components._components
+    monkeypatch.setattr(components, "_components", lambda mask, least: minima.append(least) or label(mask, least))
+    calibrate(Calibration(detector=learned, dataset=mixed_sizes, scores=TWO, track="obstacle-track"))
+    sizes = components.SIZES["obstacle-track"]
+    assert minima.count(sizes.object) == len(mixed_sizes.pairs)
+    assert minima.count(sizes.prediction) > 10 * len(mixed_sizes.pairs)
+
+
 def test_what_papers_test_on() -> None:
     tests = {(name, split) for name, split in SPLITS if papers_test_on(name, split)}
     assert tests == {("lost_and_found", "test"), ("road_anomaly", "test"), ("fishyscapes_static", "validation")}

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from abet.counting import BUFFER_PIXELS, MERGED_IMAGES
+from abet.counting import Counter, LabelledImage
 from abet.data.index import Dataset
 from abet.data.opencv import keep_to_one_thread
 from abet.data.registry import OOD_SETS
@@ -23,15 +23,14 @@ from abet.evaluate import arithmetic
 from abet.labels import ID, OOD, VOID
 from abet.memory import readable_memory_errors
 from abet.metrics import bootstrap
-from abet.metrics.components import SIZES
-from abet.metrics.image_counts import ImageCounts
+from abet.metrics.components import SIZES, Objects
 from abet.metrics.operating import ThresholdCounts, grid, operating_points
-from abet.metrics.pixel import PixelCounter, PixelState
 from abet.metrics.protocols import SEED
 from abet.progress import progress
+from abet.scores import Observation
 from abet.version import __version__
 
-Maps = Mapping[str, NDArray[np.float32]]
+Label = NDArray[np.uint8]
 PASSES: Final = 2
 
 
@@ -64,49 +63,47 @@ def calibrate(job: Calibration) -> dict[str, Any]:
     """
     keep_to_one_thread()
     data = job.dataset
-    counters = {key: PixelCounter(buffer_pixels=BUFFER_PIXELS) for key in job.scores}
-    images: dict[str, list[ImageCounts]] = {key: [] for key in job.scores}
+    device, classes = job.detector.device, job.detector.config.num_classes
+    counters = {key: Counter(key, num_classes=classes, device=device, protocols=True) for key in job.scores}
     pixels = {"id": 0, "ood": 0, "void": 0}
 
-    def count_pixels(name: str, maps: Maps, label: NDArray[np.uint8]) -> None:
+    def count_pixels(name: str, output: Observation, label: Label) -> None:
         for kind, value in (("id", ID), ("ood", OOD), ("void", VOID)):
             pixels[kind] += int((label == value).sum())
-        for key, values in maps.items():
-            counters[key].add(values, label)
-            images[key].append(ImageCounts.count(name, PixelState.count(values, label)))
-            if len(images[key]) == MERGED_IMAGES:
-                images[key] = [ImageCounts.merge(*images[key])]
+        labelled = LabelledImage.of(name, label, device)
+        for counter in counters.values():
+            counter.add(output, labelled)
 
     _pass(job, 1, count_pixels)
     if missing := [kind.upper() for kind in ("id", "ood") if not pixels[kind]]:
         raise DataError(f"{data.name} ({data.split}): no {' and no '.join(missing)} pixel, so no threshold to choose")
-    states = {key: counter.state() for key, counter in counters.items()}
+    states = {key: counter.pixel() for key, counter in counters.items()}
     grids = {key: grid(state) for key, state in states.items()}
     found: dict[str, dict[str, ThresholdCounts]] = {key: {} for key in job.scores}
 
-    def count_at_thresholds(name: str, maps: Maps, label: NDArray[np.uint8]) -> None:
-        for key, values in maps.items():
-            sizes = SIZES[job.track]
-            found[key][name] = ThresholdCounts.count(values, label, thresholds=grids[key], sizes=sizes)
+    def count_at_thresholds(name: str, output: Observation, label: Label) -> None:
+        objects = Objects.find(label, SIZES[job.track])
+        for key in job.scores:
+            found[key][name] = ThresholdCounts.count(score_map(key, output), objects, thresholds=grids[key])
 
     _pass(job, 2, count_at_thresholds)
     weights = bootstrap.weights(len(data.pairs), seed=SEED)
     points = {}
     for key, state in states.items():
-        merged = ImageCounts.merge(*images[key])
-        counts = ThresholdCounts.stack(*(found[key][name] for name in merged.names))
-        points[key] = operating_points(state, merged, counts, weights)
+        counted = counters[key].protocols()
+        assert counted is not None
+        counts = ThresholdCounts.stack(*(found[key][name] for name in counted.images.names))
+        points[key] = operating_points(state, counted.images, counts, weights)
     return _entry(job, pixels, points)
 
 
-def _pass(job: Calibration, number: int, take: Callable[[str, Maps, NDArray[np.uint8]], None]) -> None:
+def _pass(job: Calibration, number: int, take: Callable[[str, Observation, Label], None]) -> None:
     data = job.dataset
     with progress(f"{data.name} {number}/{PASSES}", len(data.pairs)) as advance:
         for pair in data.pairs:
             image, label = data.read(pair)
             with readable_memory_errors(f"{pair.name} ({label.shape[1]}x{label.shape[0]} pixels)"):
-                output = job.detector.observe(image, job.scores)
-                take(pair.name, {key: score_map(key, output) for key in job.scores}, label)
+                take(pair.name, job.detector.observe(image, job.scores), label)
             advance(1)
 
 

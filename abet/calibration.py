@@ -18,8 +18,11 @@ from abet.files import json_text, parse_json
 from abet.metrics.operating import NAMES
 from abet.places import Place, parse_place
 from abet.site import S3Settings
+from abet.storage import Conflict
 
 FILE: Final = "calibration.json"
+TRIES: Final = 20
+"""How often a set is added again to what others have written meanwhile."""
 
 
 class _Record(BaseModel):
@@ -159,14 +162,33 @@ def _choose_set(sets: Mapping[str, CalibratedSet], dataset: str | None, place: P
 def store(uri: str, sha256: str, calibrated: Mapping[str, Any], s3: S3Settings) -> tuple[Place, list[str]]:
     """Keep ``calibrated``, as plain values, beside what stands there of other sets; returns the file and remarks.
 
+    Several processes may do so at the same time, each with a set of its own: all are kept.
+
     Raises:
         DataError: what stands there is damaged.
+        Conflict: others write there all the time.
     """
-    place, notes = parse_place(uri), []
+    place = parse_place(uri)
+    for _ in range(TRIES):
+        there, version = companions.read_versioned(place, FILE, s3)
+        content, notes = _with(calibrated, there, uri, sha256, companions.companion(place, FILE))
+        try:
+            return companions.write(place, FILE, content, s3, expect=version), notes
+        except Conflict:
+            continue
+    raise Conflict(
+        f"{companions.companion(place, FILE)}: others write it all the time; let them end, then run this again"
+    )
+
+
+def _with(
+    calibrated: Mapping[str, Any], content: bytes | None, uri: str, sha256: str, source: Place
+) -> tuple[bytes, list[str]]:
+    """The file's new content from the old one, and remarks."""
     sets: dict[str, Any] = {}
-    content = companions.read(place, FILE, s3)
+    notes = []
     if content is not None:
-        there = _parse(content, companions.companion(place, FILE))
+        there = _parse(content, source)
         if there.checkpoint.sha256 == sha256:
             sets = dict(parse_json(content, source=FILE)["sets"])
         else:
@@ -176,8 +198,7 @@ def store(uri: str, sha256: str, calibrated: Mapping[str, Any], s3: S3Settings) 
         before = sets.pop(name)
         notes.append(f"replaced what was calibrated on {name} ({before['split']}: {', '.join(before['scores'])})")
     whole = {"schema": 1, "checkpoint": {"uri": uri, "sha256": sha256}, "sets": {**sets, name: dict(calibrated)}}
-    path = companions.write(place, FILE, json_text(whole).encode(), s3)
-    return path, notes
+    return json_text(whole).encode(), notes
 
 
 def _parse(content: bytes, source: Place) -> _Calibration:

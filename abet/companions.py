@@ -11,7 +11,7 @@ beside it, as ``REF.pth.calibration.json``. Whoever reads one compares the SHA-2
 from abet.checkpoint import PUBLISHED_SUFFIXES
 from abet.places import Place
 from abet.site import S3Settings
-from abet.storage import NotFound, open_storage
+from abet.storage import ABSENT, NotFound, open_storage
 
 
 def companion(checkpoint: Place, name: str) -> Place:
@@ -25,15 +25,23 @@ def companion(checkpoint: Place, name: str) -> Place:
 
 def read(checkpoint: Place, name: str, s3: S3Settings) -> bytes | None:
     """The content of a checkpoint's file, None where there is none. Raises as a storage does."""
+    return read_versioned(checkpoint, name, s3)[0]
+
+
+def read_versioned(checkpoint: Place, name: str, s3: S3Settings) -> tuple[bytes | None, str]:
+    """The same with the version that `write` may expect."""
     place = companion(checkpoint, name)
     try:
-        return open_storage(place.parent, s3).read(place.name)[0]
+        return open_storage(place.parent, s3).read(place.name)
     except NotFound:
-        return None
+        return None, ABSENT
 
 
-def write(checkpoint: Place, name: str, content: bytes, s3: S3Settings) -> Place:
-    """Replace a checkpoint's file whole, and return its place. Raises as a storage does."""
+def write(checkpoint: Place, name: str, content: bytes, s3: S3Settings, *, expect: str | None = None) -> Place:
+    """Replace a checkpoint's file whole, and return its place; ``expect`` as for `Storage.write`.
+
+    Raises as a storage does, with Conflict where something else than expected is there.
+    """
     place = companion(checkpoint, name)
-    open_storage(place.parent, s3).write(place.name, content, expect=None)
+    open_storage(place.parent, s3).write(place.name, content, expect=expect)
     return place

@@ -137,7 +137,8 @@ class ComponentPass:
         """The file of a shard that is already there, or None; writes nothing.
 
         Raises:
-            UsageError: the run holds components of another pass, or for figures that have changed since.
+            UsageError: the run holds components of another pass, or for figures that have changed since; says what
+                to remove.
             DataError: the shard is damaged.
         """
         if (self.evaluated.folder / DESCRIPTION).exists():
@@ -145,7 +146,11 @@ class ComponentPass:
         path = self.shard_path(shard)
         if not path.exists():
             return None
-        read_component_shard(path)
+        found = read_component_shard(path)
+        if changed := _differences({**found.fingerprint, "shard": found.shard}, {**self.fingerprint, "shard": shard}):
+            raise UsageError(
+                f"{path} is of another pass (different: {'; '.join(changed)}): remove it, or count as there"
+            )
         return path
 
     def shard_path(self, shard: int) -> Path:
@@ -159,26 +164,30 @@ class ComponentPass:
         `find_shard`, and DataError for an image or label that breaks its contract.
         """
         pairs = shard_of(self.evaluation.dataset.pairs, shard, self.evaluation.shards)
-        if found := self.find_shard(shard):
+        found = self.find_shard(shard)
+        self.begin(agree=agree)
+        if found:
             return found
-        description = self.evaluated.folder / DESCRIPTION
-        write_json(description, {**self.fingerprint, "started": provenance()}, keep_existing=True)
-        agree(description)
-        self._compare()
         states = self._count(pairs, shard)
         result = ComponentShard(fingerprint=self.fingerprint, shard=shard, images=len(pairs), states=states)
         write_component_shard(self.shard_path(shard), result)
         return self.shard_path(shard)
 
+    def begin(self, *, agree: Agree = nobody_else) -> None:
+        """Write what the shards are of, or compare with what stands there: without it no shard of the run counts.
+
+        Raises UsageError as `find_shard`.
+        """
+        description = self.evaluated.folder / DESCRIPTION
+        write_json(description, {**self.fingerprint, "started": provenance()}, keep_existing=True)
+        agree(description)
+        self._compare()
+
     def _compare(self) -> None:
         path = self.evaluated.folder / DESCRIPTION
-        found = read_description(path.parent)
+        found = {key: value for key, value in read_description(path.parent).items() if key != "started"}
         stale = disagreements(found, self.evaluated.metrics)
-        changed = stale or [
-            f"{key} {found.get(key)!r} there, {value!r} here"
-            for key, value in self.fingerprint.items()
-            if found.get(key) != value
-        ]
+        changed = stale or _differences(found, self.fingerprint)
         if changed:
             raise UsageError(
                 f"{path} is of {'figures that have changed since' if stale else 'another pass'} (different: "
@@ -201,3 +210,13 @@ class ComponentPass:
                         states[key] = ComponentState.merge(states[key], found)
                 advance(1)
         return states
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """In what one fingerprint differs from another, by name, with both values; an entry that is missing is None."""
+    names = dict.fromkeys([*wanted, *found])
+    return [
+        f"{name} {found.get(name)!r} there, {wanted.get(name)!r} here"
+        for name in names
+        if found.get(name) != wanted.get(name)
+    ]

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from abet.detector import score_tensor
 from abet.metrics import tensors
-from abet.metrics.pixel import NO_EDGES, PixelCounter, PixelState
+from abet.metrics.pixel import NO_EDGES, PixelCounter, PixelState, check_pixels
 from abet.metrics.protocols import ProtocolState
 from abet.metrics.reference import ReferenceState, raw_edges
+from abet.metrics.sorted_keys import sorted_classes
 from abet.metrics.tensors import ClassPlaces, TensorCounter
 from abet.scores import SCORES, Observation
 
@@ -62,10 +63,11 @@ class Counter:
         edges = NO_EDGES
         if (reference := self._reference) is not None:
             edges = raw_edges(lambda raw: np.asarray(reference(raw, num_classes)))
+        buffer = 1 if protocols else BUFFER_PIXELS  # keys that are sorted by image wait in no buffer
         self._counter = (
-            PixelCounter(buffer_pixels=BUFFER_PIXELS, edges=edges)
+            PixelCounter(buffer_pixels=buffer, edges=edges)
             if in_arrays(device)
-            else TensorCounter(device, buffer_pixels=BUFFER_PIXELS, edges=edges)
+            else TensorCounter(device, buffer_pixels=buffer, edges=edges)
         )
         self._images: list[ProtocolState] | None = [] if protocols else None
 
@@ -76,16 +78,25 @@ class Counter:
         return raw
 
     def add_map(self, raw: Tensor, image: LabelledImage) -> None:
-        """Count one image by its score map."""
-        if isinstance(self._counter, PixelCounter):
+        """Count one image by its score map; where it is also counted by itself, its keys are sorted once for both."""
+        if self._images is not None:
+            self._images.append(self._add_sorted(raw, image))
+            if len(self._images) == MERGED_IMAGES:
+                self._images[:] = [ProtocolState.merge(*self._images)]
+        elif isinstance(self._counter, PixelCounter):
             self._counter.add(raw.numpy(), image.label)
         else:
             assert image.places is not None
             self._counter.add(raw, image.places)
-        if self._images is not None:
-            self._images.append(_protocols(raw, image))
-            if len(self._images) == MERGED_IMAGES:
-                self._images[:] = [ProtocolState.merge(*self._images)]
+
+    def _add_sorted(self, raw: Tensor, image: LabelledImage) -> ProtocolState:
+        if isinstance(self._counter, PixelCounter):
+            check_pixels(raw.numpy(), image.label)
+            arrays = sorted_classes(raw.numpy(), image.label)
+            return ProtocolState.of_sorted(image.name, self._counter.add_sorted(*arrays), *arrays)
+        assert image.places is not None
+        classes = tensors.sorted_classes(raw, image.places)
+        return ProtocolState.of_sorted(image.name, self._counter.add_sorted(*classes), *classes)
 
     def pixel(self) -> PixelState:
         """Counts of everything added so far."""
@@ -101,10 +112,3 @@ class Counter:
     def protocols(self) -> ProtocolState | None:
         """What is counted of each image by itself; None where nothing is."""
         return None if self._images is None else ProtocolState.merge(*self._images)
-
-
-def _protocols(raw: Tensor, image: LabelledImage) -> ProtocolState:
-    if image.places is None:
-        return ProtocolState.count(image.name, raw.numpy(), image.label)
-    classes = tensors.sorted_classes(raw, image.places)
-    return ProtocolState.of_sorted(image.name, tensors.count_sorted(*classes), *classes)

@@ -172,7 +172,7 @@ def threshold_from(metrics_path: Path, score: str, detector: Detector) -> float:
 
     Raises:
         DataError: the file is not a sound metrics.json, or holds no threshold for this score.
-        UsageError: it belongs to another checkpoint.
+        UsageError: it belongs to another checkpoint, or to another fit of this score.
     """
     path = metrics_path / "metrics.json" if metrics_path.is_dir() else metrics_path
     try:
@@ -186,4 +186,9 @@ def threshold_from(metrics_path: Path, score: str, detector: Detector) -> float:
         raise UsageError(f"{path}: thresholds of another checkpoint (sha256 {sha256[:12]}, not {detector.sha256[:12]})")
     if figures is None or figures.threshold is None:
         raise DataError(f"{path}: holds no 95% threshold for score {score!r}")
+    if (fitted := detector.fitted_sha256([score])) not in (None, metrics.fitted_sha256):
+        raise UsageError(
+            f"{path}: score {score!r} was fitted anew since (fitted sha256 {(metrics.fitted_sha256 or 'none')[:12]}, "
+            f"not {fitted[:12]}): evaluate again, into another run"
+        )
     return figures.threshold

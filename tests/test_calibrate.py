@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,10 @@ from abet.detector import Detector
 from abet.errors import DataError, UsageError
 from abet.labels import ID, OOD
 from abet.metrics.operating import NAMES
+from abet.places import parse_place
 from abet.site import S3Settings
+from abet.storage import Conflict, LocalStorage
+from abet.storage.s3 import S3Storage
 from tests.conftest import Cli
 from tests.evaluating_in_s3.common import put_tree
 from tests.evaluations import evaluate
@@ -80,6 +85,19 @@ def test_the_entry_says_what_it_is_of(learned: Detector, mixed_sizes: Dataset, f
     assert again == found
 
 
+def test_objects_are_labelled_once_per_image(
+    learned: Detector, mixed_sizes: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from abet.metrics import components
+
+    minima, label = [], components._components
+    monkeypatch.setattr(components, "_components", lambda mask, least: minima.append(least) or label(mask, least))
+    calibrate(Calibration(detector=learned, dataset=mixed_sizes, scores=TWO, track="obstacle-track"))
+    sizes = components.SIZES["obstacle-track"]
+    assert minima.count(sizes.object) == len(mixed_sizes.pairs)
+    assert minima.count(sizes.prediction) > 10 * len(mixed_sizes.pairs)
+
+
 def test_what_papers_test_on() -> None:
     tests = {(name, split) for name, split in SPLITS if papers_test_on(name, split)}
     assert tests == {("lost_and_found", "test"), ("road_anomaly", "test"), ("fishyscapes_static", "validation")}
@@ -129,6 +147,46 @@ def test_sets_stand_side_by_side_and_the_same_set_is_replaced(found: dict[str, A
     _, notes = store(uri, "b" * 64, found, LOCAL)
     assert notes == [f"the calibration of other weights (sha256 {'a' * 12}) was replaced"]
     assert list(json.loads(path.read_bytes())["sets"]) == ["road_anomaly"]
+
+
+@pytest.mark.parametrize("where", ["local", "s3"])
+def test_sets_that_are_calibrated_at_the_same_time_are_all_kept(
+    where: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, settings = str(tmp_path), LOCAL
+    if where == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        place, settings = str(server.place("weights")), server.settings
+    bare = {"split": "test", "images": 1, "tested_on": False, "minimum_pixels": {"prediction": 1, "object": 1}}
+    names = ("one", "two", "three")
+    together, met = threading.Barrier(len(names)), threading.local()
+    storage = LocalStorage if where == "local" else S3Storage
+    read = storage.read
+
+    def read_together(self: Any, name: str) -> tuple[bytes, str]:
+        try:
+            return read(self, name)
+        finally:
+            if not getattr(met, "once", False):  # nobody writes before all have seen that there is nothing
+                met.once = True
+                together.wait(timeout=20)
+
+    entries = [{**bare, "dataset": name, "scores": {"abet": {}}} for name in names]
+    with monkeypatch.context() as patched, ThreadPoolExecutor(len(names)) as pool:
+        patched.setattr(storage, "read", read_together)
+        list(pool.map(lambda entry: store(place, "a" * 64, entry, settings), entries))
+    kept = companions.read(parse_place(place), FILE, settings)
+    assert kept is not None
+    assert set(json.loads(kept)["sets"]) == set(names)
+
+
+def test_who_never_gets_to_write_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = {"split": "test", "images": 1, "tested_on": False, "minimum_pixels": {"prediction": 1, "object": 1}}
+    entry = {**bare, "dataset": "one", "scores": {"abet": {}}}
+    monkeypatch.setattr(companions, "read_versioned", lambda *_: (None, "of long ago"))
+    with pytest.raises(Conflict, match=rf"{FILE}: others write it all the time"):
+        store(str(tmp_path), "a" * 64, entry, LOCAL)
+    assert not (tmp_path / FILE).exists()
 
 
 def test_each_thing_that_is_missing_says_what_to_run(found: dict[str, Any], tmp_path: Path) -> None:

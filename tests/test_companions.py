@@ -9,6 +9,7 @@ from abet import companions
 from abet.checkpoint import read_manifest, verify
 from abet.places import Place, parse_place
 from abet.site import S3Settings
+from abet.storage import Conflict
 from tests.s3_server import S3Server
 
 
@@ -28,6 +29,20 @@ def test_what_was_written_last_is_read(place: tuple[Place, S3Settings], checkpoi
     companions.write(folder / checkpoint, "calibration.json", b"second", s3)
     assert companions.read(folder / checkpoint, "calibration.json", s3) == b"second"
     assert companions.read(folder / checkpoint, "fitted.safetensors", s3) is None
+
+
+def test_who_expects_a_version_does_not_replace_another(place: tuple[Place, S3Settings]) -> None:
+    folder, s3 = place
+    content, absent = companions.read_versioned(folder, "calibration.json", s3)
+    assert content is None
+    companions.write(folder, "calibration.json", b"first", s3, expect=absent)
+    content, version = companions.read_versioned(folder, "calibration.json", s3)
+    assert content == b"first"
+    companions.write(folder, "calibration.json", b"second", s3, expect=version)
+    for stale in (absent, version):
+        with pytest.raises(Conflict):
+            companions.write(folder, "calibration.json", b"third", s3, expect=stale)
+    assert companions.read(folder, "calibration.json", s3) == b"second"
 
 
 def test_those_of_two_published_files_in_one_folder_are_apart() -> None:

@@ -166,6 +166,43 @@ def test_a_shard_that_is_there_is_kept(learned: Detector, mixed_sizes: Dataset, 
     assert "1 shards of components are missing: components-002-of-002.npz" in reason
 
 
+@pytest.mark.parametrize("change", [{"track": "anomaly-track"}, {"scores": ("abet",)}, {}])
+def test_a_shard_without_description_is_kept_only_if_it_is_of_this_pass(
+    learned: Detector, mixed_sizes: Dataset, run: Path, change: dict[str, Any]
+) -> None:
+    first, other = (second(learned, mixed_sizes, run, 2).run_shard(number) for number in (1, 2))
+    file_of(run, DESCRIPTION).unlink()
+    job = second(learned, mixed_sizes, run, 2, **change)
+    if not change:
+        first.write_bytes(other.read_bytes())
+        change = {"shard": 1}
+    with pytest.raises(
+        UsageError, match=rf"{first.name} is of another pass \(different: .*{next(iter(change))}.*remove"
+    ):
+        job.run_shard(1)
+    assert not file_of(run, DESCRIPTION).exists()
+
+
+def test_a_shard_whose_description_was_lost_is_kept_and_gives_figures(
+    cli: Cli, learned_checkpoint: Path, tmp_path: Path
+) -> None:
+    make_road_anomaly(tmp_path / "ra", count=2)
+    data = ("--dataset", SET, "--data-root", tmp_path / "ra")
+    run = tmp_path / "run"
+    evaluate = ("evaluate", "--checkpoint", learned_checkpoint, *data, "--scores", "msp", "--output", run)
+    assert cli(*evaluate, "--components").code == 0
+    wanted = file_of(run).read_bytes()
+    file_of(run, DESCRIPTION).unlink()
+    assert cli("merge", run, "--dataset", SET).code == 0
+    assert file_of(run).read_bytes() != wanted
+    finished = cli("components", run, "--dataset", SET)
+    assert (finished.code, "kept" in finished.err) == (0, True), finished.err
+    assert file_of(run).read_bytes() == wanted
+    file_of(run, DESCRIPTION).unlink()
+    refused = cli("components", run, "--dataset", SET, "--track", "obstacle-track")
+    assert (refused.code, "track 'anomaly-track' there, 'obstacle-track' here" in refused.err) == (2, True)
+
+
 @pytest.mark.parametrize("change", [{"track": "anomaly-track"}, {"scores": ("abet",)}, {"shards": 3}])
 def test_two_passes_do_not_mix(learned: Detector, mixed_sizes: Dataset, run: Path, change: dict[str, Any]) -> None:
     second(learned, mixed_sizes, run, 2).run_shard(1)

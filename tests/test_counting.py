@@ -7,9 +7,10 @@ import torch
 from abet.counting import MERGED_IMAGES, Counter, LabelledImage
 from abet.errors import DataError
 from abet.labels import ID, OOD, VOID
-from abet.metrics.pixel import PixelState
+from abet.metrics.pixel import PixelCounter, PixelState
 from abet.metrics.protocols import ProtocolState
 from abet.metrics.reference import ReferenceState
+from abet.metrics.tensors import TensorCounter
 from abet.scores import SCORES, Observation
 from tests.metrics.test_pixel import to_bytes
 
@@ -59,9 +60,25 @@ def test_all_states_are_those_that_the_metrics_count(key: str) -> None:
     assert to_bytes(reference) == to_bytes(wanted)
 
 
+def test_keys_are_sorted_once_for_the_whole_and_for_each_image(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    if way == "arrays":
+        sort = np.sort
+        monkeypatch.setattr(np, "sort", lambda keys: sizes.append(keys.size) or sort(keys))
+        monkeypatch.setattr(PixelCounter, "add", None)
+    else:
+        monkeypatch.setattr(TensorCounter, "add", None)
+    counter = Counter("msp", num_classes=19, device=CPU, protocols=True)
+    (output, labels), *_ = outputs(1)
+    counter.add(output, LabelledImage.of("a", labels, CPU))
+    state = counter.pixel()
+    assert way == "tensors" or sizes == [state.id_pixels, state.ood_pixels]
+
+
 @pytest.mark.usefixtures("way")
-def test_labels_of_no_meaning_are_refused() -> None:
+@pytest.mark.parametrize("protocols", [False, True])
+def test_labels_of_no_meaning_are_refused(protocols: bool) -> None:
     (output, labels), *_ = outputs(1)
     labels[0, 0] = 7
     with pytest.raises(DataError, match="1 labels are neither"):
-        Counter("msp", num_classes=19, device=CPU, protocols=False).add(output, LabelledImage.of("a", labels, CPU))
+        Counter("msp", num_classes=19, device=CPU, protocols=protocols).add(output, LabelledImage.of("a", labels, CPU))

@@ -55,6 +55,16 @@ def test_missing_and_damaged_shards_are_evaluated_and_all_are_merged(evaluate: E
     assert "3 of 3 shards are there and kept\n" in again.err
 
 
+def test_components_of_missing_shards_are_those_of_all_images(evaluate: Evaluate, tmp_path: Path) -> None:
+    assert evaluate("--shard", "1/3", "--protocols").code == 0
+    finished = evaluate("--only-missing", "--components")
+    assert finished.code == 0, finished.err
+    assert "shards of components are missing" not in finished.err
+    assert "components of road_anomaly (test, 4 images)" in finished.out
+    assert evaluate("--output", tmp_path / "whole", "--components").code == 0
+    assert (evaluation_dir(tmp_path / "whole", "road_anomaly") / "metrics.json").read_bytes() in figures(tmp_path)
+
+
 def test_a_shard_alone_is_mended_if_it_is_named(evaluate: Evaluate, tmp_path: Path) -> None:
     for number in (1, 2):
         assert evaluate("--shard", f"{number}/3").code == 0

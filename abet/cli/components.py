@@ -149,6 +149,7 @@ def count_components(job: "ComponentPass", mirror: "Mirror", number: int) -> Non
     data, shards = evaluation.dataset, evaluation.shards
     pairs = shard_of(data.pairs, number, shards)
     if kept := job.find_shard(number):
+        job.begin(agree=mirror.agree)
         say(f"kept {mirror.seen(kept)}: this shard was counted before")
     else:
         announce(evaluation, replace(data, pairs=pairs), f"components {number}/{shards}", whole=False)
@@ -188,5 +189,5 @@ def count_after(evaluation: "Evaluation", run: Place, site: "SiteConfig", track:
     with mirrored(run, site) as mirror:
         pull_pass(mirror, evaluation.dataset.name, 1, 1)
         evaluated = read_evaluated(mirror.folder, evaluation.dataset.name)
-        second = replace(evaluation, scores=evaluated.choose(None))
+        second = replace(evaluation, scores=evaluated.choose(None), shards=1)
         count_components(ComponentPass(evaluation=second, evaluated=evaluated, track=track), mirror, 1)

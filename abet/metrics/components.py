@@ -69,6 +69,34 @@ def track_of(dataset: str) -> str:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Objects:
+    """The objects of one image, which are the same at every threshold.
+
+    labels: (H, W) uint8 ID, OOD or VOID. numbers: (H, W) int32, from 1 on; those of objects that were left out are 0.
+    seen: (H, W) pixels that are neither void nor on an object that was left out.
+    small: how many were left out by size. sizes: what they were found with.
+    """
+
+    labels: Labels
+    numbers: npt.NDArray[np.int32]
+    seen: Mask
+    small: int
+    sizes: MinimumSizes
+
+    @classmethod
+    def find(cls, labels: Labels, sizes: MinimumSizes) -> Objects:
+        """Those of labels (H, W) uint8 ID, OOD or VOID."""
+        assert labels.ndim == 2, labels.shape
+        numbers, small, unseen = _components(labels == OOD, sizes.object)
+        return cls(labels=labels, numbers=numbers, seen=(labels != VOID) & ~unseen, small=small, sizes=sizes)
+
+    @property
+    def count(self) -> int:
+        """How many are large enough."""
+        return np.unique(self.numbers[self.numbers > 0]).size
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ComponentState:
     """What an evaluation shard stores of one score: one row of pixel counts per component, in ascending order.
 
@@ -101,16 +129,15 @@ class ComponentState:
         OpenCV looks for the components: `abet.data.opencv.keep_to_one_thread` keeps it to one thread.
         """
         check_pixels(scores, labels)
-        assert scores.ndim == 2, scores.shape
-        objects, small_objects, unseen = _components(labels == OOD, sizes.object)
-        flagged = ~(scores <= np.float64(threshold)) & (labels != VOID)
-        predictions, small_predictions, _ = _components(flagged, sizes.prediction)
-        predictions[unseen] = 0
-        seen = (labels != VOID) & ~unseen
-        shared = _shared(objects[seen], predictions[seen])
-        return cls._of(
-            threshold, sizes, _rows(shared), _rows(shared[[1, 0, 2]]), small=(small_objects, small_predictions)
-        )
+        flagged = ~(scores <= np.float64(threshold))
+        return cls.of_flagged(flagged, Objects.find(labels, sizes), threshold=threshold)
+
+    @classmethod
+    def of_flagged(cls, flagged: Mask, objects: Objects, *, threshold: float) -> ComponentState:
+        """The same for the pixels ``flagged`` (H, W) above the threshold, and the image's objects."""
+        predictions, small, _ = _components(flagged & (objects.labels != VOID), objects.sizes.prediction)
+        shared = _shared(objects.numbers[objects.seen], predictions[objects.seen])
+        return cls._of(threshold, objects.sizes, _rows(shared), _rows(shared[[1, 0, 2]]), small=(objects.small, small))
 
     @classmethod
     def merge(cls, *states: ComponentState) -> ComponentState:

@@ -32,10 +32,10 @@ import numpy.typing as npt
 
 from abet.labels import ID, OOD
 from abet.metrics.bootstrap import CONFIDENCE
-from abet.metrics.components import TAUS, ComponentState, MinimumSizes
+from abet.metrics.components import TAUS, ComponentState, Objects
 from abet.metrics.image_counts import ImageCounts
 from abet.metrics.keys import Scores, to_keys, to_scores
-from abet.metrics.pixel import Labels, PixelState, check_pixels
+from abet.metrics.pixel import PixelState, check_pixels
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -105,8 +105,12 @@ class ThresholdCounts:
     objects: Counts
 
     @classmethod
-    def count(cls, scores: Scores, labels: Labels, *, thresholds: Floats, sizes: MinimumSizes) -> ThresholdCounts:
-        """Those of one image; scores and labels (H, W) as for `ComponentState.count`, thresholds highest first."""
+    def count(cls, scores: Scores, objects: Objects, *, thresholds: Floats) -> ThresholdCounts:
+        """Those of one image; scores (H, W) as for `ComponentState.count`, thresholds highest first.
+
+        The same objects serve all scores of the image.
+        """
+        labels = objects.labels
         check_pixels(scores, labels)
         limits = to_keys(thresholds.astype(np.float32))[::-1]
         assert np.array_equal(thresholds.astype(np.float32), thresholds), "thresholds are scores"
@@ -114,8 +118,8 @@ class ThresholdCounts:
         flagged = [_at_least(keys[labels == label], limits) for label in (OOD, ID)]
         # what is at or above the threshold is above the next smaller number
         states = [
-            ComponentState.count(scores, labels, threshold=math.nextafter(value, -math.inf), sizes=sizes).summarise()
-            for value in thresholds.tolist()
+            ComponentState.of_flagged(keys >= limit, objects, threshold=math.nextafter(value, -math.inf)).summarise()
+            for value, limit in zip(thresholds.tolist(), limits[::-1], strict=True)
         ]
         return cls(
             thresholds=thresholds,
@@ -125,7 +129,7 @@ class ThresholdCounts:
             negatives=np.array([np.count_nonzero(labels == ID)], np.int64),
             found=np.array([[state["tp"] for state in states]], np.int64).reshape(1, len(states), len(TAUS)),
             wrong=np.array([[state["fp"] for state in states]], np.int64).reshape(1, len(states), len(TAUS)),
-            objects=np.array([states[0]["objects"] if states else 0], np.int64),
+            objects=np.array([objects.count], np.int64),
         )
 
     @classmethod
@@ -139,7 +143,8 @@ class ThresholdCounts:
     def figures(self, weights: Counts) -> dict[str, Floats]:
         """By name (draws, thresholds) fractions of the images as often as ``weights`` (draws, images) says.
 
-        NaN where a figure has no definition; ``component_f1`` is the mean over tau.
+        NaN where a figure has no definition; ``component_f1`` is the mean over tau. Neither F1 has one in a draw that
+        holds nothing to find: no OOD pixel, or no object.
         """
         drawn = weights.astype(np.float64)  # sums of counts are exact in float64, and BLAS is quick
         tp, fp, positives, negatives, objects = (
@@ -152,10 +157,15 @@ class ThresholdCounts:
                 tp / positives,
                 fp / negatives,
                 tp / (tp + fp),
-                2 * tp / (tp + fp + positives),
-                (2 * found / (found + objects[..., None] + wrong)).mean(axis=2),
+                2 * tp / (tp + fp + _unless_zero(positives)),
+                (2 * found / (found + wrong + _unless_zero(objects)[..., None])).mean(axis=2),
             )
         return dict(zip(FIGURES, figures, strict=True))
+
+
+def _unless_zero(counts: Floats) -> Floats:
+    """Counts, NaN for zero."""
+    return np.where(counts > 0, counts, np.nan)
 
 
 def _at_least(keys: npt.NDArray[np.uint32], limits: npt.NDArray[np.uint32]) -> Counts:
@@ -220,12 +230,14 @@ def operating_points(
 def _component_point(
     counts: ThresholdCounts, everything: Mapping[str, Floats], drawn: Mapping[str, Floats]
 ) -> dict[str, Any]:
-    chosen, best = everything["component_f1"][0], drawn["component_f1"]
-    if not np.isfinite(chosen).any() or not counts.objects.any():
+    if not counts.objects.any():
         return {"threshold": None, "reason": "no object has the minimum size"}
-    ranked = np.where(np.isnan(best), -1.0, best)
-    thresholds = np.where(ranked.max(axis=1) >= 0, counts.thresholds[ranked.argmax(axis=1)], np.nan)
-    value = float(counts.thresholds[int(np.nanargmax(chosen))])
+    if not counts.thresholds.size:
+        return {"threshold": None, "reason": "no score of the grid is a finite number"}
+    chosen, best = everything["component_f1"][0], drawn["component_f1"]
+    absent = np.isnan(best).any(axis=1)  # a draw without objects, at every threshold alike
+    thresholds = np.where(absent, np.nan, counts.thresholds[best.argmax(axis=1)])
+    value = float(counts.thresholds[int(chosen.argmax())])
     return _point(value, np.stack([thresholds, thresholds], axis=1), counts, everything, drawn)
 
 

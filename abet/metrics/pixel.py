@@ -235,6 +235,7 @@ class PixelCounter:
         self._state = PixelState.empty(max_bins=max_bins)
         self._buffers = {label: np.empty(buffer_pixels, np.uint32) for label in (ID, OOD)}
         self._filled = {ID: 0, OOD: 0}
+        self._waiting: list[PixelState] = []
 
     def add(self, scores: Scores, labels: Labels) -> None:
         """Count the pixels of an image.
@@ -250,6 +251,18 @@ class PixelCounter:
             keys, classes = to_keys(flat_scores[block]), flat_labels[block]
             for label in (ID, OOD):
                 self._keep(keys[classes == label], label)
+
+    def add_sorted(self, id_keys: SortedArray, ood_keys: SortedArray) -> PixelState:
+        """Count the pixels of an image whose sorted keys are known, and return their own state.
+
+        It is merged together with others, since a merge costs by what is there already.
+        """
+        state = PixelState.of_sorted(id_keys, ood_keys, max_bins=self._state.max_bins)
+        self._below += np.stack([keys.below(self._edges) for keys in (id_keys, ood_keys)])
+        self._waiting.append(state)
+        if sum(each.low_key.size for each in self._waiting) >= self._state.max_bins:
+            self._flush()
+        return state
 
     def state(self) -> PixelState:
         """The state of everything added so far; more may be added afterwards."""
@@ -274,7 +287,8 @@ class PixelCounter:
 
     def _flush(self) -> None:
         counted = [self._counted(label) for label in (ID, OOD)]
-        self._state = PixelState.merge(self._state, *counted)
+        self._state = PixelState.merge(self._state, *self._waiting, *counted)
+        self._waiting.clear()
 
     def _counted(self, label: int) -> PixelState:
         """Empty a buffer."""

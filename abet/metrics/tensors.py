@@ -100,12 +100,6 @@ def sorted_classes(scores: Tensor, places: ClassPlaces) -> tuple[SortedTensor, S
     return SortedTensor(keys[places.id].sort().values), SortedTensor(keys[places.ood].sort().values)
 
 
-def count_sorted(id_keys: SortedTensor, ood_keys: SortedTensor, *, max_bins: int = MAX_BINS) -> PixelState:
-    """`PixelState.of_sorted` for keys on a device."""
-    shift, counted = _count(_empty(id_keys.keys.device), id_keys, ood_keys, shift=0, max_bins=max_bins)
-    return PixelState.of_runs(shift, counted.to_host(), max_bins=max_bins)
-
-
 class TensorCounter:
     """`abet.metrics.pixel.PixelCounter` on a device: buffers and state stay there."""
 
@@ -130,6 +124,14 @@ class TensorCounter:
         keys = to_keys(_flat(scores, places))
         for index, chosen in enumerate((places.id, places.ood)):
             self._keep(keys[chosen], index)
+
+    def add_sorted(self, id_keys: SortedTensor, ood_keys: SortedTensor) -> PixelState:
+        """See `PixelCounter.add_sorted`; its bins come to the host."""
+        shift, counted = _count(_empty(id_keys.keys.device), id_keys, ood_keys, shift=0, max_bins=self._max_bins)
+        self._look_up(id_keys, ood_keys)
+        least = max(self._shift, shift)
+        self._shift, self._runs = _combine([self._runs, counted], shift=least, max_bins=self._max_bins)
+        return PixelState.of_runs(shift, counted.to_host(), max_bins=self._max_bins)
 
     def state(self) -> PixelState:
         """See `PixelCounter.state`; on the host."""
@@ -156,9 +158,12 @@ class TensorCounter:
         filled = zip(self._buffers, self._filled, strict=True)
         id_keys, ood_keys = (SortedTensor(buffer[:size].sort().values) for buffer, size in filled)
         self._filled = [0 for _ in CLASSES]
+        self._look_up(id_keys, ood_keys)
+        self._shift, self._runs = _count(self._runs, id_keys, ood_keys, shift=self._shift, max_bins=self._max_bins)
+
+    def _look_up(self, id_keys: SortedTensor, ood_keys: SortedTensor) -> None:
         if self._edges.size:
             self._below += np.stack([id_keys.below(self._edges), ood_keys.below(self._edges)])
-        self._shift, self._runs = _count(self._runs, id_keys, ood_keys, shift=self._shift, max_bins=self._max_bins)
 
 
 def _flat(scores: Tensor, places: ClassPlaces) -> Tensor:

@@ -128,6 +128,8 @@ class Metrics(Record):
     dataset: str
     split: str | None = None
     ood_definition: str | None = None
+    fitted_sha256: str | None = None
+    """Of the fitted file that decided what the scores were, where one did."""
     images: int
     checkpoint: CheckpointReference
     pixels: PixelCounts

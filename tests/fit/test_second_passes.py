@@ -79,3 +79,21 @@ def test_a_threshold_of_another_fit_is_refused(cli: Cli, weights: Path, tmp_path
     finished = predict("sml", "second")
     assert (finished.code, "was fitted anew" in finished.err) == (2, True), finished.err
     assert predict("msp", "third").code == 0
+
+
+def test_a_threshold_of_an_evaluation_by_another_fit_is_refused(cli: Cli, weights: Path, tmp_path: Path) -> None:
+    run = ("--dataset", SET, "--data-root", tmp_path / "ra", "--output", tmp_path / "run", "--scores", "msp,sml")
+    assert cli("evaluate", "--checkpoint", weights, *run).code == 0
+    image = photograph(tmp_path / "street.png")
+
+    def predict(score: str, output: str) -> Any:
+        source = ("--score", score, "--threshold-from", evaluation_dir(tmp_path / "run", SET))
+        return cli("predict", "--checkpoint", weights, "--input", image, "--output", tmp_path / output, *source)
+
+    finished = predict("sml", "first")
+    assert finished.code == 0, finished.err
+    fit(cli, weights, seed=1)
+    finished = predict("sml", "second")
+    assert (finished.code, "was fitted anew since" in finished.err) == (2, True), finished.err
+    assert not (tmp_path / "second").exists()
+    assert predict("msp", "third").code == 0

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from abet.data.opencv import keep_to_one_thread
 from abet.labels import ID, OOD, VOID
 from abet.metrics.bootstrap import weights
-from abet.metrics.components import TAUS, ComponentState, MinimumSizes
+from abet.metrics.components import TAUS, ComponentState, MinimumSizes, Objects
 from abet.metrics.image_counts import MAX_BINS, ImageCounts
 from abet.metrics.operating import (
     FIGURES,
@@ -110,7 +110,8 @@ def test_the_grid_holds_the_pixel_thresholds_and_rates_of_every_size():
 
 def counted(images):
     thresholds = grid(state_of(images))
-    return ThresholdCounts.stack(*(ThresholdCounts.count(*each, thresholds=thresholds, sizes=SIZES) for each in images))
+    found = [(scores, Objects.find(labels, SIZES)) for scores, labels in images]
+    return ThresholdCounts.stack(*(ThresholdCounts.count(*each, thresholds=thresholds) for each in found))
 
 
 def component_f1(images, threshold):
@@ -218,6 +219,43 @@ def test_a_threshold_that_is_no_finite_number_is_null_with_the_reason():
     assert points["tpr95"] == {"threshold": None, "reason": "the score at this point is inf, not a finite number"}
     assert points["fpr1"]["threshold"] is None  # two rows of NaN are far more than 1%
     json.dumps(points, allow_nan=False)
+
+
+def test_draws_without_an_object_choose_no_threshold_and_have_no_f1():
+    """As those without an OOD pixel: of ten images one has an object, and is missing in a third of the draws."""
+    rng = np.random.default_rng(5)
+    images = []
+    for number in range(10):
+        labels = np.full((14, 18), ID, np.uint8)
+        scores = rng.normal(0, 1, labels.shape).round(1).astype(np.float32)
+        scores[2:4, 2:6] = 4 + number % 3  # wrong, and higher than the object
+        if number == 0:
+            labels[8:11, 3:9], scores[8:11, 3:9] = OOD, 2
+        images.append((scores, labels))
+    rows = weights(len(images), seed=3, count=200)
+    with_object = rows[:, 0] > 0
+    assert 20 < np.count_nonzero(~with_object) < 180
+    counts = counted(images)
+    figure = counts.figures(rows)
+    for name in ("f1", "component_f1"):
+        assert np.isnan(figure[name][~with_object]).all()
+        assert np.isfinite(figure[name][with_object]).all()
+    arguments = (state_of(images), by_image(images), counts)
+    points, kept = (operating_points(*arguments, each) for each in (rows, rows[with_object]))
+    for name in NAMES:
+        for part in ("threshold", "f1", "component_f1"):
+            assert points[name][part] == kept[name][part]
+
+
+def test_without_a_finite_score_on_the_grid_that_is_the_reason():
+    labels = np.full((6, 6), ID, np.uint8)
+    labels[:2] = OOD
+    images = [(np.full((6, 6), np.nan, np.float32), labels)] * 2
+    counts = counted(images)
+    assert counts.thresholds.size == 0
+    assert counts.objects.tolist() == [1, 1]
+    points = operating_points(state_of(images), by_image(images), counts, weights(2, seed=0, count=5))
+    assert points["f1-component"] == {"threshold": None, "reason": "no score of the grid is a finite number"}
 
 
 def test_without_an_object_of_the_minimum_size_there_is_no_component_threshold():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from abet.errors import DataError
 from abet.labels import ID, OOD, VOID
-from abet.metrics import keys, tensors
+from abet.metrics import keys, sorted_keys, tensors
 from abet.metrics.pixel import PixelCounter, PixelState
 from abet.metrics.protocols import ProtocolState
 from abet.metrics.tensors import ClassPlaces, TensorCounter
@@ -49,11 +49,29 @@ def test_a_state_and_its_counts_below_edges_are_those_of_arrays(drawn, max_bins,
 def test_what_is_counted_of_each_image_is_that_of_arrays(drawn, max_bins):
     scores, labels = drawn
     classes = tensors.sorted_classes(torch.from_numpy(scores), ClassPlaces.of(labels, CPU))
-    counted = tensors.count_sorted(*classes, max_bins=max_bins)
+    counted = TensorCounter(CPU, max_bins=max_bins).add_sorted(*classes)
     assert to_bytes(counted) == to_bytes(PixelState.count(scores, labels, max_bins=max_bins))
-    usual = tensors.count_sorted(*classes)
+    usual = TensorCounter(CPU).add_sorted(*classes)
     ours = ProtocolState.of_sorted("street", usual, *classes)
     assert to_bytes(ours) == to_bytes(ProtocolState.count("street", scores, labels))
+
+
+@given(crowds(), LIMITS, st.integers(1, 4))
+def test_images_that_are_sorted_already_give_the_same_state_and_counts(drawn, max_bins, images):
+    scores, labels = drawn
+    edges = np.unique(keys.to_keys(np.concatenate([scores[:7], np.float32(EXTREMES)])))
+    wanted = PixelCounter(max_bins=max_bins, edges=edges)
+    wanted.add(scores, labels)
+    arrays = PixelCounter(max_bins=max_bins, buffer_pixels=1, edges=edges)
+    ours = TensorCounter(CPU, max_bins=max_bins, buffer_pixels=1, edges=edges)
+    for part in np.array_split(np.arange(scores.size), images):
+        some, places = torch.from_numpy(scores[part]), ClassPlaces.of(labels[part], CPU)
+        own = arrays.add_sorted(*sorted_keys.sorted_classes(scores[part], labels[part]))
+        assert to_bytes(own) == to_bytes(PixelState.count(scores[part], labels[part], max_bins=max_bins))
+        assert to_bytes(ours.add_sorted(*tensors.sorted_classes(some, places))) == to_bytes(own)
+    for counter in (arrays, ours):
+        assert to_bytes(counter.state()) == to_bytes(wanted.state())
+        np.testing.assert_array_equal(counter.below(), wanted.below())
 
 
 def test_counting_goes_on_after_a_state_was_taken_and_any_stride_counts_the_same():

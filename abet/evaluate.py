@@ -7,7 +7,7 @@ A shard is every N-th image from the I-th on. Its file holds counts alone, so sh
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from abet.counting import Counter, LabelledImage
 from abet.data.index import Dataset, Pair
-from abet.detector import Detector, class_map, score_map
+from abet.data.opencv import keep_to_one_thread
+from abet.detector import Detector, Map, class_map, score_map
 from abet.errors import UsageError
 from abet.files import read_json, write_json
 from abet.labels import ID, OOD, VOID
@@ -69,6 +71,25 @@ def estimate_seconds(detector: Detector, pixels: int, keys: Sequence[str]) -> fl
     for key in keys:
         score_map(key, output)
     return (time.perf_counter() - start) * pixels / (patch.shape[0] * patch.shape[1])
+
+
+def counting_seconds(count: Callable[[Map, NDArray[np.uint8]], object], pixels: int) -> float:
+    """Time that ``count``, which takes a score map and its labels, will take for ``pixels`` of maps.
+
+    The patch has blobs of some 16 pixels, about as many above a threshold as a network's map has, and one object.
+    """
+    keep_to_one_thread()
+    import cv2
+
+    height, width = 256, 512
+    coarse = np.random.default_rng(0).standard_normal((height // 16, width // 16)).astype(np.float32)
+    scores = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
+    labels = np.full((height, width), ID, np.uint8)
+    labels[64:128, 64:192] = OOD
+    count(scores[:96, :96], labels[:96, :96])
+    start = time.perf_counter()
+    count(scores, labels)
+    return (time.perf_counter() - start) * pixels / scores.size
 
 
 def arithmetic(device: torch.device) -> str:

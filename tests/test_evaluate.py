@@ -1,7 +1,9 @@
 """One pass over a data set: right figures, and the same bytes however the work is split."""
 
 import json
+import shutil
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ from abet import counting
 from abet.data.index import Dataset, open_dataset
 from abet.detector import Detector
 from abet.errors import UsageError
-from abet.evaluate import Evaluation, estimate_seconds, shard_of
+from abet.evaluate import Evaluation, counting_seconds, estimate_seconds, shard_of
 from abet.labels import ID, OOD, VOID
 from abet.merge import merge
+from abet.metrics.pixel import PixelState
 from abet.run import evaluation_dir, shard_path
 from abet.scores import Observation
 from abet.shards import read_shard
+from tests.conftest import Cli
 from tests.evaluations import ALL, evaluate
 from tests.trees import make_lost_and_found, make_road_anomaly
 
@@ -136,6 +140,49 @@ def test_the_time_is_guessed_from_no_more_pixels_than_there_are(
     monkeypatch.setattr(Detector, "output", seen)
     assert estimate_seconds(learned, pixels, ALL) > 0
     assert shown[-1] == patch <= pixels
+
+
+def test_the_time_of_counting_is_that_of_a_patch_by_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, sizes = [0.0], []
+
+    def count(scores: np.ndarray, labels: np.ndarray) -> None:
+        PixelState.count(scores, labels)
+        sizes.append(scores.size)
+        clock[0] += 3.0
+        assert set(np.unique(labels)) == {ID, OOD}
+
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    assert counting_seconds(count, 10_000_000) == pytest.approx(3.0 * 10_000_000 / sizes[-1])
+    assert len(sizes) == 2  # the first one warms up
+
+
+@pytest.mark.parametrize("command", ["calibrate", "components"])
+def test_what_is_announced_has_every_pass_and_the_counting_of_each_score(
+    cli: Cli, learned_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    make_road_anomaly(tmp_path / "ra", count=2, size=(40, 50))
+    data = ("--dataset", "road_anomaly", "--data-root", tmp_path / "ra")
+    weights = shutil.copytree(learned_checkpoint, tmp_path / "weights")
+    more = ("--checkpoint", weights, "--scores", "abet,msp")
+    if command == "components":
+        assert cli("evaluate", *data, *more, "--output", tmp_path / "run", "--protocols", "--samples", 0).code == 0
+    monkeypatch.setattr("abet.evaluate.estimate_seconds", lambda *_: 3600.0)
+
+    def counted(count: Callable[..., object], pixels: int) -> float:
+        assert pixels == 2 * 2 * 40 * 50  # images and scores
+        assert count(*patch()) is not None
+        return 20 * 3600.0
+
+    monkeypatch.setattr("abet.evaluate.counting_seconds", counted)
+    finished = cli(command, *((tmp_path / "run",) if command == "components" else more), *data)
+    assert finished.code == 0, finished.err
+    assert {"calibrate": "in two passes: 2 images", "components": "components 1/1: 2 images"}[command] in finished.err
+    assert f"about {20 + {'calibrate': 2, 'components': 1}[command]} h" in finished.err
+
+
+def patch() -> tuple[np.ndarray, np.ndarray]:
+    scores = np.random.default_rng(0).standard_normal((20, 30)).astype(np.float32)
+    return scores, (scores > 1).astype(np.uint8)
 
 
 def test_shards_partition_the_images(mixed_sizes: Dataset) -> None:

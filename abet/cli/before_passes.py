@@ -7,9 +7,13 @@ from abet.errors import CheckpointError, DataError
 from abet.labels import CITYSCAPES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from abet.data.index import Dataset
     from abet.detector import Detector
     from abet.evaluate import Evaluation
+    from abet.metrics.keys import Scores
+    from abet.metrics.pixel import Labels
 
 LONG_SECONDS = 600
 
@@ -33,15 +37,29 @@ def require_classes(detector: "Detector", num_classes: int) -> None:
         )
 
 
-def announce(evaluation: "Evaluation", data: "Dataset", shard: str, *, whole: bool) -> None:
-    """Verify the files of the shard, then say how long it will take."""
-    from abet.evaluate import estimate_seconds
+def announce(
+    evaluation: "Evaluation",
+    data: "Dataset",
+    shard: str,
+    *,
+    whole: bool,
+    passes: int = 1,
+    count: "Callable[[Scores, Labels], object] | None" = None,
+) -> None:
+    """Verify the files of the shard, then say how long it will take.
+
+    passes: of the network. count: what is done with each score map and its labels, in all passes together, where that
+    is no matter of moments beside them.
+    """
+    from abet.evaluate import counting_seconds, estimate_seconds
     from abet.progress import format_seconds
 
     pixels = verified_pixels(data, whole=whole)
     detector = evaluation.detector
     defined = [key for key in evaluation.scores if detector.why_missing(key) is None]
-    seconds = estimate_seconds(detector, pixels, defined)
+    seconds = passes * estimate_seconds(detector, pixels, defined)
+    if count is not None:
+        seconds += counting_seconds(count, pixels * len(defined))
     say(
         f"{data.name} {data.split} {shard}: {len(data.pairs)} images, {pixels / 1e6:.1f} Mpixel, "
         f"{len(defined)} scores on {detector.device}: about {format_seconds(seconds)}"

@@ -64,7 +64,7 @@ def calibrate(
 
     require_split(dataset, split, definition=ood_definition)
     from abet import companions
-    from abet.calibrate import Calibration, leak_note, papers_test_on
+    from abet.calibrate import PASSES, Calibration, leak_note, papers_test_on
     from abet.calibrate import calibrate as measure
     from abet.calibration import FILE, store
     from abet.cli.before_passes import announce, require_classes, use_threads
@@ -89,8 +89,10 @@ def calibrate(
     file = companions.companion(parse_place(detector.uri), FILE)
     require_output(file, kind="file", s3=site.s3)
     evaluation = Evaluation(detector=detector, dataset=data, scores=keys)
-    announce(evaluation, data, "two passes, each", whole=images is None and limit is None)
-    found = measure(Calibration(detector=detector, dataset=data, scores=keys, track=chosen_track))
+    job = Calibration(detector=detector, dataset=data, scores=keys, track=chosen_track)
+    whole = images is None and limit is None
+    announce(evaluation, data, "in two passes", whole=whole, passes=PASSES, count=job.count_map)
+    found = measure(job)
     path, notes = store(detector.uri, detector.sha256, found, site.s3)
     print_calibration(found)
     say(*(f"note: {note}" for note in notes))

@@ -152,7 +152,9 @@ def count_components(job: "ComponentPass", mirror: "Mirror", number: int) -> Non
         job.begin(agree=mirror.agree)
         say(f"kept {mirror.seen(kept)}: this shard was counted before")
     else:
-        announce(evaluation, replace(data, pairs=pairs), f"components {number}/{shards}", whole=False)
+        announce(
+            evaluation, replace(data, pairs=pairs), f"components {number}/{shards}", whole=False, count=job.count_map
+        )
         path = job.run_shard(number, agree=mirror.agree)
         told = "wrote" if mirror.push_new(path) else "kept, since another process has counted it meanwhile,"
         say(f"{told} {mirror.seen(path)}")

@@ -21,7 +21,7 @@ def watched(browser, page: Path, *, width: int = 1280, height: int = 900, before
         tab.add_init_script(before)
     tab.goto(page.as_uri())
     yield tab
-    assert complaints == []
+    assert not complaints, complaints
     tab.close()
 
 

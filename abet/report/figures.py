@@ -127,7 +127,7 @@ def _curves_layout(prevalence: float) -> FigureSpec:
         "yaxis": _axis("True positive rate (OOD found)", **_UNIT),
         "xaxis2": _axis("Recall (OOD found)", domain=[0.565, 1], dtick=0.2, anchor="y2", **_UNIT),
         "yaxis2": _axis("Precision", anchor="x2", **_UNIT),
-        "legend": {"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0, "itemwidth": 50},
+        "legend": {"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0, "itemwidth": 50, "tracegroupgap": 0},
         "shapes": guides,
         "annotations": notes,
         "updatemenus": [_SCALE_BUTTONS],

@@ -11,18 +11,27 @@ from abet.report.runs import load_run
 
 
 @contextmanager
-def opened(browser, page: Path) -> Iterator:
-    """A tab with the page, its viewer in sight; whatever the console says is a failure."""
-    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+def watched(browser, page: Path, *, width: int = 1280, height: int = 900, before: str = "") -> Iterator:
+    """A tab with the page, after the script ``before``; whatever the console says is a failure."""
+    tab = browser.new_page(viewport={"width": width, "height": height})
     complaints: list[str] = []
     tab.on("console", lambda message: complaints.append(message.text))
     tab.on("pageerror", lambda error: complaints.append(str(error)))
+    if before:
+        tab.add_init_script(before)
     tab.goto(page.as_uri())
-    tab.locator(".viewer").first.scroll_into_view_if_needed()
-    tab.wait_for_selector(".viewer[data-shown]")
     yield tab
-    assert complaints == []
+    assert not complaints, complaints
     tab.close()
+
+
+@contextmanager
+def opened(browser, page: Path, **options) -> Iterator:
+    """A tab with the page by `watched`, its viewer in sight."""
+    with watched(browser, page, **options) as tab:
+        tab.locator(".viewer").first.scroll_into_view_if_needed()
+        tab.wait_for_selector(".viewer[data-shown]")
+        yield tab
 
 
 COUNT = """() => {

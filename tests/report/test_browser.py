@@ -6,8 +6,8 @@ import pytest
 
 from abet.report.page import write_report
 from abet.report.runs import load_run
-from tests.report.browsing import opened
-from tests.report.fake_runs import SCORES, make_run
+from tests.report.browsing import opened, watched
+from tests.report.fake_runs import SCORES, edit_metrics, make_run
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_the_filter_acts_on_tables_curves_and_viewer_together(browser, measured)
         assert tab.locator("#overview-table tbody tr").evaluate_all(visible) == ["0msp", "0energy"]
         tab.wait_for_function("document.querySelector('.plot').querySelectorAll('.scatterlayer .trace').length === 4")
         chosen = tab.locator('[data-side="a"] [data-part="choice"] option').all_text_contents()
-        assert chosen == ["msp · one · abet-cityscapes", "energy · one · abet-cityscapes"][: len(chosen)]
+        assert chosen == ["msp · one · abet-cityscapes"], "two of each run have maps"
         figures = tab.locator('.imagetable [data-part="choice"] option').all_text_contents()
         assert figures == ["msp · one · abet-cityscapes", "energy · one · abet-cityscapes"]
         assert tab.locator("figure[data-score]").evaluate_all(visible) == ["0msp", "0energy"]
@@ -132,3 +132,66 @@ def test_the_overview_shows_any_figure(browser, measured):
         entry = load_run(run).datasets["road_anomaly"].metrics.scores["abet"].protocols["per-image-mean"]
         cell = tab.locator("#overview-table tbody tr").first.locator("td").first
         assert cell.text_content().startswith(f"{100 * entry['auroc']['value']:.2f}")
+
+
+def test_the_overview_greys_what_is_missing_whatever_figure_it_shows(browser, tmp_path: Path):
+    run = make_run(tmp_path / "a", scores=("abet", "msp"), protocols=True)
+    edit_metrics(run, lambda metrics: metrics["scores"]["msp"].update(reference_protocol=None))
+    write_report([load_run(run)], tmp_path / "report.html")
+    with opened(browser, tmp_path / "report.html") as tab:
+        cells = tab.locator("#overview-table tbody td")
+        greyed = "(cells) => cells.map((cell) => [cell.textContent === 'n/a', cell.classList.contains('none')])"
+        choose = tab.locator("#overview-figure")
+        choose.select_option(label="AUROC (the paper's 100 bins) ↑")
+        assert cells.evaluate_all(greyed) == [[False, False], [True, True]]
+        choose.select_option(label="AUROC (exact) ↑")
+        assert cells.evaluate_all(greyed) == [[False, False], [False, False]]
+
+
+def test_footnotes_are_those_of_the_rows_that_are_shown(browser, tmp_path: Path):
+    run = make_run(tmp_path / "a", scores=("abet", "energy", "msp"), protocols=True)
+
+    def change(metrics):
+        for key in ("energy", "msp"):
+            metrics["scores"][key].update(reference_protocol=None, reference_protocol_reason=f"{key} lacks something")
+
+    edit_metrics(run, change)
+    write_report([load_run(run)], tmp_path / "report.html")
+    with opened(browser, tmp_path / "report.html") as tab:
+        notes = tab.locator("ol.notes li")
+        visible = "(all) => all.filter((one) => one.offsetParent).map((one) => [one.value, one.textContent])"
+        assert notes.evaluate_all(visible) == [[1, "energy lacks something"], [2, "msp lacks something"]]
+        tab.locator('input[name="score"][value="energy"]').uncheck()
+        assert notes.evaluate_all(visible) == [[2, "msp lacks something"]], "under its own number"
+        tab.locator('input[name="score"][value="energy"]').check()
+        assert len(notes.evaluate_all(visible)) == 2
+
+
+@pytest.mark.parametrize("width", [721, 760, 800, 900, 1280])
+def test_no_axis_title_lies_on_the_other_plot(browser, report: Path, width: int):
+    with watched(browser, report, width=width) as tab:
+        frame, title = tab.evaluate(
+            """() => {
+              const plot = document.querySelector(".plot"), axis = plot._fullLayout.xaxis;
+              const end = plot.getBoundingClientRect().left + axis._offset + axis._length;
+              return [end, plot.querySelector(".g-y2title").getBoundingClientRect().left];
+            }"""
+        )
+        assert title > frame + 4
+
+
+@pytest.mark.parametrize("width", [721, 800, 1280])
+def test_what_a_link_leads_to_is_not_below_the_filter(browser, tmp_path: Path, width: int):
+    keys = tuple(f"a_long_name_of_score_{number}" for number in range(16))
+    runs = [load_run(make_run(tmp_path / name, scores=keys, images=1)) for name in "ab"]
+    write_report(runs, tmp_path / "report.html")
+    with watched(browser, tmp_path / "report.html", width=width) as tab:
+        tab.locator("#set-1").evaluate("(heading) => heading.scrollIntoView({ behavior: 'instant' })")
+        heading, cover = tab.evaluate(
+            "['#set-1', '#filter'].map((each) => document.querySelector(each).getBoundingClientRect())"
+            ".map((box, place) => (place ? box.bottom : box.top))"
+        )
+        assert heading >= cover
+        last = tab.locator("#filter button")
+        last.scroll_into_view_if_needed()
+        assert last.is_visible(), "everything in it can be reached"

@@ -28,7 +28,7 @@ def rare_objects(seed: int, pixels: int = 40_000) -> tuple[np.ndarray, np.ndarra
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_mask_at_every_level_is_the_exact_mask(seed: int) -> None:
+def test_no_mask_of_the_scores_that_are_encoded_is_lost(seed: int) -> None:
     scores, labels = rare_objects(seed)
     levels = levels_of(scores, labels)
     assert levels is not None
@@ -94,3 +94,26 @@ def test_any_scores_give_ascending_levels_and_shades(seed: int, pixels: int, val
     assert len(shades) == len(levels.threshold) + 1
     assert shades == sorted(shades)
     assert 0 <= min(shades) <= max(shades) <= 255
+
+
+def few_objects(pixels: int = 100_000, objects: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of a set with a few OOD pixels, far above most others: between two of them lie many ID pixels."""
+    rng = np.random.default_rng(5)
+    labels = np.where(np.arange(pixels) < objects, OOD, ID).astype(np.uint8)
+    return (rng.normal(0, 1, pixels) + 3 * (labels == OOD)).astype(np.float32), labels
+
+
+def test_a_level_that_only_adds_false_alarms_is_kept_where_no_other_is_near() -> None:
+    scores, labels = few_objects()
+    levels = levels_of(scores, labels)
+    assert levels is not None
+    ood = np.sort(scores[labels == OOD])
+    # The best threshold of every TPR is the score of an OOD pixel, or one just below with no ID pixel between
+    best = [np.mean(scores[labels == ID] >= score) for score in ood]
+    for tpr in np.unique(levels.tpr[levels.tpr > 0]):
+        highest = np.flatnonzero(levels.tpr == tpr)[-1]
+        assert levels.fpr[highest] == best[ood.size - round(tpr * ood.size)]
+    dominated = np.count_nonzero(np.diff(levels.tpr) == 0)
+    assert set(np.round(levels.tpr * ood.size)) >= set(range(1, ood.size + 1)), "every TPR that there is"
+    assert dominated <= 64
+    assert levels.fpr[0] > 0.99, "and the heat map still has shades below the last OOD pixel"

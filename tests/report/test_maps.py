@@ -1,6 +1,7 @@
 """Maps in the page: masks of the kept scores at every level, which scores have them, at which size."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.report.fake_runs import SCORES, make_run
 from tests.report.page_reader import Page, block, codes_of
 
 
-def test_embedded_maps_give_the_exact_mask_at_every_level(run_path: Path, page: Page):
+def test_embedded_maps_give_the_mask_of_the_kept_scores_at_every_level(run_path: Path, page: Page):
     (data,) = block(page, "page")["sets"]
     assert [choice["score"] for choice in data["choices"]] == list(SCORES[:4])
     for place, name in enumerate(data["images"]):
@@ -78,3 +79,36 @@ def test_evenly_keeps_the_ends():
     assert evenly(names, 4) == ["0", "3", "6", "9"]
     assert evenly(names, 20) == names
     assert evenly([], 4) == []
+
+
+def test_a_score_without_maps_is_refused_with_those_that_have_some(tmp_path: Path):
+    path = make_run(tmp_path / "a", images=1, scores=("abet", "msp", "energy"))
+    without(path, "score_abet")
+    with pytest.raises(UsageError, match=r"--maps abet: these runs kept no map of abet; choose among msp, energy$"):
+        render_page([load_run(path)], maps=("abet",))
+    other = load_run(make_run(tmp_path / "b", images=1, scores=("abet",)))
+    chosen = block(Page(render_page([load_run(path), other], maps=("abet",))), "page")["sets"][0]["choices"]
+    assert [choice["run"] for choice in chosen] == [1], "one run that has them is enough"
+    bare = load_run(make_run(tmp_path / "c", samples=0))
+    with pytest.raises(UsageError, match="kept no map of abet; `abet evaluate --samples 60`"):
+        render_page([bare], maps=("abet",))
+
+
+def without(path: Path, *keys: str) -> None:
+    """Take maps out of every sample of a run."""
+    for file in (path / "evaluation/road_anomaly/samples").iterdir():
+        with np.load(file) as sample:
+            left = {key: array for key, array in sample.items() if key not in keys}
+        np.savez_compressed(file, **left)
+
+
+def test_maps_of_several_sizes_are_told_as_a_range(tmp_path: Path):
+    path = make_run(tmp_path / "a", scores=("abet",), size=(256, 512), images=3)
+    file = path / "evaluation/road_anomaly/samples/original__street01.jpg.npz"
+    with np.load(file) as sample:
+        smaller = {key: array[::2, ::2] if array.ndim > 1 else array for key, array in sample.items()}
+    np.savez_compressed(file, **smaller)
+    whole = render_page([load_run(path)])
+    assert "Maps are 256x128 to 512x256 pixels." in Page(whole).text
+    told = Page(render_page([load_run(path)], max_megabytes=len(whole) / 1e6 - 0.02)).text
+    assert re.search(r"Maps are 256x128 to \d+x\d+ of 256x128 to 512x256 pixels, one of 1 to 1\.\d+ and none", told)

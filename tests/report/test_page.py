@@ -31,6 +31,7 @@ def test_nothing_on_the_page_would_be_fetched(page: Page):
 def test_the_policy_forbids_requests_and_lists_exactly_the_scripts_that_run(page: Page):
     (policy,) = [meta["content"] for meta in page.attributes("meta") if "http-equiv" in meta]
     assert policy.startswith("default-src 'none'")
+    assert {"base-uri 'none'", "form-action 'none'"} <= set(policy.split("; ")), "which default-src leaves open"
     assert not re.search(r"https?:|\*|unsafe-eval|script-src[^;]*unsafe-inline", policy)
     kinds = [script.get("type") for script in page.attributes("script")]
     assert kinds == ["application/json"] * (2 + 3) + [None, None], "figures, page, three images, two that run"

@@ -77,3 +77,10 @@ def test_null_figures_show_as_absent_with_their_reason(tmp_path: Path):
     page = Page(render_page([load_run(path)]))
     assert page.cells.count("n/a1") == 7
     assert "needs the cosine & more" in page.text
+
+
+def test_every_cell_that_heads_a_row_says_so(tmp_path: Path):
+    path = make_run(tmp_path / "a", scores=("abet", "msp"), protocols=True)
+    heads = [th for th in Page(render_page([load_run(path)])).attributes("th") if "score" in th.get("class", "")]
+    assert len(heads) > 10
+    assert {th.get("scope") for th in heads} == {"row"}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from abet.models.head import Output
 
 ASH_PERCENTILE: Final = 60
-"""Percent of a position's activations that ASH-P sets to zero; chosen with the demo's OOD sets in view (docs/scores.md)."""
+"""Percent of a position's activations that ASH-P sets to zero; chosen with the demo's OOD sets in view, see docs."""
 BLOCK_POSITIONS: Final = 1 << 16
 """Positions that are shaped at a time: 64 MiB of 256 channels."""
 

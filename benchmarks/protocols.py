@@ -27,6 +27,7 @@ from abet.metrics.pixel import MAX_BINS, MIN_BINS, PixelState
 from abet.metrics.ranking import summarise
 from abet.metrics.reference import ReferenceState
 from abet.metrics.smiyc import SmiycState
+from abet.report.runs import load_sample
 from abet.run import evaluation_dir
 from abet.shards import read_shard
 from tests.metrics import naive_components, naive_smiyc
@@ -129,8 +130,8 @@ def kept(folder: Path, key: str) -> list[Image]:
     """Score maps and labels of the images that an evaluation kept for its report."""
     images = []
     for path in sorted((folder / "samples").glob("*.npz")):
-        with np.load(path, allow_pickle=False) as sample:
-            images.append((sample[f"score_{key}"], sample["label"]))
+        sample = load_sample(path, scores=(key,))
+        images.append((sample.scores[key], sample.label))
     return images
 
 

@@ -145,16 +145,21 @@ def _template() -> Template:
 
 
 def first_scores(runs: Sequence[RunResults]) -> list[str]:
-    """The scores that are shown at first: all if they are few, else the first and the best by AP on any set."""
+    """The scores that are shown at first: all if they are few, else the first, every run's best and the best of all.
+
+    By AP on any set. No run is hidden, least of all the controls, with which no other shares a score.
+    """
     keys = score_keys(runs)
-    best = dict.fromkeys(keys, 0.0)
-    for run in runs:
-        for data in run.datasets.values():
-            for key, found in data.metrics.scores.items():
-                best[key] = max(best[key], (found.ap.value if found.ap else None) or 0.0)
-    ranked = [keys[0], *sorted(keys[1:], key=lambda key: -best[key])] if keys else []
-    kept = set(ranked[:SCORES_AT_FIRST])
+    ranked = sorted(keys, key=lambda key: -_best_ap(runs, key))
+    of_runs = (max(score_keys([run]), key=lambda key: _best_ap([run], key), default=None) for run in runs)
+    first = dict.fromkeys([*keys[:1], *(key for key in of_runs if key is not None), *ranked])
+    kept = set(list(first)[:SCORES_AT_FIRST])
     return [key for key in keys if key in kept]
+
+
+def _best_ap(runs: Sequence[RunResults], key: str) -> float:
+    entries = [data.metrics.scores.get(key) for run in runs for data in run.datasets.values()]
+    return max(((found.ap.value or 0.0) for found in entries if found and found.ap), default=0.0)
 
 
 def _section(runs: Sequence[RunResults], labels: Sequence[str], name: str) -> dict[str, Any]:

@@ -5,12 +5,14 @@ import hashlib
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from abet.errors import UsageError
-from abet.report.page import SCORES_AT_FIRST, render_page, write_report
+from abet.report.page import SCORES_AT_FIRST, first_scores, render_page, write_report
+from abet.report.records import Figure
 from abet.report.runs import label_runs, load_run
 from tests.report.fake_runs import SCORES, edit_metrics, make_run
 from tests.report.page_reader import Page, block
@@ -72,6 +74,19 @@ def test_many_scores_are_all_in_the_page_and_few_shown_at_first(tmp_path: Path):
     assert len(data["shown"]) == SCORES_AT_FIRST
     assert data["shown"][0] == "abet"
     assert [box["value"] for box in page.attributes("input") if box.get("name") == "score"] == list(keys)
+
+
+def test_no_run_is_hidden_at_first_however_bad_its_best_score_is(tmp_path: Path):
+    keys = tuple(f"score_{number}" for number in range(15))
+    many = load_run(make_run(tmp_path / "a", images=1, scores=keys))
+    few = load_run(make_run(tmp_path / "b", images=1, scores=("prior",)))
+    (data,) = few.datasets.values()
+    worst = data.metrics.scores["prior"].model_copy(update={"ap": Figure(value=0.001)})
+    metrics = data.metrics.model_copy(update={"scores": {"prior": worst}})
+    few = replace(few, datasets={"road_anomaly": replace(data, metrics=metrics)})
+    shown = first_scores([many, few])
+    assert len(shown) == SCORES_AT_FIRST
+    assert shown[-1] == "prior"
 
 
 def test_an_old_run_without_samples_and_thresholds_makes_a_page(tmp_path: Path):

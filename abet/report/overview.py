@@ -38,7 +38,7 @@ def _has_figure(cell: Cell) -> bool:
 
 
 def _cell_data(cell: Cell | None, better: int) -> list[Any] | None:
-    return None if cell is None else [cell.text, cell.spread, cell.detail, cell.value, better]
+    return None if cell is None else [cell.text, cell.spread, cell.detail, cell.value, better if cell.compares else 0]
 
 
 def overview(tables: Mapping[str, tuple[Table, Sequence[ProtocolTable]]]) -> Overview:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from importlib import resources
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from abet.report.images import image_columns, image_names
 from abet.report.maps import Choice, Kept, check_wanted, choices, sampled
 from abet.report.overview import overview
 from abet.report.protocols import differences, protocol_tables
+from abet.report.records import Metrics
 from abet.report.render import colour_ramp
 from abet.report.runs import RunResults, label_runs, score_keys
 from abet.site import S3Settings
@@ -145,21 +147,21 @@ def _template() -> Template:
 
 
 def first_scores(runs: Sequence[RunResults]) -> list[str]:
-    """The scores that are shown at first: all if they are few, else the first, every run's best and the best of all.
+    """The scores that are shown at first: all if they are few, else the first and the best of every run and set by AP.
 
-    By AP on any set. No run is hidden, least of all the controls, with which no other shares a score.
+    Sets differ in their share of OOD pixels, and with it in AP: scores are ranked within each. First come the best of
+    every run on every set, so that no run is hidden and no winner; then the second best, and so on.
     """
     keys = score_keys(runs)
-    ranked = sorted(keys, key=lambda key: -_best_ap(runs, key))
-    of_runs = (max(score_keys([run]), key=lambda key: _best_ap([run], key), default=None) for run in runs)
-    first = dict.fromkeys([*keys[:1], *(key for key in of_runs if key is not None), *ranked])
-    kept = set(list(first)[:SCORES_AT_FIRST])
+    ranked = [_by_ap(data.metrics) for run in runs for data in run.datasets.values()]
+    by_rank = (key for places in zip_longest(*ranked) for key in places if key is not None)
+    kept = set(list(dict.fromkeys([*keys[:1], *by_rank, *keys]))[:SCORES_AT_FIRST])
     return [key for key in keys if key in kept]
 
 
-def _best_ap(runs: Sequence[RunResults], key: str) -> float:
-    entries = [data.metrics.scores.get(key) for run in runs for data in run.datasets.values()]
-    return max(((found.ap.value or 0.0) for found in entries if found and found.ap), default=0.0)
+def _by_ap(metrics: Metrics) -> list[str]:
+    values = {key: entry.ap.value for key, entry in metrics.scores.items() if entry.ap and entry.ap.value is not None}
+    return sorted(values, key=lambda key: -values[key])
 
 
 def _section(runs: Sequence[RunResults], labels: Sequence[str], name: str) -> dict[str, Any]:
@@ -173,7 +175,7 @@ def _section(runs: Sequence[RunResults], labels: Sequence[str], name: str) -> di
         "metrics": metrics[0],
         "runs": [label for run, label in zip(runs, labels, strict=True) if name in run.datasets],
         "absent": [label for run, label in zip(runs, labels, strict=True) if name not in run.datasets],
-        "same_images": all(other.pixels == metrics[0].pixels for other in metrics),
+        "compares": table.compares(runs, name),
         "table": table.comparison(runs, labels, name),
         "protocols": protocol_tables(runs, labels, name),
         "differences": differences(runs, labels, name),

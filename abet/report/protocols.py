@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from abet.report.runs import RunResults
-from abet.report.table import Cell, Column, mark_best, percent, spread
+from abet.report.table import Cell, Column, compares, mark_best, percent, spread
 
 TITLES: Final = {
     "auroc": ("AUROC", +1),
@@ -70,7 +70,8 @@ def protocol_tables(runs: Sequence[RunResults], labels: Sequence[str], dataset: 
         for score, figures in run.datasets[dataset].metrics.scores.items():
             for name, entry in figures.protocols.items():
                 found.setdefault(name, []).append((label, score, entry))
-    return [_table(name, entries) for name, entries in found.items()]
+    alike = compares(runs, dataset)
+    return [_table(name, entries, alike=alike) for name, entries in found.items()]
 
 
 def differences(runs: Sequence[RunResults], labels: Sequence[str], dataset: str) -> list[Difference]:
@@ -91,7 +92,7 @@ def _evaluated(runs: Sequence[RunResults], labels: Sequence[str], dataset: str) 
     return [(run, label) for run, label in zip(runs, labels, strict=True) if dataset in run.datasets]
 
 
-def _table(name: str, entries: Sequence[tuple[str, str, Entry]]) -> ProtocolTable:
+def _table(name: str, entries: Sequence[tuple[str, str, Entry]], *, alike: bool) -> ProtocolTable:
     read = [(run, score, dict(_figures(entry)), dict(_conditions(entry)), entry) for run, score, entry in entries]
     keys = list(dict.fromkeys(key for _, _, figures, _, _ in read for key in figures))
     conditions = list(dict.fromkeys(key for *_, found, _ in read for key in found))
@@ -105,7 +106,7 @@ def _table(name: str, entries: Sequence[tuple[str, str, Entry]]) -> ProtocolTabl
         )
         for run, score, figures, found, entry in read
     ]
-    cells = mark_best([row.cells for row in rows], columns)
+    cells = mark_best([row.cells for row in rows], columns, compares=alike)
     rows = [
         ProtocolRow(run=row.run, score=row.score, cells=marked, conditions=row.conditions)
         for row, marked in zip(rows, cells, strict=True)

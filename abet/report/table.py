@@ -44,6 +44,8 @@ class Cell:
     note: int | None = None
     """Number of the footnote that says why there is no value."""
     best: bool = False
+    compares: bool = True
+    """Whether it may be the best of its column: not where runs were evaluated on different pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,13 @@ def comparison(runs: Sequence[RunResults], labels: Sequence[str], dataset: str) 
         if dataset in run.datasets
         for score, figures in run.datasets[dataset].metrics.scores.items()
     ]
-    return Table(rows=_mark_best(rows), notes=notes.texts)
+    return Table(rows=_mark_best(rows, compares=compares(runs, dataset)), notes=notes.texts)
+
+
+def compares(runs: Sequence[RunResults], dataset: str) -> bool:
+    """Whether the runs' figures on ``dataset`` are of the same pixels, read by the same definition of OOD."""
+    found = [run.datasets[dataset].metrics for run in runs if dataset in run.datasets]
+    return len({(one.split, one.images, one.pixels, one.ood_definition) for one in found}) <= 1
 
 
 def percent(fraction: float) -> str:
@@ -169,12 +177,15 @@ def _share(part: int, whole: int) -> str:
     return f"{share:.1f}" if share >= 0.05 else "<0.1"
 
 
-def mark_best(rows: Sequence[Sequence[Cell]], columns: Sequence[Column]) -> list[list[Cell]]:
-    """Mark the best value of each column, ties included; a single value is not the best of anything."""
+def mark_best(rows: Sequence[Sequence[Cell]], columns: Sequence[Column], *, compares: bool) -> list[list[Cell]]:
+    """Mark the best value of each column, ties included; a single value is not the best of anything.
+
+    Of rows that do not compare none is.
+    """
     best = [_best([row[place].value for row in rows], column.better) for place, column in enumerate(columns)]
     return [
         [
-            replace(cell, best=cell.value is not None and cell.value == wanted)
+            replace(cell, best=compares and cell.value is not None and cell.value == wanted, compares=compares)
             for cell, wanted in zip(row, best, strict=True)
         ]
         for row in rows
@@ -188,6 +199,6 @@ def _best(values: Sequence[float | None], better: int) -> float | None:
     return max(found) if better > 0 else min(found)
 
 
-def _mark_best(rows: Sequence[Row]) -> list[Row]:
-    marked = mark_best([row.cells for row in rows], COLUMNS)
+def _mark_best(rows: Sequence[Row], *, compares: bool) -> list[Row]:
+    marked = mark_best([row.cells for row in rows], COLUMNS, compares=compares)
     return [replace(row, cells=cells) for row, cells in zip(rows, marked, strict=True)]

@@ -110,7 +110,9 @@ def test_the_filter_acts_on_tables_curves_and_viewer_together(browser, measured)
         visible = "(rows) => rows.filter((row) => row.offsetParent).map((row) => row.dataset.run + row.dataset.score)"
         comparison = tab.locator("h3 + .scroll tbody tr")
         assert comparison.evaluate_all(visible) == ["0abet", "0msp", "0energy", "1abet", "1msp"]
+        assert tab.locator("#hidden-scores").inner_text() == ""
         tab.locator('input[name="score"][value="abet"]').uncheck()
+        assert tab.locator("#hidden-scores").inner_text() == "1 of 3 hidden"
         tab.locator('input[name="run"][value="1"]').uncheck()
         assert comparison.evaluate_all(visible) == ["0msp", "0energy"]
         assert tab.locator("#overview-table tbody tr").evaluate_all(visible) == ["0msp", "0energy"]

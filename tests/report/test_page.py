@@ -89,6 +89,25 @@ def test_no_run_is_hidden_at_first_however_bad_its_best_score_is(tmp_path: Path)
     assert shown[-1] == "prior"
 
 
+def test_the_best_score_of_every_set_is_shown_at_first(tmp_path: Path):
+    """A set with few OOD pixels has low APs: its winner must not lose to all of another set's scores."""
+    keys = tuple(f"score_{number}" for number in range(15))
+    run = load_run(make_run(tmp_path / "a", images=1, scores=keys))
+    (data,) = run.datasets.values()
+
+    def with_ap(values: list[float]):
+        scores = {
+            key: data.metrics.scores[key].model_copy(update={"ap": Figure(value=value)})
+            for key, value in zip(keys, values, strict=True)
+        }
+        return replace(data, metrics=data.metrics.model_copy(update={"scores": scores}))
+
+    rich, rare = with_ap([0.9 - 0.01 * n for n in range(15)]), with_ap([0.01 + 0.001 * n for n in range(15)])
+    shown = first_scores([replace(run, datasets={"lost_and_found": rich, "road_anomaly": rare})])
+    assert {"score_0", "score_14"} <= set(shown)
+    assert len(shown) == SCORES_AT_FIRST
+
+
 def test_an_old_run_without_samples_and_thresholds_makes_a_page(tmp_path: Path):
     path = make_run(tmp_path / "a", samples=0)
     file = path / "evaluation/road_anomaly/curves.json"
@@ -148,7 +167,9 @@ def test_runs_over_other_data_sets_have_a_section_each(tmp_path: Path):
 
 def test_runs_over_different_pixels_are_not_compared_silently(tmp_path: Path):
     runs = [load_run(make_run(tmp_path / name, images=n)) for name, n in (("a", 1), ("b", 2))]
-    assert "different pixels" in Page(render_page(runs)).text
+    page = Page(render_page(runs))
+    assert "different pixels" in page.text
+    assert not any("data-better" in cell for cell in page.attributes("td"))
     assert "different pixels" not in Page(render_page(runs[:1])).text
 
 

@@ -47,6 +47,16 @@ def test_a_single_value_is_not_the_best_of_anything(tmp_path: Path):
     assert not any(cell.best for cell in row.cells)
 
 
+@pytest.mark.parametrize(
+    "change", [{"ood_definition": "image"}, {"images": 1}, {"pixels": {"id": 9, "ood": 9, "void": 9}}]
+)
+def test_runs_on_other_pixels_or_by_another_definition_have_no_best(tmp_path: Path, change):
+    first, second = make_run(tmp_path / "a", scores=("abet", "msp")), make_run(tmp_path / "b", scores=("abet",))
+    edit_metrics(second, lambda metrics: metrics.update(change))
+    cells = [cell for row in table_of(first, second).rows for cell in row.cells]
+    assert not any(cell.best or cell.compares for cell in cells)
+
+
 def test_missing_figures_point_to_one_footnote_per_reason(tmp_path: Path):
     path = make_run(tmp_path / "a", scores=("abet", "energy", "msp"))
     empty = {"auroc": None, "ap": None, "fpr95": None, "non_finite": None, "reference_protocol": None}

@@ -53,13 +53,19 @@ const fillChoices = (select, choices) => {
 {
   const form = document.getElementById("filter");
   const boxes = [...form.querySelectorAll("input")];
+  const tell = () => {
+    const hidden = page.scores.length - shown.scores.size;
+    document.getElementById("hidden-scores").textContent = hidden ? `${hidden} of ${page.scores.length} hidden` : "";
+  };
   const read = () => {
     shown.runs = new Set(boxes.filter((box) => box.name === "run" && box.checked).map((box) => Number(box.value)));
     if (page.runs.length === 1) shown.runs.add(0);
     shown.scores = new Set(boxes.filter((box) => box.name === "score" && box.checked).map((box) => box.value));
+    tell();
     onFilter.forEach((act) => act());
   };
   for (const box of boxes) if (box.name === "score") box.checked = shown.scores.has(box.value);
+  tell();
   form.addEventListener("change", read);
   form.querySelector("[data-all]").addEventListener("click", () => {
     const scores = boxes.filter((box) => box.name === "score");

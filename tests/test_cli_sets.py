@@ -38,12 +38,12 @@ def test_info_for_machines(cli: Cli) -> None:
 
 @pytest.mark.parametrize("part", [part for part in MORE_PARTS if not part.endswith("_21/test")])
 def test_each_set_is_checked_and_evaluated(cli: Cli, learned_checkpoint: Path, tmp_path: Path, part: str) -> None:
-    name = part.partition("/")[0]
+    name, _, split = part.partition("/")
     root = tmp_path / name
     size = ("--height", 64, "--width", 64)
     assert cli("data", "synthesize", tmp_path, "--sets", name, "--scenes", 2, "--workers", 1, *size).code == 0
-    assert "no fault" in cli("data", "check", name, root).out
-    finished = evaluate(cli, learned_checkpoint, name, root, tmp_path / "run")
+    assert "no fault" in cli("data", "check", name, root, "--split", split).out
+    finished = evaluate(cli, learned_checkpoint, name, root, tmp_path / "run", "--split", split)
     assert finished.code == 0, finished.err
     assert "2 images" in finished.out
     assert "OOD is" in finished.out

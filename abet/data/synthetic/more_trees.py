@@ -1,10 +1,11 @@
-"""The folder trees of five further OOD sets, drawn where they are asked for by name.
+"""Trees of five further OOD sets, and of LostAndFound's training split, drawn where they are asked for by name.
 
 Each keeps its set's rules: what is void, which images are left out, whose labels are hidden. The files are those that
 `abet.data.fishyscapes`, `abet.data.segment_me` and `abet.data.no_known` read.
 """
 
 import io
+import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -16,7 +17,18 @@ from PIL import Image
 from abet.data.no_known import KNOWN_PREFIXES
 from abet.data.synthetic.kinds import CITYSCAPES_IDS, FREE_ROAD, Kind, table
 from abet.data.synthetic.traffic import Theme
-from abet.data.synthetic.trees import ANYWHERE, CITIES, LANES, STREETS, Part, Shot, jpeg, png
+from abet.data.synthetic.trees import (
+    ANYWHERE,
+    CITIES,
+    LANES,
+    STREETS,
+    Part,
+    Shot,
+    jpeg,
+    lost_and_found,
+    lost_and_found_files,
+    png,
+)
 
 _OBSTACLES: Final = Theme(unseen=("lane",), traffic=0.0, people=False)
 """RoadObstacle21's streets are empty but for what lies on them. (Known objects on the road would be OOD there too.)"""
@@ -72,10 +84,14 @@ def _anomaly(shot: Shot) -> npt.NDArray[np.uint8]:
 
 
 def outlined(label: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """A label (H, W) of 0, 1 and 255 in which the pixels around each object are void: nobody draws its edge exactly."""
+    """A label (H, W) of 0, 1 and 255 in which pixels above and beside each object are void: edges are never exact.
+
+    Below it, where it stands on the ground, it touches ID. Were the whole ring void, a mask of everything would have
+    the object as a component of its own.
+    """
     found = np.pad(label == 1, 1)
     near = np.zeros(label.shape, np.bool_)
-    for down, right in np.ndindex(3, 3):
+    for down, right in itertools.product((1, 2), range(3)):
         near |= found[down : down + label.shape[0], right : right + label.shape[1]]
     return np.where(near & (label == 0), np.uint8(255), label)
 
@@ -162,6 +178,9 @@ MORE_PARTS: Final[Mapping[str, Part]] = MappingProxyType(
             number=12, scenes=6, theme=_OBSTACLES, encode=lambda shot: (webp(shot.picture.image),),
             files=lambda index: (f"road_obstacle_21/images/street_{index + 1}.webp",),
         ),
+        "lost_and_found/train": Part(
+            number=13, scenes=24, theme=LANES, files=lost_and_found_files("train"), encode=lost_and_found
+        ),
     }
 )  # fmt: skip
-"""Every split of the five, by ``data set/split``; of the SegmentMeIfYouCan sets, ``test`` has no labels."""
+"""Every split of the five and one more, by ``data set/split``; of the SegmentMeIfYouCan sets, ``test`` has no labels."""

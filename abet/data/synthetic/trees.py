@@ -84,7 +84,7 @@ def _cityscapes(shot: Shot) -> tuple[bytes, ...]:
     return png(table(CITYSCAPES_IDS)[shot.picture.kinds]), png(shot.picture.image)
 
 
-def _lost_and_found(shot: Shot) -> tuple[bytes, ...]:
+def lost_and_found(shot: Shot) -> tuple[bytes, ...]:
     """Label ids (0 unlabelled, 1 free road, 2 a hazard) and train ids (255 void, 1 free road, 2 hazard)."""
     known = {**dict.fromkeys(FREE_ROAD, 1), Kind.UNSEEN: 2}
     labels = [png(table(known, default=void)[shot.picture.kinds]) for void in (0, 255)]
@@ -115,11 +115,16 @@ def _cityscapes_files(split: str) -> Files:
     return files
 
 
-def _lost_and_found_files(index: int) -> tuple[str, ...]:
-    street = STREETS[index % len(STREETS)]
-    label = f"lost_and_found/gtCoarse/test/{street}/{street}_{index:06d}_000010_gtCoarse"
-    image = f"lost_and_found/leftImg8bit/test/{street}/{street}_{index:06d}_000010_leftImg8bit.png"
-    return f"{label}_labelIds.png", f"{label}_labelTrainIds.png", image
+def lost_and_found_files(split: str) -> Files:
+    """Names of an image's two labels and of the image, in the order of `lost_and_found`."""
+
+    def files(index: int) -> tuple[str, ...]:
+        street = STREETS[index % len(STREETS)]
+        label = f"lost_and_found/gtCoarse/{split}/{street}/{street}_{index:06d}_000010_gtCoarse"
+        image = f"lost_and_found/leftImg8bit/{split}/{street}/{street}_{index:06d}_000010_leftImg8bit.png"
+        return f"{label}_labelIds.png", f"{label}_labelTrainIds.png", image
+
+    return files
 
 
 def _road_anomaly_files(index: int) -> tuple[str, ...]:
@@ -137,7 +142,7 @@ PARTS: Final[Mapping[str, Part]] = MappingProxyType(
         "cityscapes/train": _training(2, 400, _cityscapes_files("train"), _cityscapes),
         "cityscapes/val": _training(3, 24, _cityscapes_files("val"), _cityscapes),
         "lost_and_found/test": Part(
-            number=4, scenes=48, theme=LANES, files=_lost_and_found_files, encode=_lost_and_found
+            number=4, scenes=48, theme=LANES, files=lost_and_found_files("test"), encode=lost_and_found
         ),
         "road_anomaly/test": Part(number=5, scenes=48, theme=ANYWHERE, files=_road_anomaly_files, encode=_road_anomaly),
     }

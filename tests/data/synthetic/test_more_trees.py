@@ -18,7 +18,7 @@ from abet.data.synthetic.synthesize import MARKER, Plan, parse_scenes, synthesiz
 from abet.data.synthetic.trees import PARTS
 from abet.errors import UsageError
 from abet.labels import ID, OOD, VOID
-from abet.metrics.components import SIZES
+from abet.metrics.components import SIZES, ComponentState, MinimumSizes, Objects
 from abet.submission import find_images
 from tests.metrics.naive_components import flood
 
@@ -30,6 +30,7 @@ SCENES = {
     "road_anomaly_21/test": 2,
     "road_obstacle_21/validation": 21,
     "road_obstacle_21/test": 1,
+    "lost_and_found/train": 3,
 }
 READ = {
     "lost_and_found_no_known": 9,  # without the places of children and bicycles
@@ -140,11 +141,11 @@ def test_pasted_objects_are_where_the_label_says_and_nothing_else_changes(tree):
         assert changed[label == OOD].mean() > 0.9
 
 
-def test_the_pixels_around_an_object_are_void():
+def test_the_pixels_above_and_beside_an_object_are_void_and_those_below_are_not():
     label = np.zeros((5, 7), np.uint8)
     label[2, 3], label[0, 0] = 1, 1
     expected = np.zeros((5, 7), np.uint8)
-    expected[1:4, 2:5], expected[:2, :2] = 255, 255
+    expected[1:3, 2:5], expected[0, 1] = 255, 255
     expected[label == 1] = 1
     np.testing.assert_array_equal(outlined(label), expected)
 
@@ -153,6 +154,15 @@ def test_obstacles_lie_on_the_road_and_all_beside_it_is_void(tree):
     found = labels(tree, "road_obstacle_21").values()
     assert np.mean([(label[:20] == VOID).mean() for label in found]) > 0.9
     assert np.mean([(label[-10:] == ID).mean() for label in found]) > 0.3
+
+
+@pytest.mark.parametrize("name", ["road_anomaly_21", "road_obstacle_21"])
+def test_a_mask_of_everything_finds_few_objects(tree, name):
+    """Void that rings an object wholly cuts it out of that mask: were it so for all, their sIoU would be 1."""
+    sizes = MinimumSizes(prediction=1, object=10)
+    found = [Objects.find(label, sizes) for label in labels(tree, name).values()]
+    states = [ComponentState.of_flagged(np.ones_like(one.labels, np.bool_), one, threshold=0.0) for one in found]
+    assert ComponentState.merge(*states).summarise()["f1"] < 0.4
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,8 @@ def calibrate(job: Calibration) -> dict[str, Any]:
     """The set's entry of ``calibration.json``, as plain values; the same for the same weights, images and arithmetic.
 
     Raises:
-        DataError: an image or label breaks its contract, or the images hold no ID or no OOD pixel.
+        DataError: an image or label breaks its contract, the images hold no ID or no OOD pixel, or no score has a
+            finite threshold at all.
     """
     keep_to_one_thread()
     data = job.dataset
@@ -107,6 +108,12 @@ def calibrate(job: Calibration) -> dict[str, Any]:
         assert counted is not None
         counts = ThresholdCounts.stack(*(found[key][name] for name in counted.images.names))
         points[key] = operating_points(state, counted.images, counts, weights)
+    if not any(point["threshold"] for named in points.values() for point in named.values()):
+        reason = next(iter(next(iter(points.values())).values()))["reason"]
+        raise DataError(
+            f"{data.name} ({data.split}) defines no threshold for any of {', '.join(job.scores)}: {reason}; nothing "
+            "was kept. `abet evaluate` says how many scores are not finite"
+        )
     return _entry(job, pixels, points)
 
 

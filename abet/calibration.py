@@ -42,6 +42,8 @@ class Point(_Record):
 
     threshold: Interval | None
     reason: str | None = None
+    note: str | None = None
+    """What to bear in mind when using it."""
 
 
 class MinimumPixels(_Record):
@@ -87,6 +89,7 @@ class ChosenThreshold(NamedTuple):
     minimum_pixels: int
     """Of predicted components, as in the calibration."""
     tested_on: bool
+    note: str | None = None
 
 
 def threshold_of(
@@ -143,6 +146,7 @@ def threshold_of(
         split=chosen.split,
         minimum_pixels=chosen.minimum_pixels.prediction,
         tested_on=chosen.tested_on,
+        note=point.note,
     )
 
 

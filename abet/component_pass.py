@@ -35,7 +35,8 @@ from abet.metrics.keys import Scores
 from abet.metrics.pixel import Labels
 from abet.progress import progress
 from abet.run import Agree, component_name, evaluation_dir, nobody_else, provenance
-from abet.shard_check import differences
+from abet.scores import SCORES
+from abet.shard_check import all_differences, differences
 
 NOT_COMPARED = ("scores", "shards", "protocols", "format")
 """Of an evaluation's fingerprint, what the second pass may choose for itself."""
@@ -59,7 +60,7 @@ class Evaluated:
         """Those of ``scores`` (None: all) that have a threshold, or of which the set defines none.
 
         Raises:
-            UsageError: one was not evaluated, or the head does not define it.
+            UsageError: one was not evaluated, or the head does not define it, or its package is gone.
         """
         entries = self.metrics["scores"]
         counted = [key for key, entry in entries.items() if smiyc.PROTOCOL in entry.get("protocols", {})]
@@ -67,7 +68,14 @@ class Evaluated:
             if key not in counted:
                 reason = entries.get(key, {}).get("reason", "it was not evaluated")
                 raise UsageError(f"score {key!r} has no components here: {reason}. There are: {', '.join(counted)}")
-        return tuple(key for key in counted if scores is None or key in scores)
+        chosen = tuple(key for key in counted if scores is None or key in scores)
+        if gone := [key for key in chosen if key not in SCORES]:
+            package = (self.description.get("plugins") or {}).get(gone[0], "another version of abet")
+            raise UsageError(
+                f"score {gone[0]!r} is of {package}, which is not installed here: install it, or choose others with "
+                f"--scores {','.join(key for key in counted if key in SCORES)}"
+            )
+        return chosen
 
 
 def read_evaluated(run: Path, dataset: str) -> Evaluated:
@@ -151,7 +159,9 @@ class ComponentPass:
         if not path.exists():
             return None
         found = read_component_shard(path)
-        if changed := _differences({**found.fingerprint, "shard": found.shard}, {**self.fingerprint, "shard": shard}):
+        if changed := all_differences(
+            {**found.fingerprint, "shard": found.shard}, {**self.fingerprint, "shard": shard}
+        ):
             raise UsageError(
                 f"{path} is of another pass (different: {'; '.join(changed)}): remove it, or count as there"
             )
@@ -191,7 +201,7 @@ class ComponentPass:
         path = self.evaluated.folder / DESCRIPTION
         found = {key: value for key, value in read_description(path.parent).items() if key != "started"}
         stale = disagreements(found, self.evaluated.metrics)
-        changed = stale or _differences(found, self.fingerprint)
+        changed = stale or all_differences(found, self.fingerprint)
         if changed:
             raise UsageError(
                 f"{path} is of {'figures that have changed since' if stale else 'another pass'} (different: "
@@ -220,13 +230,3 @@ class ComponentPass:
                 del output  # of full size, and the next image's comes first
                 advance(1)
         return states
-
-
-def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """In what one fingerprint differs from another, by name, with both values; an entry that is missing is None."""
-    names = dict.fromkeys([*wanted, *found])
-    return [
-        f"{name} {found.get(name)!r} there, {wanted.get(name)!r} here"
-        for name in names
-        if found.get(name) != wanted.get(name)
-    ]

@@ -27,7 +27,7 @@ from abet.scores import SCORES, Observation, Score, missing
 from abet.scores.fitted import NAME, Fitted, unpack
 from abet.site import S3Settings, SiteConfig
 
-NOT_FITTED: Final = "not fitted: abet fit --checkpoint ... finds what it needs"
+NOT_FITTED: Final = "not fitted: `abet fit --checkpoint CHECKPOINT --dataset TRAINING-SET` finds what it needs"
 """Why a score is missing; the checkpoint has no name here, since the same weights give the same metrics.json."""
 Image = NDArray[np.uint8]
 Map = NDArray[np.float32]

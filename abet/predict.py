@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from abet.calibration import ChosenThreshold
@@ -20,7 +21,7 @@ from abet.errors import DataError, UsageError
 from abet.files import read_json, write_json
 from abet.memory import readable_memory_errors
 from abet.metrics.components import SIZES
-from abet.progress import progress
+from abet.progress import note, progress
 from abet.regions import draw_boxes, find_regions
 from abet.report.records import Metrics
 from abet.report.render import Picture, above, heat_map, mask_picture, overlay_classes, write_png, write_score_png
@@ -120,6 +121,12 @@ def predict_all(job: PredictionJob, images: Sequence[tuple[str, Path]], output: 
             except DataError as error:
                 faults.append(str(error))
             advance(1)
+    if broken := [str(row["name"]) for row in rows if "not_finite_pixels" in row]:
+        shown = ", ".join(broken[:3]) + (" ..." if len(broken) > 3 else "")
+        note(
+            f"note: the score is not a finite number in pixels of {len(broken)} of {len(rows)} images ({shown}); NaN "
+            "is above every threshold"
+        )
     write_json(output / SUMMARY, {**settings, "images": rows, "unreadable": faults})
     return faults
 
@@ -158,6 +165,8 @@ def _write_outputs(job: PredictionJob, name: str, path: Path, image: Picture, ou
     scale, offset = write_score_png(output / f"{name}.score.png", score)
     row: dict[str, Any] = {"image": path.as_posix(), "name": name, "height": image.shape[0], "width": image.shape[1]}
     row |= {"score_scale": scale, "score_offset": offset}
+    if broken := int(np.count_nonzero(~np.isfinite(score))):
+        row["not_finite_pixels"] = broken
     if job.threshold is not None:
         mask = above(score, job.threshold)
         write_png(output / f"{name}.mask.png", mask_picture(mask))

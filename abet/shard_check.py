@@ -24,6 +24,11 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
     return [f"{key} {_shown(there.get(key))} there, {_shown(value)} here" for key, value in changed.items()]
 
 
+def all_differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The same, and what the fingerprint has beside them."""
+    return differences(found, {**dict.fromkeys(found), **USUAL, **wanted})
+
+
 def whole(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """A fingerprint with all that goes without saying."""
     return {**USUAL, **fingerprint}

@@ -13,8 +13,9 @@ import pytest
 from abet import companions
 from abet.calibrate import Calibration, calibrate, papers_test_on
 from abet.calibration import FILE, store, threshold_of
+from abet.counting import score_tensor
 from abet.data.index import Dataset, open_dataset
-from abet.detector import Detector
+from abet.detector import Detector, score_map
 from abet.errors import DataError, UsageError
 from abet.labels import ID, OOD
 from abet.metrics.operating import NAMES
@@ -122,6 +123,19 @@ def test_a_set_of_one_kind_is_refused(learned: Detector, tmp_path: Path) -> None
         calibrate(Calibration(detector=learned, dataset=data, scores=("abet",), track="anomaly-track"))
 
 
+def test_a_network_without_a_finite_score_is_refused_and_nothing_is_kept(
+    cli: Cli, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_road_anomaly(tmp_path / "ra", count=2)
+    monkeypatch.setattr("abet.counting.score_tensor", lambda key, output: score_tensor(key, output) * np.nan)
+    monkeypatch.setattr("abet.calibrate.score_map", lambda key, output: score_map(key, output) * np.float32(np.nan))
+    data = ("--dataset", "road_anomaly", "--data-root", tmp_path / "ra", "--scores", "abet,msp")
+    finished = cli("calibrate", "--checkpoint", weights, *data)
+    assert finished.code == 3, finished.err
+    assert "road_anomaly (test) defines no threshold for any of abet, msp: the score at this point" in finished.err
+    assert not (weights / FILE).exists()
+
+
 # --- kept with the checkpoint
 
 
@@ -141,6 +155,7 @@ def test_sets_stand_side_by_side_and_the_same_set_is_replaced(found: dict[str, A
     chosen = threshold_of(uri, "a" * 64, "fpr1", "energy", LOCAL, dataset="lost_and_found")
     assert chosen.value == found["scores"]["energy"]["fpr1"]["threshold"]["value"]
     assert (chosen.split, chosen.minimum_pixels) == ("train", 50)
+    assert chosen.note is None
     _, notes = store(uri, "a" * 64, found, LOCAL)
     assert notes == ["replaced what was calibrated on road_anomaly (test: abet, energy)"]
     assert list(json.loads(path.read_bytes())["sets"]) == ["lost_and_found", "road_anomaly"]
@@ -293,6 +308,18 @@ def test_calibrating_where_papers_test_is_said_in_the_table_and_the_file(
     finished = cli("predict", "--checkpoint", weights, "--input", source, *more)
     assert "calibrated on road_anomaly (test, which papers test on)" in finished.err
     assert json.loads((tmp_path / "out" / "predictions.json").read_text())["minimum_component_pixels"] == 500
+
+
+def test_the_note_of_a_threshold_is_kept_and_said_again_where_it_is_used(
+    cli: Cli, weights: Path, learned: Detector, found: dict[str, Any], tmp_path: Path
+) -> None:
+    point = {**found["scores"]["abet"]["f1-component"], "note": "look at it before you use it"}
+    scores = {"abet": {**found["scores"]["abet"], "f1-component": point}}
+    store(str(weights), learned.sha256, {**found, "scores": scores}, LOCAL)
+    source = photograph(tmp_path / "street.png")
+    usual = ("predict", "--checkpoint", weights, "--input", source, "--output")
+    assert "note: look at it before" in cli(*usual, tmp_path / "a", "--threshold", "f1-component").err
+    assert "note:" not in cli(*usual, tmp_path / "b", "--threshold", "f1-pixel").err
 
 
 @pytest.mark.parametrize(

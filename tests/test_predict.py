@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 import abet
+from abet import detector
 from abet.detector import Detector
 from abet.errors import DataError
 from abet.models.head import Output
@@ -251,3 +253,25 @@ def test_other_8_bit_photographs_are_converted_and_named(
 def test_a_16_bit_photograph_is_refused(cli: Cli, learned_checkpoint: Path, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((20, 20), np.uint16)).save(tmp_path / "deep.png")
     assert predict(cli, learned_checkpoint, tmp_path / "deep.png", tmp_path / "o") == 3
+
+
+def test_scores_that_are_no_numbers_are_counted_and_named(
+    cli: Cli, learned_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second photograph breaks the network; the first does not."""
+    score_map, seen = detector.score_map, []
+
+    def broken(key: str, output: Any) -> Any:
+        found = score_map(key, output)
+        seen.append(found)
+        return found if len(seen) == 1 else np.where(np.arange(found.shape[0])[:, None] < 3, np.float32(np.nan), found)
+
+    monkeypatch.setattr(detector, "score_map", broken)
+    for seed, name in enumerate(("a.png", "b.png")):
+        photograph(tmp_path / "in" / name, seed=seed)
+    usual = ("predict", "--checkpoint", learned_checkpoint, "--input", tmp_path / "in", "--output", tmp_path / "out")
+    finished = cli(*usual, "--threshold", 0)
+    assert finished.code == 0, finished.err
+    assert "not a finite number in pixels of 1 of 2 images (b); NaN is above every threshold" in finished.err
+    rows = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
+    assert [row.get("not_finite_pixels") for row in rows] == [None, 3 * 56]

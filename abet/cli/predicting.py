@@ -111,6 +111,7 @@ def predict(
         limit = chosen.value
         warned = ", which papers test on" if chosen.tested_on else ""
         say(f"threshold {named}: {chosen.value:.6g}, calibrated on {chosen.dataset} ({chosen.split}{warned})")
+        say(*([f"note: {chosen.note}"] if chosen.note else []))
     assert not isinstance(limit, str)
     usual = SIZES["obstacle-track"].prediction if chosen is None else chosen.minimum_pixels
     job = PredictionJob(

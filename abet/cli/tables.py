@@ -39,7 +39,8 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
         f"{pixels['ood']:,} OOD, {pixels['void']:,} void), in percent"
     )
     table = Table("score", "AUROC", "AP", "FPR95", "threshold", "reference: AUROC", "AUPRC", "FPR95", title=title)
-    notes = []
+    notes: list[str] = []
+    missing: dict[str, list[str]] = {}
     for key, entry in metrics["scores"].items():
         reference = entry["reference_protocol"] or {}
         shown = [_percent(entry[name]) for name in ("auroc", "ap", "fpr95")]
@@ -47,13 +48,14 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
         paper = [_plain(reference.get(name)) for name in ("auroc", "auprc", "fpr95")]
         table.add_row(key, *shown, "" if threshold is None else f"{threshold:.6g}", *paper)
         if entry.get("reason"):
-            notes.append(f"n/a: {entry['reason']}")
+            missing.setdefault(entry["reason"], []).append(key)
         broken = entry["non_finite"] or {}
         if any(broken.values()):
             notes.append(
                 f"{key}: not a finite number in {broken['id']:,} ID and {broken['ood']:,} OOD pixels; NaN ranks above "
                 "every number, infinities at their ends"
             )
+    notes += [f"n/a: {', '.join(keys)}: {reason}" for reason, keys in missing.items()]
     notes += _definition(metrics)
     notes.append("± where half the proven bracket is 0.005 or more; metrics.json holds low and high of every figure")
     console().print(table)
@@ -75,6 +77,8 @@ def print_calibration(found: Mapping[str, Any]) -> None:
                 table.add_row(key, name, "n/a")
                 notes.append(f"{key} {name}: {point['reason']}")
                 continue
+            if "note" in point:
+                notes.append(f"{key} {name}: {point['note']}")
             cells = [_range(point[figure], 100, ".1f") for figure in FIGURES]
             table.add_row(key, name, _range(point["threshold"], 1, ".4g"), *cells)
     notes.append("figures in percent; in brackets 95% intervals over images: of the threshold, were it chosen on other")

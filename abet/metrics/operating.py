@@ -44,6 +44,11 @@ PIXEL_NAMES: Final = ("tpr95", "fpr1", "f1-pixel")
 COMPONENT_NAME: Final = "f1-component"
 NAMES: Final = (*PIXEL_NAMES, COMPONENT_NAME)
 FIGURES: Final = ("tpr", "fpr", "precision", "f1", "component_f1")
+LOOSEST: Final = (
+    "the best of the thresholds tried is the loosest: objects are hardly found as objects, or void around each cuts it "
+    "out of a mask of nearly everything; look at FPR before you use it"
+)
+"""Beside a component threshold at the end of `grid`, where a still looser one might look better yet."""
 _TPR_PERCENT: Final = 95
 _FPR_PERCENT: Final = 1
 _GRID_TPR: Final = tuple(range(5, 100, 5))
@@ -230,15 +235,17 @@ def operating_points(
 def _component_point(
     counts: ThresholdCounts, everything: Mapping[str, Floats], drawn: Mapping[str, Floats]
 ) -> dict[str, Any]:
-    if not counts.objects.any():
-        return {"threshold": None, "reason": "no object has the minimum size"}
     if not counts.thresholds.size:
         return {"threshold": None, "reason": "no score of the grid is a finite number"}
+    if not counts.objects.any():
+        return {"threshold": None, "reason": "no object has the minimum size"}
     chosen, best = everything["component_f1"][0], drawn["component_f1"]
     absent = np.isnan(best).any(axis=1)  # a draw without objects, at every threshold alike
     thresholds = np.where(absent, np.nan, counts.thresholds[best.argmax(axis=1)])
-    value = float(counts.thresholds[int(chosen.argmax())])
-    return _point(value, np.stack([thresholds, thresholds], axis=1), counts, everything, drawn)
+    place = int(chosen.argmax())
+    value = float(counts.thresholds[place])
+    point = _point(value, np.stack([thresholds, thresholds], axis=1), counts, everything, drawn)
+    return {**point, **({"note": LOOSEST} if place == len(counts.thresholds) - 1 else {})}
 
 
 def _point(

@@ -66,7 +66,7 @@ def test_a_fit_completes_the_scores_of_its_weights(
     before = figures(tmp_path / "before")
     for key in FITTED:
         assert before["scores"][key]["auroc"] is None
-        assert before["scores"][key]["reason"].startswith("not fitted: abet fit --checkpoint")
+        assert before["scores"][key]["reason"].startswith("not fitted: `abet fit --checkpoint")
     assert "fitted_sha256" not in before
 
     finished = fit(cli, weights, training, "--limit", 3)

@@ -110,6 +110,21 @@ def test_a_merge_does_without_the_package(
     assert merge(tmp_path / "run", "road_anomaly") == metrics
 
 
+def test_a_second_pass_without_the_package_names_it(
+    cli: Cli, site: Path, table: ScoreTable, learned: Detector, mixed_sizes: Dataset, tmp_path: Path
+) -> None:
+    install(site, "abet_extra", SOUND, "second_gap = abet_extra:SCORE")
+    run = tmp_path / "run"
+    evaluate(learned, mixed_sizes, run, scores=("second_gap", "msp"), protocols=True)
+    table.__dict__["_all"] = {key: row for key, row in table.items() if row.distribution is None}
+    command = ("components", run, "--checkpoint", learned.uri, "--dataset", "road_anomaly")
+    finished = cli(*command, "--data-root", mixed_sizes.root, "--device", "cpu")
+    assert (finished.code, "Traceback" in finished.err) == (2, False)
+    assert "score 'second_gap' is of abet_extra 1.2, which is not installed" in finished.err
+    assert "--scores msp" in finished.err
+    assert cli(*command, "--data-root", mixed_sizes.root, "--device", "cpu", "--scores", "msp").code == 0
+
+
 def test_shards_of_another_version_do_not_mix(
     site: Path, table: ScoreTable, learned: Detector, mixed_sizes: Dataset, tmp_path: Path
 ) -> None:

@@ -44,17 +44,17 @@ PIXEL_NAMES: Final = ("tpr95", "fpr1", "f1-pixel")
 COMPONENT_NAME: Final = "f1-component"
 NAMES: Final = (*PIXEL_NAMES, COMPONENT_NAME)
 FIGURES: Final = ("tpr", "fpr", "precision", "f1", "component_f1")
-LOOSEST: Final = (
-    "the best of the thresholds tried is the loosest: objects are hardly found as objects, or void around each cuts it "
-    "out of a mask of nearly everything; look at FPR before you use it"
-)
-"""Beside a component threshold at the end of `grid`, where a still looser one might look better yet."""
 _TPR_PERCENT: Final = 95
 _FPR_PERCENT: Final = 1
 _GRID_TPR: Final = tuple(range(5, 100, 5))
 """Percent."""
 _GRID_FPR: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 """In ten-thousandths."""
+FLAGS_MUCH: Final = (
+    f"flags more than {_GRID_FPR[-1] // 100}% of the ID pixels: objects are hardly found as objects, or void around "
+    "each cuts it out of a mask of nearly everything; look before you use it"
+)
+"""Beside a component threshold that is looser than any that the grid has for the sake of its FPR."""
 _DRAWS_AT_ONCE: Final = 64
 
 
@@ -245,7 +245,7 @@ def _component_point(
     place = int(chosen.argmax())
     value = float(counts.thresholds[place])
     point = _point(value, np.stack([thresholds, thresholds], axis=1), counts, everything, drawn)
-    return {**point, **({"note": LOOSEST} if place == len(counts.thresholds) - 1 else {})}
+    return {**point, **({"note": FLAGS_MUCH} if 10_000 * everything["fpr"][0, place] > _GRID_FPR[-1] else {})}
 
 
 def _point(

@@ -183,4 +183,4 @@ MORE_PARTS: Final[Mapping[str, Part]] = MappingProxyType(
         ),
     }
 )  # fmt: skip
-"""Every split of the five and one more, by ``data set/split``; of the SegmentMeIfYouCan sets, ``test`` has no labels."""
+"""Their splits by ``data set/split``; of the SegmentMeIfYouCan sets, ``test`` has no labels."""

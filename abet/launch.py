@@ -96,7 +96,7 @@ def launch(job: Launch) -> tuple[int, str]:
             while agent.poll() is None:
                 signals.deliver(folder)
                 if signals.waited_seconds > UNMET_SECONDS and not announced(folder):
-                    return _unmet(signals.received)
+                    return _unmet(signals.received, job.nodes)
                 time.sleep(POLL_SECONDS)
         finally:
             agent.kill()
@@ -106,11 +106,12 @@ def launch(job: Launch) -> tuple[int, str]:
     return code, reason
 
 
-def _unmet(signals: Sequence[int]) -> tuple[int, str]:
+def _unmet(signals: Sequence[int], nodes: int) -> tuple[int, str]:
     """Exit code and reason where no rank has begun: there is nothing to save."""
     if signal.SIGINT in signals:
         return INTERRUPTED, "interrupted"
-    return STOPPED, f"stopped by {_name(signals[0])} before all machines had met: run the same command again"
+    when = "the start" if nodes == 1 else "all machines had met"
+    return STOPPED, f"stopped by {_name(signals[0])} before {when}: run the same command again"
 
 
 def _check(job: Launch) -> None:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from abet.batching import plan_batches
-from abet.checkpoint import PUBLISHED_SUFFIXES
 from abet.config import Recipe, load_recipe
 from abet.errors import UsageError, unknown_name
-from abet.names import OOD_NAMES, PAPER_NAMES, TRAINING_NAMES
+from abet.names import OOD_NAMES, PAPER_NAMES, PUBLISHED_SUFFIXES, TRAINING_NAMES
 from abet.places import Place
 from abet.promote import DETECTOR_CLASSES, PRETRAINING_CLASSES, newest_promoted
 from abet.settings import parse

@@ -12,7 +12,7 @@ export TAG BASE EXTRA_INDEX BUILDER BUILD_MOUNTS BUILD_OPTIONS PUSH_OPTIONS REGI
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-light demo test test-faults test-gpu test-cluster test-image image push cluster-up cluster-down lint types benchmark clean
-.PHONY: train-mapillary finetune eval pipeline status manifests
+.PHONY: train-mapillary finetune fit calibrate eval components pipeline status manifests
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,8 +87,8 @@ quoted = $(if $(findstring $(LINE_BREAK),$(1)),$(error a value with a line break
 flag = $(if $(value $(1)),$(2) $(call quoted,$(value $(1))))
 # Only 1 is yes: whoever writes 0 or no means the opposite of what any other word does
 yes = $(if $(filter-out 1,$(value $(1)))$(filter-out 1,$(words $(value $(1)))),$(error $(1) is a switch: 1 or nothing))
-ifneq ($(filter train-mapillary finetune eval pipeline,$(MAKECMDGOALS)),)
-$(foreach name,DRY_RUN ALLOW_BELOW_TARGET,$(if $(value $(name)),$(call yes,$(name))))
+ifneq ($(filter train-mapillary finetune fit calibrate eval components pipeline,$(MAKECMDGOALS)),)
+$(foreach name,DRY_RUN ALLOW_BELOW_TARGET COMPONENTS,$(if $(value $(name)),$(call yes,$(name))))
 endif
 switch = $(if $(value $(1)),$(2))
 SUBMIT = $(JOBS_ENV)/bin/python -m jobs submit
@@ -96,6 +96,9 @@ JOB_FLAGS = $(call flag,ON,--on) $(call flag,PROFILE,--profile) $(call flag,NODE
   $(call flag,PROCESSES,--processes) $(call flag,TIME_LIMIT_MINUTES,--time-limit-minutes) $(call flag,RUN,--run) \
   $(call flag,OUTPUT,--output) $(call flag,DATA_ROOT,--data-root) $(call switch,ALLOW_BELOW_TARGET,--allow-below-target) \
   $(call switch,DRY_RUN,--dry-run) $(foreach name,$(value SECRET),--secret $(call quoted,$(name))) $(JOB_ARGS)
+CHECKPOINT_FLAGS = $(call flag,DATASET,--dataset) $(call flag,CHECKPOINT,--checkpoint)
+options = $(foreach word,$(value $(1)),--option=$(call quoted,$(word)))
+require_dataset = $(if $(value DATASET),,echo "make $@: say which data set, for example DATASET=$(1)" >&2; exit 2)
 
 $(LIGHT)/.ready: pyproject.toml constraints.txt
 	$(require_python)
@@ -111,14 +114,25 @@ train-mapillary: $(JOBS_ENV)/.ready  ## Pre-train on Mapillary Vistas [SNAPSHOT=
 finetune: $(JOBS_ENV)/.ready  ## Fine-tune on Cityscapes, from SNAPSHOT= or the promoted pre-training [as above]
 	@$(SUBMIT) cityscapes_finetune $(call flag,SNAPSHOT,--snapshot) $(JOB_FLAGS)
 
-eval: $(JOBS_ENV)/.ready  ## Evaluate a checkpoint: DATASET=road_anomaly [CHECKPOINT= SHARDS=8 DATA_ROOT= OUTPUT= EVAL_ARGS=]
-	@$(if $(value DATASET),,echo "make eval: say which data set, for example DATASET=road_anomaly" >&2; exit 2)
-	@$(SUBMIT) evaluate $(call flag,DATASET,--dataset) $(call flag,CHECKPOINT,--checkpoint) $(call flag,SHARDS,--shards) \
-	  $(JOB_FLAGS) $(foreach word,$(value EVAL_ARGS),--option=$(call quoted,$(word)))
+fit: $(JOBS_ENV)/.ready  ## Fit what some scores need on the training set, for CHECKPOINT= [DATASET=cityscapes FIT_ARGS=]
+	@$(SUBMIT) fit $(CHECKPOINT_FLAGS) $(JOB_FLAGS) $(call options,FIT_ARGS)
 
-pipeline: $(JOBS_ENV)/.ready  ## Pre-train, fine-tune, evaluate both OOD sets, report [PRETRAIN= FINETUNE= recipes, SNAPSHOT= SHARDS=]
+calibrate: $(JOBS_ENV)/.ready  ## Choose thresholds on DATASET=lost_and_found [CHECKPOINT= CALIBRATE_ARGS='--split train']
+	@$(call require_dataset,lost_and_found)
+	@$(SUBMIT) calibrate $(CHECKPOINT_FLAGS) $(JOB_FLAGS) $(call options,CALIBRATE_ARGS)
+
+eval: $(JOBS_ENV)/.ready  ## Evaluate DATASET=road_anomaly [CHECKPOINT= SHARDS=8 DATA_ROOT= OUTPUT= COMPONENTS=1 EVAL_ARGS=]
+	@$(call require_dataset,road_anomaly)
+	@$(SUBMIT) evaluate $(CHECKPOINT_FLAGS) $(call flag,SHARDS,--shards) $(call switch,COMPONENTS,--components) \
+	  $(JOB_FLAGS) $(call options,EVAL_ARGS)
+
+components: $(JOBS_ENV)/.ready  ## The second pass alone, of an evaluation with --protocols [as eval, COMPONENTS_ARGS=]
+	@$(call require_dataset,road_anomaly)
+	@$(SUBMIT) components $(CHECKPOINT_FLAGS) $(call flag,SHARDS,--shards) $(JOB_FLAGS) $(call options,COMPONENTS_ARGS)
+
+pipeline: $(JOBS_ENV)/.ready  ## Pre-train, fine-tune, evaluate both OOD sets, report [PRETRAIN= FINETUNE= recipes, SNAPSHOT= SHARDS= COMPONENTS=1]
 	@$(SUBMIT) pipeline $(call flag,PRETRAIN,--pretrain) $(call flag,FINETUNE,--finetune) \
-	  $(call flag,SNAPSHOT,--snapshot) $(call flag,SHARDS,--shards) $(JOB_FLAGS)
+	  $(call flag,SNAPSHOT,--snapshot) $(call flag,SHARDS,--shards) $(call switch,COMPONENTS,--components) $(JOB_FLAGS)
 
 status: $(SUBMIT_ENV)/.ready  ## Say how the jobs stand
 	@$(SUBMIT_ENV)/bin/python -m jobs status

@@ -32,8 +32,6 @@ WEIGHTS = "model.safetensors"
 MANIFEST = "manifest.json"
 BEST = "best.json"
 """In a run's ``checkpoints/``: the step of the best mIoU."""
-PUBLISHED_SUFFIXES = (".pth", ".pt", ".tar")
-"""Of the reference's own files."""
 MAX_CLASSES = 256
 """Class maps are uint8."""
 

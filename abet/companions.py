@@ -8,7 +8,7 @@ manifest does not vouch for them, since they come later and may be made again. O
 beside it, as ``REF.pth.calibration.json``. Whoever reads one compares the SHA-256 of the weights that it names.
 """
 
-from abet.checkpoint import PUBLISHED_SUFFIXES
+from abet.names import PUBLISHED_SUFFIXES
 from abet.places import Place
 from abet.site import S3Settings
 from abet.storage import ABSENT, NotFound, open_storage

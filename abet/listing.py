@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from abet.checkpoint import MANIFEST, PUBLISHED_SUFFIXES, WEIGHTS, Manifest, read_manifest, resolve, verify
+from abet.checkpoint import MANIFEST, WEIGHTS, Manifest, read_manifest, resolve, verify
 from abet.errors import DataError
+from abet.names import PUBLISHED_SUFFIXES
 from abet.places import S3Uri
 from abet.remote import read_remote_manifest
 from abet.site import SiteConfig

@@ -1,4 +1,4 @@
-"""Data sets by name, and how images are named, for whoever needs no more: nothing else is imported."""
+"""Data sets by name, how images and published checkpoints are named, for whoever needs no more: nothing is imported."""
 
 import re
 from typing import Final
@@ -16,6 +16,8 @@ OOD_NAMES: Final = (
 """What is evaluated."""
 TRAINING_NAMES: Final = ("cityscapes", "mapillary")
 """What is learned from."""
+PUBLISHED_SUFFIXES: Final = (".pth", ".pt", ".tar")
+"""Of the reference's own checkpoint files."""
 
 _PART: Final = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _IMAGE: Final = re.compile(

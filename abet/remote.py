@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from abet.checkpoint import (
     BEST,
     MANIFEST,
-    PUBLISHED_SUFFIXES,
     WEIGHTS,
     Best,
     FileEntry,
@@ -25,6 +24,7 @@ from abet.checkpoint import (
 )
 from abet.errors import CheckpointError, DataError
 from abet.files import parse_json, sha256_of, write_bytes
+from abet.names import PUBLISHED_SUFFIXES
 from abet.places import Place, S3Uri
 from abet.progress import note
 from abet.run import CHECKPOINTS, parse_step_name

@@ -9,7 +9,7 @@ from typing import Final
 from abet.errors import DataError, UsageError
 from abet.files import parse_json
 from abet.places import Place
-from abet.run import DESCRIPTION, SHARD_NAME, evaluation_dir, shard_name
+from abet.run import DESCRIPTION, SHARD_NAME, component_name, evaluation_dir, shard_name
 from abet.site import SiteConfig
 from abet.storage import NotFound, open_storage
 
@@ -20,6 +20,21 @@ def missing_shards(run: Place, dataset: str, shards: int, site: SiteConfig) -> l
     """Numbers (1-based) of those of ``shards`` shards that ``run`` does not hold; nothing is read."""
     names = {entry.name for entry in open_storage(evaluation_dir(run, dataset), site.s3).list("shard-")}
     return [number for number in range(1, shards + 1) if shard_name(number, shards) not in names]
+
+
+def lacking_components(run: Place, dataset: str, shards: int, site: SiteConfig) -> list[int]:
+    """The same of the second pass: numbers (1-based) of those of ``shards`` whose components ``run`` does not hold."""
+    names = {entry.name for entry in open_storage(evaluation_dir(run, dataset), site.s3).list("components-")}
+    return [number for number in range(1, shards + 1) if component_name(number, shards) not in names]
+
+
+def require_merged(run: Place, dataset: str, site: SiteConfig) -> None:
+    """Raises UsageError for an evaluation without figures, which a second pass takes its thresholds from."""
+    if not list(open_storage(evaluation_dir(run, dataset), site.s3).list("metrics.json")):
+        raise UsageError(
+            f"{evaluation_dir(run, dataset)}: no metrics.json, which holds the thresholds of components: evaluate "
+            "with --protocols first, and wait for the merge"
+        )
 
 
 def shards_of(run: Place, dataset: str, site: SiteConfig) -> int:

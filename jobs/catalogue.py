@@ -1,4 +1,4 @@
-"""The jobs that exist, as JobSpecs: training by recipe, sharded evaluation with its merge, the report, the pipeline.
+"""The jobs that exist, as JobSpecs: training, evaluation by shards, fit, calibration, report, pipeline.
 
 One source: `make`, ``python -m jobs`` and the committed files of slurm/ and k8s/ all come from here.
 """
@@ -12,19 +12,23 @@ from typing import Any, Final
 from abet.batching import plan_batches
 from abet.config import Recipe, load_recipe
 from abet.errors import UsageError, unknown_name
-from abet.names import OOD_NAMES, PAPER_NAMES
+from abet.names import OOD_NAMES, PAPER_NAMES, PUBLISHED_SUFFIXES, TRAINING_NAMES
 from abet.places import Place
-from abet.promote import PRETRAINING_CLASSES, newest_promoted
+from abet.promote import DETECTOR_CLASSES, PRETRAINING_CLASSES, newest_promoted
 from abet.settings import parse
 from abet.site import FROM_NOTHING, SiteConfig, data_root, imagenet_trunk
 from jobs.mounts import mounts_of
-from jobs.spec import SHARD, JobSpec, Mount, fitting_grace
+from jobs.spec import SHARD, JobSpec, Kind, Mount, fitting_grace
 
 CPUS_PER_GPU: Final = 8
 MEMORY_GIB_PER_GPU: Final = 60
 SHARDS: Final = 8
 GPUS_OF_RECIPE: Final = 8
 """What recipes for the real data sets are written for; the demos train on CPUs."""
+FITTED_ON: Final = "cityscapes"
+"""What detectors are trained on, and so fitted, where nothing else is named."""
+OF_BOTH_PASSES: Final = ("--images", "--limit", "--threads", "--device")
+"""Options of an evaluation that its second pass must be given again; the others it reads in the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,8 @@ class Request:
     checkpoint: Place | None = None
     data_root: Place | None = None
     shards: int | None = None
+    components: bool = False
+    """Of an evaluation: with the second pass."""
     changes: tuple[str, ...] = ()
     """--set KEY=VALUE of the recipe."""
     allow_below_target: bool = False
@@ -142,43 +148,118 @@ def _snapshot(recipe: Recipe, request: Request, site: SiteConfig) -> Place | Non
 
 
 def evaluation(
-    dataset: str, request: Request, site: SiteConfig, *, run: Place, missing: Sequence[int]
+    dataset: str, request: Request, site: SiteConfig, *, run: Place, missing: Sequence[int], lacking: Sequence[int] = ()
 ) -> list[JobSpec]:
     """The array over the shards that are ``missing`` in ``run``, and the merge that waits for it.
 
-    With one shard the evaluation merges by itself.
+    With ``request.components`` the array of the second pass waits for the merge, which finds its thresholds;
+    ``lacking`` are the shards of that which are missing. With one shard the evaluation does all of it by itself.
     """
     require_evaluated(dataset)
     shards = request.shards or 1
-    root = data_root(site, dataset, request.data_root)
     checkpoint = request.checkpoint or default_checkpoint(site)
     command = ["evaluate", "--dataset", dataset, "--checkpoint", str(checkpoint), "--output", str(run)]
-    command += ["--data-root", str(root)] if request.data_root is not None else []
+    command += _root_named(request)
+    if request.components:
+        command += ["--components" if shards == 1 else "--protocols"]
+    array = _pass("evaluate", dataset, request, site, command=command, checkpoint=checkpoint, run=run, missing=missing)
+    if shards == 1:
+        return [array]
+    # Shards that are there may be of another checkpoint: the merge compares
+    merge = _merge(dataset, request, run=run, checkpoint=checkpoint, mounts=array.mounts)
+    made = [array, merge.model_copy(update={"after": (array.name,)})] if missing else [merge]
+    if request.components and lacking:
+        again = replace(request, name=None, checkpoint=checkpoint, options=_of_both_passes(request.options))
+        (second,) = components(dataset, again, site, run=run, missing=lacking)
+        made.append(second.model_copy(update={"after": (merge.name,)}))
+    return made
+
+
+def components(
+    dataset: str, request: Request, site: SiteConfig, *, run: Place, missing: Sequence[int]
+) -> list[JobSpec]:
+    """The second pass over what was evaluated and merged into ``run``: its last shard to end writes the figures.
+
+    Where none of its shards is ``missing``, a merge writes them.
+    """
+    require_evaluated(dataset)
+    checkpoint = request.checkpoint or default_checkpoint(site)
+    command = ["components", str(run), "--dataset", dataset, "--checkpoint", str(checkpoint), *_root_named(request)]
+    made = _pass("components", dataset, request, site, command=command, checkpoint=checkpoint, run=run, missing=missing)
+    if missing:
+        return [made]
+    return [_merge(dataset, request, run=run, checkpoint=checkpoint, mounts=made.mounts)]
+
+
+def _merge(dataset: str, request: Request, *, run: Place, checkpoint: Place, mounts: tuple[Mount, ...]) -> JobSpec:
+    command = ("merge", str(run), "--dataset", dataset, "--checkpoint", str(checkpoint))
+    return _small(request, name=f"merge-{job_name(dataset)}", kind="merge", command=command, run=run, mounts=mounts)
+
+
+def _of_both_passes(options: Sequence[str]) -> tuple[str, ...]:
+    """Those of an evaluation's further options that decide what its second pass looks at, and how it computes."""
+    kept: list[str] = []
+    for number, word in enumerate(options):
+        if word.partition("=")[0] in OF_BOTH_PASSES:
+            kept += [word] if "=" in word else options[number : number + 2]
+    return tuple(kept)
+
+
+def fit(dataset: str, request: Request, site: SiteConfig) -> JobSpec:
+    """What some scores need, found in one pass over a training set and kept with the checkpoint."""
+    if dataset not in TRAINING_NAMES:
+        raise unknown_name(kind="training set", name=dataset, choices=TRAINING_NAMES)
+    return _kept_with_checkpoint("fit", dataset, request, site)
+
+
+def calibration(dataset: str, request: Request, site: SiteConfig) -> JobSpec:
+    """Thresholds, chosen in two passes over a labelled set and kept with the checkpoint."""
+    require_evaluated(dataset)
+    return _kept_with_checkpoint("calibrate", dataset, request, site)
+
+
+def _kept_with_checkpoint(kind: Kind, dataset: str, request: Request, site: SiteConfig) -> JobSpec:
+    num_classes = PRETRAINING_CLASSES if dataset == "mapillary" else DETECTOR_CLASSES
+    checkpoint = request.checkpoint or default_checkpoint(site, num_classes)
+    command = [kind, "--dataset", dataset, "--checkpoint", str(checkpoint), *_root_named(request)]
+    beside = checkpoint.parent if checkpoint.name.endswith(PUBLISHED_SUFFIXES) else checkpoint
+    return _pass(kind, dataset, replace(request, shards=1), site, command=command, checkpoint=checkpoint, run=beside)
+
+
+def _root_named(request: Request) -> list[str]:
+    return [] if request.data_root is None else ["--data-root", str(request.data_root)]
+
+
+def _pass(
+    kind: Kind,
+    dataset: str,
+    request: Request,
+    site: SiteConfig,
+    *,
+    command: Sequence[str],
+    checkpoint: Place,
+    run: Place,
+    missing: Sequence[int] = (),
+) -> JobSpec:
+    """One network over one data set, on one GPU, or over each of its ``missing`` shards; writes below ``run``."""
     gpus = 1 if request.gpus is None else request.gpus
-    slug = job_name(dataset)
-    one = _spec(
+    sharded = (request.shards or 1) > 1
+    shard = ["--shard", f"{SHARD}/{request.shards}"] if sharded and missing else []
+    data = [data_root(site, dataset, request.data_root)]
+    return _spec(
         request,
-        name=request.name or f"eval-{slug}",
-        kind="evaluate",
-        command=(*command, *request.options),
+        name=request.name or f"{'eval' if kind == 'evaluate' else kind}-{job_name(dataset)}",
+        kind=kind,
+        command=(*command, *shard, *request.options),
+        shards=tuple(missing) if sharded else (),
         gpus_per_node=gpus,
         cpus_per_node=request.cpus or (CPUS_PER_GPU if gpus else 2),
         memory_gib=request.memory_gib or (MEMORY_GIB_PER_GPU if gpus else 8),
         time_limit_minutes=request.time_limit_minutes or 240,
         artifacts=str(run),
         grace_seconds=30,
-        mounts=mounts_of(site, data=[root], inputs=[checkpoint], output=run),
+        mounts=mounts_of(site, data=data, inputs=[checkpoint], output=run),
     )
-    if shards == 1:
-        return [one]
-    sharded = (*command, "--shard", f"{SHARD}/{shards}", *request.options)
-    array = one.model_copy(update={"command": sharded, "shards": tuple(missing)})
-    # Shards that are there may be of another checkpoint: the merge compares
-    merging = ("merge", str(run), "--dataset", dataset, "--checkpoint", str(checkpoint))
-    merge = _small(request, name=f"merge-{slug}", kind="merge", command=merging, run=run, mounts=one.mounts)
-    if not missing:
-        return [merge]
-    return [JobSpec.model_validate(array.model_dump()), merge.model_copy(update={"after": (array.name,)})]
 
 
 def require_evaluated(dataset: str) -> None:
@@ -187,9 +268,9 @@ def require_evaluated(dataset: str) -> None:
         raise unknown_name(kind="data set to evaluate", name=dataset, choices=OOD_NAMES)
 
 
-def default_checkpoint(site: SiteConfig) -> Place:
-    """What is evaluated when nothing is named: the site's, else the newest promoted detector."""
-    return site.checkpoint or newest_promoted(site).checkpoint
+def default_checkpoint(site: SiteConfig, num_classes: int = DETECTOR_CLASSES) -> Place:
+    """What is evaluated when nothing is named: the site's, else the newest promoted checkpoint of so many classes."""
+    return site.checkpoint or newest_promoted(site, num_classes).checkpoint
 
 
 def report(runs: Sequence[Place], request: Request, site: SiteConfig) -> JobSpec:
@@ -221,11 +302,13 @@ def pipeline(pretrain: str, finetune: str, request: Request, site: SiteConfig) -
             checkpoint=base / "finetune",
             gpus=evaluate_gpus,
             shards=shards,
+            components=request.components,
             retries=request.retries,
             grace_seconds=request.grace_seconds,
             secrets=request.secrets,
         )
-        made = evaluation(dataset, wanted, site, run=base / "finetune", missing=range(1, shards + 1))
+        every = range(1, shards + 1)
+        made = evaluation(dataset, wanted, site, run=base / "finetune", missing=every, lacking=every)
         jobs += [made[0].model_copy(update={"after": (second.name,)}), *made[1:]]
         merges.append(made[-1].name)
     page = report([base / "finetune"], shared, site)

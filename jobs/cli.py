@@ -26,17 +26,23 @@ from jobs.status import statuses
 from jobs.submission import SUBMIT
 
 Where = Literal["auto", "local", "slurm", "kubernetes"]
-JOBS: Final = ("evaluate", "report", "pipeline")
+PASSES: Final = ("evaluate", "components", "fit", "calibrate")
+"""One network over one data set."""
+JOBS: Final = (*PASSES, "report", "pipeline")
 """Beside the recipes, which are jobs by their own names."""
 
-_EVERY = "on dry_run profile name retries grace_seconds run secret"
+_ALWAYS = "on dry_run profile name retries grace_seconds secret"
+_EVERY = f"{_ALWAYS} run"
 _SIZE = "gpus cpus memory_gib time_limit_minutes"
 _TRAINING = "nodes processes snapshot changes allow_below_target"
 TAKEN: Final = {
     "train": f"{_EVERY} {_SIZE} {_TRAINING} output data_root option",
-    "evaluate": f"{_EVERY} {_SIZE} dataset checkpoint shards output data_root option",
+    "evaluate": f"{_EVERY} {_SIZE} dataset checkpoint shards components output data_root option",
+    "components": f"{_EVERY} {_SIZE} dataset checkpoint shards output data_root option",
+    "fit": f"{_ALWAYS} {_SIZE} dataset checkpoint data_root option",
+    "calibrate": f"{_ALWAYS} {_SIZE} dataset checkpoint data_root option",
     "report": f"{_EVERY} checkpoint output option",
-    "pipeline": f"{_EVERY} {_SIZE} {_TRAINING} pretrain finetune shards".replace("name ", ""),
+    "pipeline": f"{_EVERY} {_SIZE} {_TRAINING} pretrain finetune shards components".replace("name ", ""),
 }
 """Options that mean something, by job."""
 
@@ -52,7 +58,8 @@ app = typer.Typer(
 def submit(
     context: typer.Context,
     job: Annotated[
-        str, typer.Argument(help="A recipe (mapillary_pretrain, ..., or a .yaml path), evaluate, report or pipeline.")
+        str,
+        typer.Argument(help=f"A recipe (mapillary_pretrain, ..., or a .yaml path), {', '.join(JOBS)}."),
     ],
     on: Annotated[
         Where,
@@ -80,10 +87,13 @@ def submit(
     run: Annotated[str | None, typer.Option(help="Name of the run below the artifacts.")] = None,
     output: Annotated[str | None, typer.Option(help="Place of the run, instead.")] = None,
     snapshot: Annotated[str | None, typer.Option(help="Start weights; none: from nothing.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="What is evaluated or reported.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="What it is evaluated on.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="What is evaluated, fitted, calibrated or reported.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="What it is evaluated, fitted or calibrated on.")] = None,
     data_root: Annotated[str | None, typer.Option(help="Place of the data set. Default: the site file's.")] = None,
     shards: Annotated[int | None, typer.Option(min=1, help="Parts of an evaluation. Default: 8 on a cluster.")] = None,
+    components: Annotated[
+        bool, typer.Option("--components", help="Evaluate in two passes: also find objects as objects.")
+    ] = False,
     pretrain: Annotated[str, typer.Option(help="First recipe of the pipeline.")] = "mapillary_pretrain",
     finetune: Annotated[str, typer.Option(help="Second recipe of the pipeline.")] = "cityscapes_finetune",
     changes: Annotated[
@@ -119,6 +129,7 @@ def submit(
         checkpoint=_place(checkpoint),
         data_root=_place(data_root),
         shards=shards or (1 if place == "local" else catalogue.SHARDS),
+        components=components,
         changes=tuple(changes or ()),
         allow_below_target=allow_below_target,
         secrets=tuple(secret or ()),
@@ -169,8 +180,8 @@ def _specs(
             str(_place(name)) if name.endswith((".yaml", ".yml")) else name for name in (pretrain, finetune)
         )
         return catalogue.pipeline(first, second, request, site)
-    if job == "evaluate":
-        return _evaluation(dataset, request, site)
+    if job in PASSES:
+        return _passes(job, dataset, request, site)
     if job == "report":
         return [catalogue.report([_run(request, site)], request, site)]
     raise unknown_name(kind="job", name=job, choices=(*recipe_names(), *JOBS))
@@ -183,20 +194,37 @@ def _run(request: Request, site: SiteConfig) -> Place:
     return default_run(request.checkpoint or catalogue.default_checkpoint(site), site)
 
 
-def _evaluation(dataset: str | None, request: Request, site: SiteConfig) -> list[JobSpec]:
-    from abet.shard_set import missing_shards
-
+def _passes(job: str, dataset: str | None, request: Request, site: SiteConfig) -> list[JobSpec]:
+    if job == "fit":
+        return [catalogue.fit(dataset or catalogue.FITTED_ON, request, site)]
     if dataset is None:
-        raise UsageError(f"evaluate needs --dataset (make: DATASET=): {' or '.join(OOD_NAMES)}")
+        raise UsageError(f"{job} needs --dataset (make: DATASET=): {' or '.join(OOD_NAMES)}")
     catalogue.require_evaluated(dataset)
     # Once: a promotion in between must not give the shards of one checkpoint to the run of another
     request = replace(request, checkpoint=request.checkpoint or catalogue.default_checkpoint(site))
+    if job == "calibrate":
+        return [catalogue.calibration(dataset, request, site)]
     run = request.output or _run(request, site)
+    return (_evaluation if job == "evaluate" else _components)(dataset, request, site, run)
+
+
+def _evaluation(dataset: str, request: Request, site: SiteConfig, run: Place) -> list[JobSpec]:
+    from abet.shard_set import lacking_components, missing_shards
+
     shards = request.shards or 1
     missing = missing_shards(run, dataset, shards, site) if shards > 1 else [1]
     if len(missing) < shards:
         typer.echo(f"{shards - len(missing)} of {shards} shards are there and kept: {run}", err=True)
-    return catalogue.evaluation(dataset, request, site, run=run, missing=missing)
+    lacking = lacking_components(run, dataset, shards, site) if request.components and shards > 1 else []
+    return catalogue.evaluation(dataset, request, site, run=run, missing=missing, lacking=lacking)
+
+
+def _components(dataset: str, request: Request, site: SiteConfig, run: Place) -> list[JobSpec]:
+    from abet.shard_set import lacking_components, require_merged
+
+    require_merged(run, dataset, site)
+    missing = lacking_components(run, dataset, request.shards or 1, site)
+    return catalogue.components(dataset, request, site, run=run, missing=missing)
 
 
 @app.command()
@@ -204,7 +232,7 @@ def render(
     output: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("slurm"),
     profile: Annotated[str | None, typer.Option(help="SLURM profile. Default: the site file's.")] = None,
 ) -> None:
-    """Write the batch scripts for login nodes without this Python: pretrain, finetune, eval, merge."""
+    """Write the batch scripts for login nodes without this Python."""
     from jobs.sbatch import write_all
 
     site = load_site()
@@ -217,7 +245,7 @@ def manifests(
     output: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("k8s"),
     profile: Annotated[str | None, typer.Option(help="Kubernetes profile. Default: the site file's.")] = None,
 ) -> None:
-    """Write the manifests for `kubectl apply -f`: pretrain, finetune, eval, merge, and fine-tuning as a TrainJob."""
+    """Write the manifests for `kubectl apply -f`: training, evaluation in two passes, fit, calibration."""
     from jobs.kubernetes.manifests import write_all
     from jobs.kubernetes.profile import load_profile
     from jobs.kubernetes.site_map import with_environment

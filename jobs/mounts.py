@@ -41,9 +41,9 @@ def mounts_of(
     return _outer_first(found)
 
 
-def weights_mount(site: SiteConfig) -> Mount:
+def weights_mount(site: SiteConfig, *, read_only: bool = True) -> Mount:
     """The folder of weights, for whoever does not know yet which of them the job is started with."""
-    (mount,) = _mounts([site.weights], read_only=True, made=True)
+    (mount,) = _mounts([site.weights], read_only=read_only, made=True)
     return mount
 
 

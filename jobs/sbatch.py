@@ -48,6 +48,9 @@ def scripts(site: SiteConfig) -> Mapping[str, Script]:
     some = Request(checkpoint=site.artifacts / "cityscapes_finetune", shards=catalogue.SHARDS)
     evaluate, merge = catalogue.evaluation("road_anomaly", some, site, run=site.artifacts / "run", missing=every)
     evaluate = _seeing(evaluate, named, OOD_NAMES)
+    (components,) = catalogue.components("road_anomaly", some, site, run=site.artifacts / "run", missing=every)
+    fit = catalogue.fit(catalogue.FITTED_ON, some, site)
+    calibrate = catalogue.calibration("road_anomaly", some, site)
     return {
         "pretrain.sbatch": Script(
             title="Mapillary pre-training with the AbeT head, eight GPUs",
@@ -77,13 +80,38 @@ def scripts(site: SiteConfig) -> Mapping[str, Script]:
             command='merge "$2" --dataset "$1"',
             check=_needs(2, "DATASET RUN"),
         ),
+        "components.sbatch": Script(
+            title=f"Second pass of a merged evaluation with --protocols in {catalogue.SHARDS} shards, one GPU each",
+            usage="sbatch --dependency=afterok:NUMBER slurm/components.sbatch DATASET RUN [further options of abet "
+            "components]",
+            spec=_seeing(components.model_copy(update={"name": "components"}), named, OOD_NAMES),
+            command=f'components "$2" --dataset "$1" --shard "$SLURM_ARRAY_TASK_ID/{catalogue.SHARDS}" "${{@:3}}"',
+            check=_needs(2, "DATASET RUN"),
+        ),
+        "fit.sbatch": Script(
+            title="Fits what some scores need on a training set, kept with the checkpoint, one GPU",
+            usage="sbatch slurm/fit.sbatch DATASET CHECKPOINT [further options of abet fit]",
+            spec=_seeing(fit.model_copy(update={"name": "fit"}), named, TRAINING_NAMES, keeps=True),
+            command='fit --dataset "$1" --checkpoint "$2" "${@:3}"',
+            check=_needs(2, "DATASET CHECKPOINT"),
+        ),
+        "calibrate.sbatch": Script(
+            title="Chooses thresholds on a labelled set, kept with the checkpoint, one GPU",
+            usage="sbatch slurm/calibrate.sbatch DATASET CHECKPOINT [further options of abet calibrate]",
+            spec=_seeing(calibrate.model_copy(update={"name": "calibrate"}), named, OOD_NAMES, keeps=True),
+            command='calibrate --dataset "$1" --checkpoint "$2" "${@:3}"',
+            check=_needs(2, "DATASET CHECKPOINT"),
+        ),
     }
 
 
-def _seeing(spec: JobSpec, site: SiteConfig, datasets: Sequence[str]) -> JobSpec:
-    """The same with the folders of a site for a command whose last words are not known yet."""
+def _seeing(spec: JobSpec, site: SiteConfig, datasets: Sequence[str], *, keeps: bool = False) -> JobSpec:
+    """The same with the folders of a site for a command whose last words are not known yet.
+
+    ``keeps``: it writes beside its checkpoint, which may be one of the weights.
+    """
     roots = [site.data[name] for name in datasets if name in site.data]
-    return spec.model_copy(update={"mounts": (*mounts_of(site, data=roots), weights_mount(site))})
+    return spec.model_copy(update={"mounts": (*mounts_of(site, data=roots), weights_mount(site, read_only=not keeps))})
 
 
 def _needs(count: int, words: str) -> str:

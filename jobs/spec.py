@@ -13,7 +13,7 @@ VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SHARD: Final = "{shard}"
 """In a command: the number of the array's task."""
 GRACE_SECONDS: Final = 120
-Kind = Literal["train", "evaluate", "merge", "report"]
+Kind = Literal["train", "evaluate", "merge", "components", "fit", "calibrate", "report"]
 
 
 def names_of_variables(value: Any) -> Any:

@@ -89,7 +89,7 @@ class KubernetesExecutor:
 
     def _forget_failures(self, spec: JobSpec) -> None:
         """What an earlier evaluation told of its shards must not end the merge of this one."""
-        if spec.shards:
+        if spec.kind == "evaluate" and spec.shards:
             run, dataset, of = parse_place(str(spec.artifacts)), option_of(spec, "--dataset"), shard_count(spec)
             for shard in spec.shards:
                 clear_failure(run, dataset, shard, of, self.site)

@@ -64,7 +64,12 @@ def require_independent(specs: Sequence[JobSpec]) -> None:
 
     A merge waits for its shards by itself.
     """
-    waiting = [spec for spec in specs if spec.after and spec.kind != "merge"]
+    waiting = {spec.kind for spec in specs if spec.after} - {"merge"}
+    if waiting == {"components"}:
+        raise UsageError(
+            "the second pass needs what the merge finds, and Kubernetes knows no jobs that wait for each other: submit "
+            "evaluate with --option=--protocols (make: EVAL_ARGS=--protocols), and components once the merge is done"
+        )
     if waiting:
         raise UsageError(
             "a pipeline needs jobs that wait for each other, which Kubernetes does not know: submit one after the "
@@ -118,6 +123,7 @@ EVALUATE_AGAIN: Final = (
     UNCHANGED,
     "To run it again: kubectl delete -f this file, then apply it; shards that are there are kept.",
 )
+PASS_AGAIN: Final = "A pass that is stopped begins anew: nothing of it is kept."
 EXAMPLE: Final = "site.example.yaml"
 OPERATORS: Final = {
     "pytorchjob": "the Kubeflow training operator 1.7 to 1.9",
@@ -156,7 +162,10 @@ def manifests(site: SiteConfig, profile: KubernetesProfile) -> Mapping[str, Mani
     finetune = catalogue.training("cityscapes_finetune", Request(snapshot=pretrained), site)
     some = Request(checkpoint=finetuned, shards=catalogue.SHARDS)
     every = range(1, catalogue.SHARDS + 1)
-    evaluate, merge = catalogue.evaluation("road_anomaly", some, site, run=finetuned, missing=every)
+    first = replace(some, options=("--protocols",))  # else components.yaml has no thresholds
+    evaluate, merge = catalogue.evaluation("road_anomaly", first, site, run=finetuned, missing=every)
+    (components,) = catalogue.components("road_anomaly", some, site, run=finetuned, missing=every)
+    train_split = Request(checkpoint=finetuned, options=("--split", "train"))
     made = {
         "pretrain.yaml": (
             "Mapillary pre-training with the AbeT head, eight GPUs",
@@ -177,6 +186,21 @@ def manifests(site: SiteConfig, profile: KubernetesProfile) -> Mapping[str, Mani
             evaluate,
         ),
         "merge.yaml": ("Adds up the shards of eval.yaml", ("It may be applied together with that.", UNCHANGED), merge),
+        "components.yaml": (
+            f"The second pass of that evaluation, which finds objects, in {catalogue.SHARDS} shards, one GPU each",
+            ("Apply it when merge.yaml is done: its last shard to end writes the figures.", *EVALUATE_AGAIN),
+            components,
+        ),
+        "fit.yaml": (
+            f"Fits what some scores need, for {finetuned}, on the training images of Cityscapes, one GPU",
+            ("The result lies beside the weights. Fit before you evaluate.", PASS_AGAIN, UNCHANGED),
+            catalogue.fit("cityscapes", Request(checkpoint=finetuned), site),
+        ),
+        "calibrate.yaml": (
+            f"Chooses thresholds for {finetuned} on the training split of LostAndFound, one GPU",
+            ("The result lies beside the weights.", PASS_AGAIN, UNCHANGED),
+            catalogue.calibration("lost_and_found", train_split, site),
+        ),
     }
     found = {
         file: Manifest(title=title, notes=notes, spec=spec, profile=profile)

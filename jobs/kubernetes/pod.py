@@ -58,9 +58,9 @@ class Order:
     time_limit_minutes: int = 0
     """Of a shard: after it the pod is ended."""
     run: Place | None = None
-    """Of a training job: where its starts are counted. Of a shard: where its failure is noted."""
+    """Of training: where its starts are counted. Of a shard that a merge waits for: where its failure is noted."""
     dataset: str | None = None
-    """Of a shard."""
+    """Of such a shard."""
     shards: tuple[int, ...] = ()
     """Numbers of the shards by the index of the pod."""
     of: int = 0
@@ -110,9 +110,12 @@ def _said_aloud() -> Iterator[None]:
 
 
 def _run_shard(order: Order, site: SiteConfig, received: list[int], environment: Mapping[str, str]) -> int:
-    assert order.run is not None
-    assert order.dataset is not None
     shard = shard_of(order.shards, environment)
+    command = tuple(word.replace(SHARD, str(shard)) for word in order.command)
+    # Each index is tried again by the cluster, on another node: not here
+    once = replace(order, retries=0)
+    if order.run is None or order.dataset is None:
+        return _supervised(once, Nodes(), command, received, environment).code
     tell = partial(note_failure, order.run, order.dataset, shard, order.of, site)
     last = int(environment.get(INDEX_FAILURES) or 0) >= order.retries
     with _said_aloud():
@@ -120,9 +123,7 @@ def _run_shard(order: Order, site: SiteConfig, received: list[int], environment:
         if last:  # out of memory, say, and nobody is left to tell it
             end = time.time() + 60 * order.time_limit_minutes + order.grace_seconds + SLACK_SECONDS
             tell(code=None, reason="its last try is over, and it left no word: python -m jobs status", after=end)
-    command = tuple(word.replace(SHARD, str(shard)) for word in order.command)
-    # Each index is tried again by the cluster, on another node: not here
-    outcome = _supervised(replace(order, retries=0), Nodes(), command, received, environment)
+    outcome = _supervised(once, Nodes(), command, received, environment)
     with _said_aloud():
         if outcome.code in PERMANENT or (outcome.code != DONE and last and not received):
             tell(code=outcome.code, reason=outcome.reason)
@@ -202,15 +203,17 @@ def parse_order(arguments: Sequence[str] | None) -> Order:
     )
     parser.add_argument("--grace-seconds", type=int, default=120)
     parser.add_argument("--time-limit-minutes", type=int, default=0, help="of a shard")
-    parser.add_argument("--run", type=_place, help="of training: where starts are counted; of a shard: its run")
-    parser.add_argument("--dataset", help="of a shard")
+    parser.add_argument(
+        "--run", type=_place, help="of training: where starts are counted; of a shard: where a merge waits"
+    )
+    parser.add_argument("--dataset", help="of a shard that a merge waits for")
     parser.add_argument("--shards", default="", help="numbers of the shards by the pod's index, for example 3,7/8")
     parser.add_argument("--need", action="append", default=[], help="VARIABLE=secret/NAME or VARIABLE=configmap/NAME")
     parser.add_argument("command", nargs="+", help="an abet command and its options")
     given = parser.parse_args(arguments)
     numbers, _, of = given.shards.partition("/")
-    if given.shards and not (given.run and given.dataset and of):
-        raise UsageError(f"--shards {given.shards}: expected NUMBERS/OF with --run and --dataset")
+    if given.shards and not (of and bool(given.run) == bool(given.dataset)):
+        raise UsageError(f"--shards {given.shards}: expected NUMBERS/OF, with --run and --dataset or none of them")
     return Order(
         name=given.name,
         command=tuple(given.command),

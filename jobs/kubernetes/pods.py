@@ -7,12 +7,16 @@ from abet.names import is_registry_image
 from jobs.kubernetes.environment import INDEX_FAILURES, LAST_WORD, POD_NAME, SITE_FILE
 from jobs.kubernetes.profile import KubernetesProfile
 from jobs.kubernetes.site_map import FOLDER, SCRATCH, SITE_PATH
-from jobs.spec import SHARD, JobSpec
+from jobs.spec import SHARD, JobSpec, Kind
 
 Values = dict[str, Any]
 MARGIN_SECONDS: Final = 30
 """Beside the grace of the job: the launcher's own end, and the last upload's."""
-MOST_SCRATCH_GIB: Final = {"train": None, "evaluate": 50, "merge": 5, "report": 5}
+MOST_SCRATCH_GIB: Final[dict[Kind, int | None]] = {
+    **{"train": None, "fit": None},
+    **{"evaluate": 50, "components": 50, "calibrate": 50},
+    **{"merge": 5, "report": 5},
+}
 """Kind of job -> what it needs at most of the profile's scratch; None: all of it."""
 OTHER_DISK_GIB: Final = 10
 """Of the node's disk, beside the scratch: /tmp and logs."""
@@ -123,8 +127,9 @@ def pod_arguments(spec: JobSpec, profile: KubernetesProfile, *, config: str, wai
     if spec.kind == "train":
         words += ["--processes", str(spec.processes_per_node), "--run", str(spec.artifacts)]
     if spec.shards:
-        words += ["--run", str(spec.artifacts), "--dataset", option_of(spec, "--dataset")]
-        words += ["--time-limit-minutes", str(spec.time_limit_minutes)]
+        if spec.kind == "evaluate":  # a merge waits for these, and must hear of those that will not come
+            words += ["--run", str(spec.artifacts), "--dataset", option_of(spec, "--dataset")]
+            words += ["--time-limit-minutes", str(spec.time_limit_minutes)]
         words += ["--shards", f"{','.join(map(str, spec.shards))}/{shard_count(spec)}"]
     words += ["--need", f"{SITE_FILE}=configmap/{config}"]
     for variable in variables(spec, profile):

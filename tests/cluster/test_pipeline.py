@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from abet.metrics.components import PROTOCOL
 from jobs.records import Record
 from tests.cluster.job_site import JobSite, processes
 from tests.slurm_cluster import until
@@ -130,3 +131,28 @@ def test_a_killed_shard_is_evaluated_again_and_missing_ones_alone(job_site: JobS
     assert array.job.spec.shards == (2, 4)
     assert site.wait_end(merge).state == "done", site.log(merge)
     assert site.read("eval/evaluation/road_anomaly/metrics.json") == metrics
+
+
+def test_a_fit_lies_with_a_checkpoint_in_s3_and_both_passes_of_an_evaluation_use_it(
+    job_site: JobSite, scenes: dict[str, str]
+) -> None:
+    from abet.checkpoint import save
+    from tests.conftest import random_weights
+
+    save(random_weights("learned"), job_site.folder / "weights")
+    site = job_site.write(scenes)
+    checkpoint = f"{site.artifacts}/weights"
+    site.run("-m", "abet", "sync", site.folder / "weights", checkpoint)
+    cpu = ("--gpus", 0, "--option=--device", "--option=cpu", "--option=--threads", "--option=1")
+    (fit,) = site.submit("fit", "--checkpoint", checkpoint, *cpu, "--option=--limit", "--option=4")
+    assert site.wait_end(fit).state == "done", site.log(fit)
+    passes = site.submit(
+        "evaluate", "--dataset", "road_anomaly", "--checkpoint", checkpoint, "--output", f"{site.artifacts}/eval",
+        "--shards", 2, "--components", *cpu, "--option=--scores", "--option=abet,mahalanobis",
+    )  # fmt: skip
+    assert list(names(passes)) == ["eval-road-anomaly", "merge-road-anomaly", "components-road-anomaly"]
+    for record in passes:
+        assert site.wait_end(record).state == "done", site.log(record)
+    metrics = json.loads(site.read("eval/evaluation/road_anomaly/metrics.json") or b"{}")
+    counted = {key for key, entry in metrics["scores"].items() if PROTOCOL in entry["protocols"]}
+    assert counted == {"abet", "mahalanobis"}

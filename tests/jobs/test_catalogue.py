@@ -195,7 +195,106 @@ def test_what_is_evaluated_by_default(site: SiteConfig) -> None:
     assert catalogue.default_checkpoint(site.model_copy(update={"checkpoint": Path("/mine")})) == Path("/mine")
 
 
+# --- its second pass
+
+
+def second_pass(site: SiteConfig, shards: int, **values: Any) -> list[JobSpec]:
+    every = range(1, shards + 1)
+    request = Request(checkpoint=Path("/run"), shards=shards, components=True, **values)
+    missing = {"missing": every, "lacking": every}
+    return catalogue.evaluation("road_anomaly", request, site, run=Path("/run"), **missing)
+
+
+def test_the_second_pass_waits_for_the_thresholds_that_the_merge_finds(site: SiteConfig) -> None:
+    first, merge, second = second_pass(site, 8)
+    assert first.for_shard(3)[-3:] == ("--protocols", "--shard", "3/8")
+    assert (second.name, second.after) == ("components-road-anomaly", (merge.name,))
+    assert second.for_shard(3) == (
+        *("components", "/run", "--dataset", "road_anomaly", "--checkpoint", "/run", "--shard", "3/8"),
+    )
+    alike = ("shards", "gpus_per_node", "cpus_per_node", "memory_gib", "time_limit_minutes", "mounts", "artifacts")
+    assert {name: getattr(first, name) for name in alike} == {name: getattr(second, name) for name in alike}
+
+
+def test_the_second_pass_gets_those_options_that_it_has_too(site: SiteConfig) -> None:
+    given = ("--samples", "3", "--limit", "4", "--threads=2", "--split", "test", "--device", "cpu", "--images", "@a b")
+    first, _, second = second_pass(site, 2, options=given, data_root=Path("/d"), name="mine")
+    assert first.command[-len(given) :] == given
+    assert (first.name, second.name) == ("mine", "components-road-anomaly")
+    kept = ("--limit", "4", "--threads=2", "--device", "cpu", "--images", "@a b")
+    assert second.for_shard(2)[-11:] == ("--data-root", "/d", "--shard", "2/2", *kept)
+
+
+def test_shards_of_the_second_pass_that_are_there_are_kept(site: SiteConfig) -> None:
+    request = Request(checkpoint=Path("/run"), shards=4, components=True)
+    kinds = {}
+    for missing, lacking in (([1], [2, 3]), ([1], []), ([], [2, 3]), ([], [])):
+        made = catalogue.evaluation("road_anomaly", request, site, run=Path("/run"), missing=missing, lacking=lacking)
+        kinds[tuple(missing), tuple(lacking)] = [(spec.kind, spec.shards) for spec in made]
+    assert kinds == {
+        ((1,), (2, 3)): [("evaluate", (1,)), ("merge", ()), ("components", (2, 3))],
+        ((1,), ()): [("evaluate", (1,)), ("merge", ())],
+        ((), (2, 3)): [("merge", ()), ("components", (2, 3))],
+        ((), ()): [("merge", ())],
+    }
+
+
+def test_one_shard_makes_both_passes_by_itself(site: SiteConfig) -> None:
+    (only,) = second_pass(site, 1)
+    assert (only.kind, only.command[-1], only.shards) == ("evaluate", "--components", ())
+
+
+def test_the_second_pass_alone(site: SiteConfig) -> None:
+    request = Request(checkpoint=Path("/c"), shards=4, name="mine", options=("--track", "obstacle-track"))
+    (array,) = catalogue.components("road_anomaly", request, site, run=Path("/run"), missing=[2, 4])
+    assert (array.name, array.shards, array.after) == ("mine", (2, 4), ())
+    assert array.for_shard(4)[-4:] == ("--shard", "4/4", "--track", "obstacle-track")
+    (merge,) = catalogue.components("road_anomaly", request, site, run=Path("/run"), missing=[])
+    assert merge.command == ("merge", "/run", "--dataset", "road_anomaly", "--checkpoint", "/c")
+    with pytest.raises(UsageError, match="The choices are: lost_and_found, road_anomaly"):
+        catalogue.components("cityscapes", request, site, run=Path("/run"), missing=[1])
+
+
+# --- what is kept with a checkpoint
+
+
+def test_a_fit_and_a_calibration_are_jobs_of_one_gpu(site: SiteConfig) -> None:
+    request = Request(checkpoint=Path("/run"), shards=8, data_root=Path("/d"), options=("--limit", "2"))
+    fit, calibrate = catalogue.fit("cityscapes", request, site), catalogue.calibration("road_anomaly", request, site)
+    tail = ("--checkpoint", "/run", "--data-root", "/d", "--limit", "2")
+    assert (fit.name, fit.command) == ("fit-cityscapes", ("fit", "--dataset", "cityscapes", *tail))
+    assert (calibrate.name, calibrate.command) == (
+        *("calibrate-road-anomaly", ("calibrate", "--dataset", "road_anomaly", *tail)),
+    )
+    (evaluate,) = evaluated(site, 1, [1])
+    alike = ("shards", "nodes", "gpus_per_node", "cpus_per_node", "memory_gib", "time_limit_minutes", "retries")
+    for spec in (fit, calibrate):
+        assert {name: getattr(spec, name) for name in alike} == {name: getattr(evaluate, name) for name in alike}
+        assert spec.artifacts == "/run"
+
+
+def test_what_is_fitted_by_default(site: SiteConfig) -> None:
+    detector, pretraining = promoted(site, 19, "detector"), promoted(site, 65, "pretraining")
+    assert option(catalogue.fit("cityscapes", Request(), site).command, "--checkpoint") == str(detector)
+    assert option(catalogue.fit("mapillary", Request(), site).command, "--checkpoint") == str(pretraining)
+    assert option(catalogue.calibration("road_anomaly", Request(), site).command, "--checkpoint") == str(detector)
+
+
+def test_a_fit_is_of_a_training_set_and_a_calibration_of_an_ood_set(site: SiteConfig) -> None:
+    request = Request(checkpoint=Path("/run"))
+    with pytest.raises(UsageError, match="The choices are: cityscapes, mapillary"):
+        catalogue.fit("road_anomaly", request, site)
+    with pytest.raises(UsageError, match="The choices are: lost_and_found, road_anomaly"):
+        catalogue.calibration("cityscapes", request, site)
+
+
 # --- the pipeline
+
+
+def test_the_report_of_a_pipeline_waits_for_the_second_pass(site: SiteConfig) -> None:
+    request = Request(shards=2, components=True, snapshot=PRETRAINED)
+    *_, report = catalogue.pipeline("mapillary_pretrain", "cityscapes_finetune", request, site)
+    assert report.after == ("components-lost-and-found", "components-road-anomaly")
 
 
 def test_the_pipeline_waits_at_every_turn(site: SiteConfig) -> None:
@@ -338,6 +437,19 @@ def test_a_checkpoint_within_a_run_to_come_does_not_lock_it(site: SiteConfig, co
     request = Request(checkpoint=Path("/later/run/x.pth"))
     (only,) = catalogue.evaluation("road_anomaly", request, site, run=Path("/later/run"), missing=[1])
     assert (seen(only)["/later"], seen(only)["/later/run"]) == ("makes", "writes")
+
+
+def test_what_is_kept_with_a_checkpoint_can_be_written_there(
+    site: SiteConfig, common: dict[str, str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for checkpoint in (run, run / "published.pth"):
+        spec = catalogue.fit("cityscapes", Request(checkpoint=checkpoint), site)
+        assert seen(spec) == {**common, "/data/cityscapes": "reads", str(run): "makes"}
+        assert spec.artifacts == str(run)
+    remote = S3Uri("bucket", "weights/x.pth")
+    assert catalogue.calibration("road_anomaly", Request(checkpoint=remote), site).artifacts == "s3://bucket/weights"
 
 
 def test_folders_come_before_what_lies_in_them(site: SiteConfig) -> None:

@@ -42,6 +42,10 @@ def test_auto_is_slurm_where_there_is_an_sbatch(
         (("mapilary_pretrain",), "did you mean 'mapillary_pretrain'"),
         (("eval",), "did you mean 'evaluate'"),
         (("evaluate",), "make: DATASET="),
+        (("calibrate",), "calibrate needs --dataset (make: DATASET=)"),
+        (("components",), "components needs --dataset (make: DATASET=)"),
+        (("components", "--dataset", "road_anomaly", "--checkpoint", "x"), "no metrics.json"),
+        (("fit", "--dataset", "cityscape", "--checkpoint", "x"), "did you mean 'cityscapes'"),
         (("evaluate", "--dataset", "road_anomly", "--checkpoint", "x"), "did you mean 'road_anomaly'"),
         (("mapillary_pretrain", "--profile", "defaul", "--on", "slurm"), "did you mean 'default'"),
         (("mapillary_pretrain", "--name", "My Job"), "'My Job': expected a-z"),
@@ -72,6 +76,9 @@ def test_what_cannot_be_meant_is_refused(jobs: Jobs, site: SiteConfig, words: tu
         (("pipeline", "--output", "x"), "--output"),
         (("pipeline", "--data-root", "x"), "--data-root"),
         (("pipeline", "--name", "x"), "--name"),
+        (("fit", "--run", "x"), "--run"),
+        (("calibrate", "--dataset", "road_anomaly", "--shards", "2"), "--shards"),
+        (("components", "--dataset", "road_anomaly", "--components"), "--components"),
     ],
 )
 def test_an_option_that_a_job_would_not_look_at_is_refused(
@@ -142,6 +149,22 @@ def test_the_checkpoint_of_an_evaluation_is_looked_up_once(
     assert shown.code == 0, shown.err
     assert asked == [19]
     assert "/runs/night-1" in shown.out
+
+
+def test_shards_of_the_second_pass_are_known_by_their_names(jobs: Jobs, site: SiteConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "evaluation" / "road_anomaly"
+    folder.mkdir(parents=True)
+    for name in ("metrics.json", "components-002-of-003.npz", "components-001-of-002.npz", "shard-001-of-001.npz"):
+        (folder / name).touch()
+    words = ("--dataset", "road_anomaly", "--checkpoint", "/x.pth", "--output", tmp_path / "run", "--dry-run")
+    shown = jobs("submit", "components", *words, "--shards", 3, "--on", "local").out.splitlines()
+    assert [line.split()[-2:] for line in shown[1:]] == [["--shard", "1/3"], ["--shard", "3/3"]]
+    alone = jobs("submit", "components", *words, "--on", "local").out.splitlines()
+    assert alone[1].endswith(f"components {tmp_path / 'run'} --dataset road_anomaly --checkpoint /x.pth")
+    both = jobs("submit", "evaluate", *words, "--shards", 3, "--on", "local", "--components").out
+    assert [line for line in both.splitlines() if line[0] == "#"] == [
+        f"# --- {name}-road-anomaly" for name in ("eval", "merge", "components")
+    ]
 
 
 def test_a_grace_longer_than_the_job_is_refused(jobs: Jobs, site: SiteConfig) -> None:

@@ -1,14 +1,20 @@
 """Jobs on this machine, for real: run to their ends, tried again, their output kept."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from abet.errors import UsageError
+from abet.metrics.components import PROTOCOL
+from abet.scores.fitted import NAME as FITTED
+from abet.scores.fitted import unpack as read_fitted
 from abet.site import SiteConfig
 from jobs import attempts, catalogue
 from jobs.catalogue import Request
@@ -16,8 +22,10 @@ from jobs.executors import local
 from jobs.executors.local import LocalExecutor, require_room
 from jobs.records import records
 from jobs.spec import JobSpec
+from tests.conftest import Cli
 from tests.jobs.conftest import HOSTILE, PYTHON, ROOT, Jobs, program
 from tests.test_exits import wait_until
+from tests.trees import make_cityscapes, make_road_anomaly
 
 MERGE = JobSpec(name="job", kind="merge", command=("merge", HOSTILE))
 
@@ -109,6 +117,42 @@ def test_the_dry_run_is_a_shell_line_per_job(site: SiteConfig, jobs: Jobs, abet:
 
 
 # --- the real abet
+
+
+def test_a_fit_lies_with_its_checkpoint_and_a_pass_that_is_refused_ends_at_once(
+    site: SiteConfig, jobs: Jobs, tmp_path: Path, learned_checkpoint: Path
+) -> None:
+    shutil.copytree(learned_checkpoint, tmp_path / "weights")
+    make_cityscapes(tmp_path / "scenes", count=2, size=(48, 64))
+    words = ("--checkpoint", tmp_path / "weights", "--data-root", tmp_path / "scenes", "--gpus", 0, "--on", "local")
+    done = jobs.real("submit", "fit", *words, "--option=--bank", "--option=19")
+    assert done.code == 0, done.err
+    found = read_fitted((tmp_path / "weights" / FITTED).read_bytes(), source="the job's")
+    assert (found.header.images, found.header.settings.bank_vectors) == (2, 19)
+    # Nothing there is labelled: no retry can help
+    refused = jobs.real("submit", "calibrate", "--dataset", "road_anomaly", *words)
+    assert refused.code == 3, refused.err
+    fit, calibrate = (attempts.read(record.folder).attempts for record in records(site.jobs))
+    assert [[start.cause for start in starts] for starts in (fit, calibrate)] == [["done"], ["refused"]]
+
+
+def test_the_jobs_of_an_evaluation_in_two_passes_end_in_the_figures_of_one_process(
+    site: SiteConfig, tmp_path: Path, learned_checkpoint: Path, cli: Cli
+) -> None:
+    make_road_anomaly(tmp_path / "scenes", count=2, size=(48, 64))
+    options = ("--scores", "abet", "--samples", "0", "--device", "cpu", "--threads", "1")
+    request = Request(checkpoint=learned_checkpoint, data_root=tmp_path / "scenes", components=True, options=options)
+    metrics = []
+    for shards in (1, 2):
+        run, every = tmp_path / f"run-{shards}", range(1, shards + 1)
+        for spec in catalogue.evaluation(
+            "road_anomaly", replace(request, shards=shards), site, run=run, missing=every, lacking=every
+        ):
+            for command in [spec.for_shard(shard) for shard in spec.shards] or [spec.command]:
+                assert (done := cli(*command)).code == 0, done.err
+        metrics.append((run / "evaluation" / "road_anomaly" / "metrics.json").read_bytes())
+    assert metrics[0] == metrics[1]
+    assert json.loads(metrics[0])["scores"]["abet"]["protocols"][PROTOCOL]["siou"] is not None
 
 
 def test_a_merge_of_what_is_damaged(site: SiteConfig, jobs: Jobs, tmp_path: Path, learned_checkpoint: Path) -> None:

@@ -89,6 +89,30 @@ def make(tmp_path: Path) -> Make:
             ("eval", "DATASET=x", "SECRET=HF_TOKEN WANDB_API_KEY"),
             ["submit", "evaluate", "--dataset", "x", "--secret", "HF_TOKEN", "--secret", "WANDB_API_KEY"],
         ),
+        (
+            ("eval", "DATASET=x", "COMPONENTS=1", "SHARDS=4"),
+            ["submit", "evaluate", "--dataset", "x", "--shards", "4", "--components"],
+        ),
+        (
+            ("components", "DATASET=x", "CHECKPOINT=/x", "COMPONENTS_ARGS=--track obstacle-track"),
+            [
+                *("submit", "components", "--dataset", "x", "--checkpoint", "/x"),
+                *("--option=--track", "--option=obstacle-track"),
+            ],
+        ),
+        (("fit",), ["submit", "fit"]),
+        (
+            ("fit", "DATASET=mapillary", "CHECKPOINT=s3://a/run", "GPUS=0", "FIT_ARGS=--bank 9"),
+            [
+                *("submit", "fit", "--dataset", "mapillary", "--checkpoint", "s3://a/run", "--gpus", "0"),
+                *("--option=--bank", "--option=9"),
+            ],
+        ),
+        (
+            ("calibrate", "DATASET=lost_and_found", "CALIBRATE_ARGS=--split train"),
+            ["submit", "calibrate", "--dataset", "lost_and_found", "--option=--split", "--option=train"],
+        ),
+        (("pipeline", "COMPONENTS=1"), ["submit", "pipeline", "--components"]),
         (("pipeline", "SECRET=HF_TOKEN"), ["submit", "pipeline", "--secret", "HF_TOKEN"]),
         (("train-mapillary", "DRY_RUN=", "ALLOW_BELOW_TARGET="), ["submit", "mapillary_pretrain"]),
         (("status",), ["status"]),
@@ -120,19 +144,23 @@ def test_a_line_break_is_refused(make: Make) -> None:
     assert not (ROOT / "hacked").exists()
 
 
-def test_an_evaluation_must_say_of_what(make: Make) -> None:
-    done = make("eval")
+@pytest.mark.parametrize(
+    ("target", "example"),
+    [("eval", "road_anomaly"), ("components", "road_anomaly"), ("calibrate", "lost_and_found")],
+)
+def test_a_pass_must_say_over_what(make: Make, target: str, example: str) -> None:
+    done = make(target)
     assert done.returncode == 2
-    assert "DATASET=road_anomaly" in done.stderr
+    assert f"make {target}: say which data set, for example DATASET={example}" in done.stderr
     assert not (make.folder / "noted").exists()
 
 
-@pytest.mark.parametrize("name", ["DRY_RUN", "ALLOW_BELOW_TARGET"])
+@pytest.mark.parametrize("name", ["DRY_RUN", "ALLOW_BELOW_TARGET", "COMPONENTS"])
 @pytest.mark.parametrize("value", ["0", "no", "yes", "1 1", "$(shell touch hacked)"])
 def test_a_switch_that_is_not_1_is_refused_before_anything_is_built(make: Make, name: str, value: str) -> None:
     (make.folder / "full" / ".ready").unlink()
     (make.folder / "light" / ".ready").unlink()
-    for target in ("train-mapillary", "finetune", "eval", "pipeline"):
+    for target in ("train-mapillary", "finetune", "fit", "calibrate", "eval", "components", "pipeline"):
         done = make(target, "DATASET=x", f"{name}={value}")
         assert done.returncode == 2
         assert f"{name} is a switch: 1 or nothing" in done.stderr

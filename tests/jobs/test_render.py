@@ -161,10 +161,13 @@ def test_a_site_without_data_sets_has_its_scripts(site: SiteConfig) -> None:
     data = {"lost_and_found": Path("/data/laf")}
     text = {name: sbatch.render(name, site.model_copy(update={"data": data}), profile) for name in sbatch.scripts(site)}
     # A container sees what is named, and nothing that stands in for it
-    assert {name for name in text if "/data/laf:/data/laf:ro" in text[name]} == {"eval.sbatch"}
+    evaluated = {f"{name}.sbatch" for name in ("eval", "components", "calibrate")}
+    assert {name for name in text if "/data/laf:/data/laf:ro" in text[name]} == evaluated
     assert not [name for name in text if "road_anomaly:" in text[name] or "mapillary:" in text[name]]
-    for script in text.values():
-        assert f"{site.weights}:{site.weights}:ro" in script
+    for name, script in text.items():
+        # What is fitted or calibrated for a published checkpoint lies beside it
+        kept = "rw" if name in ("fit.sbatch", "calibrate.sbatch") else "ro"
+        assert f"{site.weights}:{site.weights}:{kept}" in script
         assert str(site.weights) in script.partition("mkdir -p")[2].partition("exec")[0]
         assert "\n  python3 -m jobs.supervisor " in script
         assert "--term-kills" not in script
@@ -251,6 +254,24 @@ def run(name: str, *words: str) -> "subprocess.CompletedProcess[str]":
             ["merge", HOSTILE, "--dataset", "road_anomaly"],
             "job-7",
         ),
+        (
+            "components.sbatch",
+            ("road_anomaly", HOSTILE, "--track", HOSTILE),
+            ["components", HOSTILE, "--dataset", "road_anomaly", "--shard", "3/8", "--track", HOSTILE],
+            "job-6/shard-3",
+        ),
+        (
+            "fit.sbatch",
+            ("cityscapes", HOSTILE, "--bank", "9"),
+            ["fit", "--dataset", "cityscapes", "--checkpoint", HOSTILE, "--bank", "9"],
+            "job-7",
+        ),
+        (
+            "calibrate.sbatch",
+            ("lost_and_found", HOSTILE, "--split", "train"),
+            ["calibrate", "--dataset", "lost_and_found", "--checkpoint", HOSTILE, "--split", "train"],
+            "job-7",
+        ),
     ],
 )
 def test_committed_scripts_run_the_supervisor_with_their_arguments_as_they_are(
@@ -272,7 +293,11 @@ def test_committed_scripts_run_the_supervisor_with_their_arguments_as_they_are(
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("finetune", "PRETRAINED"), ("eval", "DATASET CHECKPOINT"), ("merge", "DATASET RUN")]
+    ("name", "words"),
+    [
+        *[("finetune", "PRETRAINED"), ("merge", "DATASET RUN"), ("components", "DATASET RUN")],
+        *[(name, "DATASET CHECKPOINT") for name in ("eval", "fit", "calibrate")],
+    ],
 )
 def test_a_script_without_its_arguments_says_which(checkout: Path, name: str, words: str) -> None:
     done = run(f"{name}.sbatch")

@@ -36,15 +36,26 @@ def shards(cloud: SiteConfig) -> list[JobSpec]:
 
 
 @pytest.fixture
+def passes(cloud: SiteConfig) -> list[JobSpec]:
+    """A second pass of which two shards are missing, a fit, a calibration."""
+    wanted = Request(checkpoint=MODELS / "run", shards=8)
+    return [
+        *catalogue.components("road_anomaly", wanted, cloud, run=MODELS / "run", missing=[3, 7]),
+        catalogue.fit("cityscapes", wanted, cloud),
+        catalogue.calibration("lost_and_found", wanted, cloud),
+    ]
+
+
+@pytest.fixture
 def every_kind(
-    cloud: SiteConfig, finetune: JobSpec, shards: list[JobSpec]
+    cloud: SiteConfig, finetune: JobSpec, shards: list[JobSpec], passes: list[JobSpec]
 ) -> Callable[[KubernetesProfile], list[dict[str, Any]]]:
-    """All objects that jobs become: PyTorchJob of one and two nodes, TrainJob, shards, merge, ConfigMaps."""
+    """All objects that jobs become: PyTorchJob of one and two nodes, TrainJob, shards, merge, passes, ConfigMaps."""
 
     def make(profile: KubernetesProfile) -> list[dict[str, Any]]:
         two = finetune.model_copy(update={"nodes": 2, "name": "two"})
         trainer = profile.model_copy(update={"api": "trainjob"})
-        jobs = [(finetune, profile), (two, profile), *((spec, profile) for spec in shards)]
+        jobs = [(finetune, profile), (two, profile), *((spec, profile) for spec in (*shards, *passes))]
         jobs.append((finetune.model_copy(update={"name": "trainer"}), trainer))
         return [made for spec, used in jobs for made in documents(spec, cloud, used)]
 

@@ -108,6 +108,34 @@ def test_missing_shards_are_indexes_of_one_job_and_the_merge_waits(shards: list[
     assert merge["spec"]["activeDeadlineSeconds"] > 60 * waits_minutes
 
 
+def test_a_second_pass_has_its_shards_and_nobody_waits_for_them(passes: list[JobSpec], cloud: SiteConfig) -> None:
+    _, job = documents(passes[0], cloud, KubernetesProfile())
+    args = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    told = args[: args.index("--")]
+    assert told[told.index("--shards") + 1] == "3,7/8"
+    assert "--run" not in told
+    assert args[-2:] == ["--shard", "{shard}/8"]
+
+
+def test_a_fit_and_a_calibration_are_pods_of_one_gpu(passes: list[JobSpec], cloud: SiteConfig) -> None:
+    for spec, disk in zip(passes[1:], ("210Gi", "60Gi"), strict=True):
+        _, job = documents(spec, cloud, KubernetesProfile())
+        assert job["spec"]["backoffLimit"] == 3
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        amounts = container["resources"]["limits"]
+        assert (amounts["nvidia.com/gpu"], amounts["ephemeral-storage"]) == ("1", disk)
+        assert container["args"][container["args"].index("--") + 1 :] == list(spec.command)
+
+
+def test_the_committed_second_pass_finds_thresholds_in_the_committed_evaluation() -> None:
+    words = {}
+    for name in ("eval", "components"):
+        _, job = yaml.safe_load_all((ROOT / "k8s" / f"{name}.yaml").read_text())
+        words[name] = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--protocols" in words["eval"]
+    assert words["eval"][words["eval"].index("--output") + 1] in words["components"]
+
+
 def test_a_profile_reaches_the_pods(every_kind: Made) -> None:
     for job in every_kind(FULL):
         assert job["metadata"]["namespace"] == "perception"
@@ -200,3 +228,6 @@ def test_jobs_that_wait_for_each_other_are_refused_and_a_merge_is_not(shards: li
     require_independent(shards)
     with pytest.raises(UsageError, match="a pipeline needs jobs that wait for each other"):
         require_independent([finetune, finetune.model_copy(update={"after": ("x",)})])
+    second = shards[0].model_copy(update={"kind": "components", "after": (shards[1].name,)})
+    with pytest.raises(UsageError, match=r"EVAL_ARGS=--protocols.*components once the merge is done"):
+        require_independent([*shards, second])

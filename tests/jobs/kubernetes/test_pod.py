@@ -210,6 +210,14 @@ def test_an_index_runs_its_shard_once_and_tells_what_is_permanent(stage: Stage, 
     assert failures(tmp_path) == {}
 
 
+def test_a_shard_that_nobody_waits_for_leaves_no_word(stage: Stage, tmp_path: Path) -> None:
+    stage.todo("3")
+    order = shard(tmp_path, run=None, dataset=None)
+    assert run_pod(order, [], {"JOB_COMPLETION_INDEX": "1", "ABET_INDEX_FAILURES": "2"}) == 3
+    assert stage.calls == [["evaluate", "--shard", "7/8"]]
+    assert failures(tmp_path) == {}
+
+
 def test_of_what_may_be_tried_again_the_last_try_is_told(stage: Stage, tmp_path: Path) -> None:
     stage.todo("1")
     for before in ("0", "1", "2"):
@@ -249,8 +257,11 @@ def test_the_command_line_says_all_of_it() -> None:
     assert [need.name for need in order.needs] == ["abet-s3"]
     some = parse_order(shlex.split(SHARDS_3_AND_7))
     assert (some.shards, some.of, some.time_limit_minutes) == ((3, 7), 8, 240)
-    with pytest.raises(UsageError, match="--shards 3: expected NUMBERS/OF with --run and --dataset"):
-        parse_order(["--name", "e", "--shards", "3", "--", "evaluate"])
+    second = parse_order(["--name", "e", "--shards", "3,7/8", "--", "components"])
+    assert (second.shards, second.of, second.run, second.dataset) == ((3, 7), 8, None, None)
+    for wrong in (["3"], ["3/8", "--run", "r"]):
+        with pytest.raises(UsageError, match=r"--shards 3.*: expected NUMBERS/OF, with --run and --dataset or none"):
+            parse_order(["--name", "e", "--shards", *wrong, "--", "evaluate"])
 
 
 def test_a_run_that_is_no_place_is_refused_with_the_rule(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ LAYERS = (
     {"companions", "component_shards", "launch", "published", "regions", "remote", "samples", "scores"},
     {"shards", "staging"},
     {"calibration", "detector", "listing", "shard_check", "shard_wait"},
-    {"counting"},
+    {"counting", "same_options"},
     {"controls", "evaluate", "merge", "paired_models", "predict", "compare", "submission", "training", "validate"},
     {"calibrate", "component_pass", "doctor", "fit", "reproduction", "train"},
     {"cli"},

@@ -9,6 +9,7 @@ version of abet say, is told as such: no option mends it.
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from abet.scores import SCORES
@@ -37,7 +38,7 @@ def same_options(found: Mapping[str, Any], *, wanted: Mapping[str, Any]) -> str:
     there, here = whole(found), whole(wanted)
     changed = [*changed_entries(found, here)]
     remedies = [_REMEDIES.get(key, _beyond(key))(there, here) for key in changed]
-    give, leave_out, beyond = (list(dict.fromkeys(sum(map(list, kind), []))) for kind in zip(*remedies, strict=True))
+    give, leave_out, beyond = (list(dict.fromkeys(chain.from_iterable(kind))) for kind in zip(*remedies, strict=True))
     lines = [f"add or change: {' '.join(give)}"] if give else []
     lines += [f"leave out: {', '.join(leave_out)}"] if leave_out else []
     lines += [f"no option mends this: {each}" for each in beyond]

@@ -21,7 +21,7 @@ LAYERS = (
     {"batching"},
     {"data", "distributed", "losses", "metrics", "mirror", "optim", "published_file"},
     {"checkpoint", "models", "promote", "report", "shard_set", "site_file", "sync", "windows"},
-    {"companions", "component_shards", "launch", "published", "regions", "remote", "samples", "scores"},
+    {"companions", "component_shards", "estimates", "launch", "published", "regions", "remote", "samples", "scores"},
     {"shards", "staging"},
     {"calibration", "detector", "listing", "shard_check", "shard_wait"},
     {"counting", "same_options"},

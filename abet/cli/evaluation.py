@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -159,6 +160,8 @@ def _evaluate_shard(
 
     With ``mend``, one that is damaged is replaced.
     """
+    from abet.counting import in_arrays
+    from abet.estimates import count_map, finishing_seconds
     from abet.mirror import pull_evaluation
     from abet.run import evaluation_dir, shard_path
     from abet.storage import ABSENT, version_of
@@ -170,7 +173,15 @@ def _evaluate_shard(
     if found == "there":
         say(f"kept {mirror.seen(path)}: this shard was evaluated before")
         return
-    announce(evaluation, images, f"{number}/{evaluation.shards}", whole=whole)
+    protocols, merged = evaluation.protocols, evaluation.shards == 1
+    announce(
+        evaluation,
+        images,
+        f"{number}/{evaluation.shards}",
+        whole=whole,
+        count=partial(count_map, protocols=protocols) if in_arrays(evaluation.detector.device) else None,
+        finish=partial(finishing_seconds, protocols=protocols, merged=merged),
+    )
     if found == "damaged":
         ours = evaluation.mend_shard(mirror.folder, number, seen=seen_here, agree=mirror.agree)
     else:

@@ -2,7 +2,7 @@
 
     finishing_seconds(pixels, len(scores), protocols=True, merged=True)
 
-On a GPU, or where a network is small, that is no matter of moments: a score has up to 2^20 bins, and all are compressed.
+On a GPU, or where a network is small, that is no matter of moments: a score has up to 2^20 bins, all compressed.
 """
 
 import io

@@ -58,6 +58,6 @@ def test_it_is_announced_beside_the_time_of_the_images_which_has_the_counting(
     command = ("evaluate", *data, "--device", "cpu", "--scores", "abet,msp", "--samples", 0)
     whole = cli(*command, "--output", tmp_path / "run", "--protocols")
     assert whole.code == 0, whole.err
-    assert "2 scores on cpu: about 5 h, and then 40 s to write and sum up what is counted\n" in whole.err
+    assert "2 scores on cpu: about 5 h for the images, then 40 s to write the results\n" in whole.err
     assert cli(*command, "--output", tmp_path / "other", "--shard", "2/2").code == 0
     assert asked == [(4 * 24 * 32, 2, True, True), (2 * 24 * 32, 2, False, False)]

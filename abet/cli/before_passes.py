@@ -67,7 +67,7 @@ def announce(
     say(
         f"{data.name} {data.split} {shard}: {len(data.pairs)} images, {pixels / 1e6:.1f} Mpixel, "
         f"{len(defined)} scores on {detector.device}: about {format_seconds(seconds)}"
-        + (f", and then {format_seconds(after)} to write and sum up what is counted" if after >= SHORT_SECONDS else "")
+        + (f" for the images, then {format_seconds(after)} to write the results" if after >= SHORT_SECONDS else "")
     )
     if seconds > LONG_SECONDS:
         say("a shard that is stopped starts again from its first image: --shard I/N makes smaller ones")

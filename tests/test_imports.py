@@ -133,6 +133,22 @@ for module in {LIGHT.split()}:
     assert result.stdout == "".join(f"{module} []\n" for module in LIGHT.split())
 
 
+def test_what_the_command_line_offers_is_told_without_what_computes_or_checks() -> None:
+    heavy = ("torch", "numpy", "scipy", "pandas", "cv2", "PIL", "matplotlib", "boto3", "safetensors", "pydantic")
+    code = f"""
+import sys
+from abet.cli.main import app
+try:
+    app(["--help"])
+finally:
+    print([name for name in {heavy} if name in sys.modules])
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert "evaluate" in result.stdout
+    assert result.stdout.endswith("\n[]\n")
+
+
 def committed() -> list[Path]:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:

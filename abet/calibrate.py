@@ -20,11 +20,11 @@ from abet.data.registry import OOD_SETS
 from abet.detector import Detector, score_map
 from abet.errors import DataError
 from abet.evaluate import arithmetic
-from abet.labels import ID, OOD, VOID
 from abet.memory import readable_memory_errors
 from abet.metrics import bootstrap
 from abet.metrics.components import SIZES, Objects
 from abet.metrics.keys import Scores
+from abet.metrics.label_counts import NO_PIXELS, add_labels
 from abet.metrics.operating import ThresholdCounts, grid, operating_points
 from abet.metrics.pixel import PixelState
 from abet.metrics.protocols import SEED, ProtocolState
@@ -79,11 +79,10 @@ def calibrate(job: Calibration) -> dict[str, Any]:
     data = job.dataset
     device, classes = job.detector.device, job.detector.config.num_classes
     counters = {key: Counter(key, num_classes=classes, device=device, protocols=True) for key in job.scores}
-    pixels = {"id": 0, "ood": 0, "void": 0}
+    pixels = dict(NO_PIXELS)
 
     def count_pixels(name: str, output: Observation, label: Label) -> None:
-        for kind, value in (("id", ID), ("ood", OOD), ("void", VOID)):
-            pixels[kind] += int((label == value).sum())
+        pixels.update(add_labels(pixels, label))
         labelled = LabelledImage.of(name, label, device)
         for counter in counters.values():
             counter.add(output, labelled)

@@ -23,8 +23,9 @@ from abet.data.index import Dataset
 from abet.data.registry import OOD_SETS
 from abet.errors import DataError, UsageError
 from abet.files import read_json, write_json
-from abet.labels import ID, IGNORE, OOD, VOID
+from abet.labels import ID, IGNORE, OOD
 from abet.metrics.curves import curves
+from abet.metrics.label_counts import NO_PIXELS, add_labels
 from abet.metrics.pixel import PixelCounter, PixelState
 from abet.metrics.ranking import summarise
 from abet.progress import progress
@@ -70,14 +71,13 @@ def evaluate_controls(dataset: Dataset, training: Dataset, run: Path, *, agree: 
     density = fit_colours(training)
     prior = count_positions(dataset)
     counters = {key: PixelCounter(buffer_pixels=BUFFER_PIXELS) for key in ("colour_density", "position_prior")}
-    pixels = {"id": 0, "ood": 0, "void": 0}
+    pixels = dict(NO_PIXELS)
     with progress(f"{dataset.name} controls", len(dataset.pairs)) as advance:
         for pair in dataset.pairs:
             image, label = dataset.read(pair)
             counters["colour_density"].add(density.score(image), label)
             counters["position_prior"].add(prior.score(label), label)
-            for name, value in (("id", ID), ("ood", OOD), ("void", VOID)):
-                pixels[name] += int((label == value).sum())
+            pixels = add_labels(pixels, label)
             advance(1)
     states = {key: counter.state() for key, counter in counters.items()}
     return _write(dataset, run, {"checkpoint": config["checkpoint"], "pixels": pixels}, states)

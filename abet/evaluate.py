@@ -23,8 +23,9 @@ from abet.data.opencv import keep_to_one_thread
 from abet.detector import Detector, Map, class_map, score_map
 from abet.errors import UsageError
 from abet.files import read_json, write_json
-from abet.labels import ID, OOD, VOID
+from abet.labels import ID, OOD
 from abet.memory import readable_memory_errors
+from abet.metrics.label_counts import NO_PIXELS, add_labels
 from abet.models.kernel_choice import kernels_on
 from abet.progress import progress
 from abet.report.coding import pack
@@ -39,6 +40,7 @@ from abet.run import (
     sample_path,
     shard_path,
 )
+from abet.same_options import same_options
 from abet.samples import make_sample, sample_names, shrink, write_sample
 from abet.scores import SCORES
 from abet.shard_check import checked_shard, differences, whole
@@ -203,12 +205,14 @@ class Evaluation:
         return evaluation_dir(run, self.dataset.name) / DESCRIPTION
 
     def _compare(self, run: Path) -> None:
-        changed = differences(read_json(self._description(run)), whole(self.fingerprint))
+        found = read_json(self._description(run))
+        changed = differences(found, whole(self.fingerprint))
         if changed:
             raise UsageError(
                 f"{self._description(run).parent} holds another evaluation of {self.dataset.name} (different: "
                 f"{'; '.join(changed)}): "
-                "choose another --output, remove that folder, or evaluate as there"
+                "choose another --output, remove that folder, or evaluate as there:"
+                f"{same_options(found, wanted=self.fingerprint)}"
             )
 
     def _count(self, run: Path, shard: int, pairs: Sequence[Pair]) -> ShardResult:
@@ -216,13 +220,12 @@ class Evaluation:
         defined = [key for key in self.scores if key not in missing]
         device, classes = self.detector.device, self.detector.config.num_classes
         counters = {key: Counter(key, num_classes=classes, device=device, protocols=self.protocols) for key in defined}
-        pixels = {"id": 0, "ood": 0, "void": 0}
+        pixels = dict(NO_PIXELS)
         kept = sample_names(self.dataset.pairs, self.samples)
         with progress(f"{self.dataset.name} {shard}/{self.shards}", len(pairs)) as advance:
             for pair in pairs:
                 image, label = self.dataset.read(pair)
-                for name, value in (("id", ID), ("ood", OOD), ("void", VOID)):
-                    pixels[name] += int((label == value).sum())
+                pixels = add_labels(pixels, label)
                 with readable_memory_errors(f"{pair.name} ({label.shape[1]}x{label.shape[0]} pixels)"):
                     output = self.detector.observe(image, defined)
                     labelled = LabelledImage.of(pair.name, label, device)

@@ -20,8 +20,15 @@ HASH: Final = re.compile(r"[0-9a-f]{64}")
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Which of the ``wanted`` entries a fingerprint has not, by name, with both values."""
     there = whole(found)
-    changed = {key: value for key, value in wanted.items() if there.get(key) != value}
-    return [f"{key} {_shown(there.get(key))} there, {_shown(value)} here" for key, value in changed.items()]
+    return [
+        f"{key} {_shown(there.get(key))} there, {_shown(wanted[key])} here" for key in changed_entries(found, wanted)
+    ]
+
+
+def changed_entries(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The same, their names alone."""
+    there = whole(found)
+    return [key for key, value in wanted.items() if there.get(key) != value]
 
 
 def all_differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

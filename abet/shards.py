@@ -21,6 +21,8 @@ from abet.scores import SCORES
 from abet.version import __version__
 
 FORMAT = 1
+BINNED: Final = "plugins_with_reference"
+"""In a file's header: which scores of plug-ins have the reference's bins; not there where there are no plug-ins."""
 USUAL: Final[Mapping[str, Any]] = {"ood_definition": None, "protocols": False, "fitted_sha256": None, "plugins": None}
 """What most evaluations have in common: a fingerprint does not name it, as those before there was a choice did not."""
 
@@ -82,7 +84,10 @@ def write_shard(path: Path, result: ShardResult) -> None:
 def shard_bytes(result: ShardResult) -> bytes:
     """The content of a shard's file: an ``.npz`` archive, the same bytes for the same counts."""
     names = ("fingerprint", "shard", "images", "pixels", "missing")
-    header = json.dumps({name: getattr(result, name) for name in names}).encode()
+    values = {name: getattr(result, name) for name in names}
+    if plugins := result.fingerprint.get("plugins"):
+        values[BINNED] = sorted(set(plugins) & set(result.reference))
+    header = json.dumps(values).encode()
     arrays: dict[str, NDArray[Any]] = {"header": np.frombuffer(header, np.uint8)}
     for key, pixel in result.pixel.items():
         arrays |= {f"pixel.{key}.{name}": array for name, array in pixel.to_arrays().items()}
@@ -129,6 +134,7 @@ def read_shard(path: Path) -> ShardResult:
     try:
         arrays = _read_arrays(content)
         header = json.loads(arrays.pop("header").tobytes())
+        binned = header.pop(BINNED, None)
         version = header["fingerprint"]["format"]
         if version == FORMAT:
             result = ShardResult(
@@ -138,6 +144,7 @@ def read_shard(path: Path) -> ShardResult:
                 protocols={key: ProtocolState.from_arrays(part) for key, part in _group(arrays, "protocols").items()},
             )
             _require_whole(result)
+            _require_bins(result, binned)
             return result
         written_by = header["fingerprint"].get("abet")
     except MemoryError:  # of this machine
@@ -170,11 +177,21 @@ def _require_whole(result: ShardResult) -> None:
     binned += [state.smiyc.pixels for state in result.protocols.values()]
     if set(binned) - {sum(wanted)}:
         raise DataError("not all protocols hold the same pixels")
-    ours = scores - set(result.fingerprint.get("plugins") or {})  # what others bring need not be installed here
-    if {key for key in ours if key in SCORES and SCORES[key].reference is not None} - set(result.reference):
-        raise DataError("not all scores hold the reference's bins")
     if set(result.protocols) != (scores if result.fingerprint.get("protocols") else set()):
         raise DataError("not all scores hold the protocols")
+
+
+def _require_bins(result: ShardResult, binned: list[str] | None) -> None:
+    """Raises DataError where a score is without the reference's bins.
+
+    binned: those plug-ins' scores that have them; None in a file from before they were named. A score of ours has them
+    where its row has a reference; the row of a plug-in's need not be installed here.
+    """
+    plugins, there = set(result.fingerprint.get("plugins") or {}), set(result.reference)
+    ours = {key for key in set(result.fingerprint["scores"]) - set(result.missing) - plugins if key in SCORES}
+    wanted = {key for key in ours if SCORES[key].reference is not None} | set(binned or ())
+    if wanted - there or (binned is not None and plugins & there != set(binned)):
+        raise DataError("not all scores hold the reference's bins")
 
 
 def _group(arrays: Mapping[str, NDArray[Any]], kind: str) -> dict[str, dict[str, NDArray[Any]]]:

@@ -1,5 +1,7 @@
 """What needs no network: colours and positions, as rows of the table; and that the scenes are not won by them."""
 
+import shutil
+
 import numpy as np
 import pytest
 import typer
@@ -314,3 +316,18 @@ def test_the_command_reads_labels_by_the_definition_that_is_asked_for(scenes, tm
     unknown = cli(*command[:2], "lost_and_found", "--ood-definition", "whole")
     assert unknown.code == 2
     assert "The choices are: road, road_all_objects, image, image_all_objects" in unknown.err
+
+
+@pytest.mark.parametrize("which", ["road_anomaly", "cityscapes"])
+def test_a_broken_last_label_is_named_before_anything_is_written(scenes, tmp_path, cli, which):
+    roots = {name: shutil.copytree(scenes / name, tmp_path / name) for name in ("road_anomaly", "cityscapes")}
+    split = "train" if which == "cityscapes" else None
+    last = open_dataset(which, roots[which], split).pairs[-1].label
+    last.write_bytes(last.read_bytes()[:-40])
+    data = ("--data-root", roots["road_anomaly"], "--train-root", roots["cityscapes"])
+    finished = cli("controls", "--dataset", "road_anomaly", *data, "--output", tmp_path / "run")
+    assert finished.code == 3
+    assert f"{last.relative_to(roots[which])}" in finished.err
+    assert "1 faults, nothing was evaluated" in finished.err
+    assert "colours" not in finished.err, "the long work has not begun"
+    assert not (tmp_path / "run").exists()

@@ -21,10 +21,10 @@ LAYERS = (
     {"batching"},
     {"data", "distributed", "losses", "metrics", "mirror", "optim", "published_file"},
     {"checkpoint", "models", "promote", "report", "shard_set", "site_file", "sync", "windows"},
-    {"companions", "component_shards", "launch", "published", "regions", "remote", "samples", "scores"},
+    {"companions", "component_shards", "estimates", "launch", "published", "regions", "remote", "samples", "scores"},
     {"shards", "staging"},
     {"calibration", "detector", "listing", "shard_check", "shard_wait"},
-    {"counting"},
+    {"counting", "same_options"},
     {"controls", "evaluate", "merge", "paired_models", "predict", "compare", "submission", "training", "validate"},
     {"calibrate", "component_pass", "doctor", "fit", "reproduction", "train"},
     {"cli"},
@@ -131,6 +131,22 @@ for module in {LIGHT.split()}:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert result.stdout == "".join(f"{module} []\n" for module in LIGHT.split())
+
+
+def test_what_the_command_line_offers_is_told_without_what_computes_or_checks() -> None:
+    heavy = ("torch", "numpy", "scipy", "pandas", "cv2", "PIL", "matplotlib", "boto3", "safetensors", "pydantic")
+    code = f"""
+import sys
+from abet.cli.main import app
+try:
+    app(["--help"])
+finally:
+    print([name for name in {heavy} if name in sys.modules])
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert "evaluate" in result.stdout
+    assert result.stdout.endswith("\n[]\n")
 
 
 def committed() -> list[Path]:

@@ -105,6 +105,23 @@ def test_other_options_than_those_of_the_evaluation_are_refused(evaluate: Evalua
     finished = evaluate("--only-missing", "--limit", 3)
     assert finished.code == 2
     assert "images 4 there, 3 here" in finished.err
+    assert "leave out: --images, --limit\n" in finished.err
+
+
+def test_the_options_that_were_forgotten_are_named_and_mend_it(evaluate: Evaluate, tmp_path: Path) -> None:
+    assert evaluate("--shard", "1/3", "--protocols", "--scores", "abet,msp", "--limit", 3).code == 0
+    forgotten = evaluate("--only-missing")
+    assert forgotten.code == 2
+    assert "; images 3 there, 4 here; " in forgotten.err
+    (line,) = (line for line in forgotten.err.splitlines() if "add or change: " in line)
+    options = line.partition("add or change: ")[2]
+    assert {option.strip() for option in options.split("--")} == {"", "limit 3", "protocols", "scores abet,msp"}
+    mended = evaluate("--only-missing", *options.split())
+    assert mended.code == 0, mended.err
+    assert shard(tmp_path, 3).exists()
+    unsharded = evaluate(*options.split())
+    assert unsharded.code == 2
+    assert "add or change: --only-missing\n" in unsharded.err
 
 
 def test_a_whole_shard_that_comes_while_the_damaged_one_is_mended_is_kept(

@@ -1,9 +1,11 @@
 """A shard's file: whole or recognised as not; the same bytes from whoever writes it."""
 
 import errno
+import json
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from abet import files, shards
 from abet.errors import DataError
 from abet.run import shard_path
 from abet.shard_check import checked_shard
-from abet.shards import DamagedShard, ForeignShard, ShardResult, read_shard, shard_bytes, write_shard
+from abet.shards import BINNED, DamagedShard, ForeignShard, ShardResult, read_shard, shard_bytes, write_shard
 from tests.shard_files import put, result
 
 
@@ -93,12 +95,51 @@ def test_a_file_without_one_of_its_arrays_is_noticed(tmp_path: Path) -> None:
         read_shard(path)
 
 
-def test_a_plug_in_s_bins_are_not_asked_for(tmp_path: Path) -> None:
-    """Whether it has a reference, only its package knows, which need not be installed where shards are merged."""
-    one = result([0, 1], 1, 1, total=2, plugins={"msp": "abet_extra 1.2"})
+PLUGINS = {"msp": "abet_extra 1.2", "energy": "abet_extra 1.2"}
+"""Whether one has a reference, only its package knows, which need not be installed where shards are merged."""
+
+
+def test_a_plug_in_without_a_reference_has_no_bins(tmp_path: Path) -> None:
+    one = result([0, 1], 1, 1, total=2, plugins=PLUGINS)
     del one.reference["msp"]
     write_shard(tmp_path / "shard-001-of-001.npz", one)
     assert read_shard(tmp_path / "shard-001-of-001.npz").reference == {}
+
+
+def change(path: Path, kept: Callable[[str], bool], header: Callable[[dict[str, Any]], object] = id) -> None:
+    """Write a shard's file anew with the arrays whose names are kept, and its header as changed."""
+    arrays = {name: array for name, array in np.load(path).items() if kept(name)}
+    values = json.loads(arrays["header"].tobytes())
+    header(values)
+    np.savez(path, **{**arrays, "header": np.frombuffer(json.dumps(values).encode(), np.uint8)})
+
+
+@pytest.mark.parametrize("plugins", [None, PLUGINS])
+def test_reference_bins_that_get_lost_are_noticed_whoever_brought_the_score(
+    plugins: dict[str, str] | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "shard-001-of-001.npz"
+    write_shard(path, result([0, 1], 1, 1, total=2, **({"plugins": plugins} if plugins else {})))
+    change(path, lambda _: True)
+    assert set(read_shard(path).reference) == {"msp"}
+    change(path, lambda name: not name.startswith("reference.msp."))
+    with pytest.raises(DamagedShard, match=r"shard-001-of-001\.npz: .*not all scores hold the reference's bins"):
+        read_shard(path)
+
+
+def test_bins_of_a_plug_in_that_should_have_none_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "shard-001-of-001.npz"
+    write_shard(path, result([0, 1], 1, 1, total=2, plugins=PLUGINS))
+    change(path, lambda _: True, lambda header: header[BINNED].clear())
+    with pytest.raises(DamagedShard, match="reference's bins"):
+        read_shard(path)
+
+
+def test_a_plug_in_s_file_from_before_its_bins_were_named_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "shard-001-of-001.npz"
+    write_shard(path, result([0, 1], 1, 1, total=2, plugins=PLUGINS))
+    change(path, lambda _: True, lambda header: header.pop(BINNED))
+    assert set(read_shard(path).reference) == {"msp"}
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from abet.metrics.pixel import Labels
 
 LONG_SECONDS = 600
+SHORT_SECONDS = 1
 
 
 def use_threads(threads: int | None) -> None:
@@ -45,11 +46,13 @@ def announce(
     whole: bool,
     passes: int = 1,
     count: "Callable[[Scores, Labels], object] | None" = None,
+    finish: "Callable[[int, int], float] | None" = None,
 ) -> None:
     """Verify the files of the shard, then say how long it will take.
 
     passes: of the network. count: what is done with each score map and its labels, in all passes together, where that
-    is no matter of moments beside them.
+    is no matter of moments beside them. finish: the seconds that follow the images, by their pixels and the number of
+    scores; they are named beside those of the images.
     """
     from abet.evaluate import counting_seconds, estimate_seconds
     from abet.progress import format_seconds
@@ -60,9 +63,11 @@ def announce(
     seconds = passes * estimate_seconds(detector, pixels, defined)
     if count is not None:
         seconds += counting_seconds(count, pixels * len(defined))
+    after = 0.0 if finish is None else finish(pixels, len(defined))
     say(
         f"{data.name} {data.split} {shard}: {len(data.pairs)} images, {pixels / 1e6:.1f} Mpixel, "
         f"{len(defined)} scores on {detector.device}: about {format_seconds(seconds)}"
+        + (f" for the images, then {format_seconds(after)} to write the results" if after >= SHORT_SECONDS else "")
     )
     if seconds > LONG_SECONDS:
         say("a shard that is stopped starts again from its first image: --shard I/N makes smaller ones")

@@ -50,6 +50,7 @@ def controls(
 
     require_split(dataset, split, definition=ood_definition)
     require_split(train_dataset, train_split)
+    from abet.cli.before_passes import verified_pixels
     from abet.cli.tables import print_metrics
     from abet.controls import evaluate_controls
     from abet.mirror import mirrored, pull_evaluation
@@ -64,6 +65,8 @@ def controls(
     data = open_data(dataset, roots[0], split, site, definition=ood_definition)
     training = open_data(train_dataset, roots[1], train_split, site)
     say(*(f"note: {note}" for note in (*data.notes, *training.notes)))
+    for each in (training, data):
+        verified_pixels(each, whole=True)
     with mirrored(run, site) as mirror:
         pull_evaluation(mirror, dataset)
         metrics = evaluate_controls(data, training, mirror.folder, agree=mirror.agree)

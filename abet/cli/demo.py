@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from abet.checkpoint import read_best
 from abet.cli.options import require_output, say
 from abet.cli.panels import BEGIN
 from abet.cli.tables import defined_scores, print_comparison
@@ -36,6 +35,8 @@ class _Demo:
         self._app, self._output, self._start = app, output, time.monotonic()
 
     def run(self) -> None:
+        from abet.checkpoint import read_best
+
         out = self._output
         scenes = out / "scenes"
         self._abet("data", "synthesize", scenes, "--variety", "calm")

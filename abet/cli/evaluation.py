@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,12 +32,13 @@ from abet.cli.options import (
 from abet.cli.panels import EVALUATE
 from abet.errors import UsageError
 from abet.labels import CITYSCAPES
-from abet.places import S3Uri
+from abet.places import Place, S3Uri
 
 if TYPE_CHECKING:
     from abet.data.index import Dataset
     from abet.evaluate import Evaluation
     from abet.mirror import Mirror
+    from abet.site import SiteConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -98,15 +100,7 @@ def evaluate(
     """Evaluate a checkpoint on an OOD data set: all scores in one pass, at full resolution."""
     number, shards = parse_shard(shard or "1/1")
     keys = choose_scores(scores)
-    if components and shards > 1:
-        raise UsageError(
-            f"--components with --shard {shard}: the threshold follows from all shards together. Evaluate them with "
-            "--protocols, merge them, and then run `abet components`, which takes --shard too"
-        )
-    require_ood_set(dataset)
-    from abet.data.registry import require_split
-
-    require_split(dataset, split, definition=ood_definition)
+    _require_possible(dataset, split, ood_definition, sharded_components=shard if components and shards > 1 else None)
     from abet.evaluate import Evaluation, shard_of
     from abet.mirror import default_run, mirrored
     from abet.shard_set import shards_of
@@ -128,9 +122,8 @@ def evaluate(
     use_threads(threads)
     detector = load(chosen, device, model, site)
     require_classes(detector, num_classes)
-    detector = with_fitted(detector, keys, site, named=scores != "all")
     evaluation = Evaluation(
-        detector=detector,
+        detector=with_fitted(detector, keys, site, named=scores != "all"),
         dataset=data,
         scores=keys,
         shards=shards,
@@ -143,13 +136,34 @@ def evaluate(
         for part in _to_do(evaluation, mirror, list(parts)) if only_missing else parts:
             _evaluate_shard(evaluation, replace(data, pairs=parts[part]), mirror, part, whole=whole, mend=only_missing)
     if shards == 1 or whole_run:
-        merge_and_print(run, dataset, site)
-        if components:
-            from abet.cli.components import choose_track, count_after
-
-            count_after(evaluation, run, site, choose_track(None, dataset))
+        _sum_up(evaluation, run, site, components=components)
     else:
         say(f"when all {shards} shards are there: abet merge {shlex.quote(str(run))} --dataset {dataset}")
+
+
+def _require_possible(
+    dataset: str, split: str | None, definition: str | None, *, sharded_components: str | None
+) -> None:
+    """Raises UsageError for what no evaluation can be; ``sharded_components`` is --shard beside --components."""
+    from abet.data.registry import require_split
+
+    if sharded_components is not None:
+        raise UsageError(
+            f"--components with --shard {sharded_components}: the threshold follows from all shards together. Evaluate "
+            "them with --protocols, merge them, and then run `abet components`, which takes --shard too"
+        )
+    require_ood_set(dataset)
+    require_split(dataset, split, definition=definition)
+
+
+def _sum_up(evaluation: "Evaluation", run: Place, site: "SiteConfig", *, components: bool) -> None:
+    """Merge all shards of a run and, on demand, find objects in a second pass."""
+    dataset = evaluation.dataset.name
+    merge_and_print(run, dataset, site)
+    if components:
+        from abet.cli.components import choose_track, count_after
+
+        count_after(evaluation, run, site, choose_track(None, dataset))
 
 
 def _evaluate_shard(
@@ -159,6 +173,8 @@ def _evaluate_shard(
 
     With ``mend``, one that is damaged is replaced.
     """
+    from abet.counting import in_arrays
+    from abet.estimates import count_map, finishing_seconds
     from abet.mirror import pull_evaluation
     from abet.run import evaluation_dir, shard_path
     from abet.storage import ABSENT, version_of
@@ -170,7 +186,15 @@ def _evaluate_shard(
     if found == "there":
         say(f"kept {mirror.seen(path)}: this shard was evaluated before")
         return
-    announce(evaluation, images, f"{number}/{evaluation.shards}", whole=whole)
+    protocols, merged = evaluation.protocols, evaluation.shards == 1
+    announce(
+        evaluation,
+        images,
+        f"{number}/{evaluation.shards}",
+        whole=whole,
+        count=partial(count_map, protocols=protocols) if in_arrays(evaluation.detector.device) else None,
+        finish=partial(finishing_seconds, protocols=protocols, merged=merged),
+    )
     if found == "damaged":
         ours = evaluation.mend_shard(mirror.folder, number, seen=seen_here, agree=mirror.agree)
     else:

@@ -14,12 +14,11 @@ from abet.errors import CheckpointError, UsageError, unknown_name
 from abet.labels import CITYSCAPES, MAPILLARY
 from abet.names import OOD_NAMES, TRAINING_NAMES
 from abet.places import Place, S3Uri, parse_place
-from abet.site import S3Settings
 
 if TYPE_CHECKING:
     from abet.data.index import Dataset
     from abet.detector import Detector
-    from abet.site import SiteConfig
+    from abet.site import S3Settings, SiteConfig
 
 TEMPORARY_NAME_BYTES = 32
 """By so much the name of a file is longer while it is written (`abet.files.atomic_path`)."""
@@ -103,7 +102,7 @@ def folder_of(option: str, text: str, *, remedy: str) -> Path:
     return place
 
 
-def require_output(place: Place, *, kind: Literal["file", "folder"], s3: S3Settings | None = None) -> None:
+def require_output(place: Place, *, kind: Literal["file", "folder"], s3: "S3Settings | None" = None) -> None:
     """Whether ``place`` can be written as one file, or as a folder of results: asked before any work.
 
     Nothing is made on this machine. In S3, a tiny object is written and removed: only that shows whether we may.

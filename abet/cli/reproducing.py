@@ -26,71 +26,110 @@ RESULT = "reproduction.json"
 """In the folder of the runs."""
 
 
+OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        metavar="PLACE",
+        help="Folder of the runs, also s3://. Default: reproduction below the site's artifacts.",
+    ),
+]
+AbetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--abet-checkpoint", metavar="PLACE", help="AbeT's network. Default: abet-cityscapes in the site's weights."
+    ),
+]
+PlainOption = Annotated[
+    str | None,
+    typer.Option(
+        "--plain-checkpoint",
+        metavar="PLACE",
+        help="NVIDIA's plain one. Default: nvidia-cityscapes or cityscapes_best.pth in the site's weights.",
+    ),
+]
+RootsOption = Annotated[
+    list[str] | None,
+    typer.Option("--data-root", metavar="SET=PLACE", help="Root of a set; repeat for more. Default: the site file's."),
+]
+ToleranceOption = Annotated[
+    float | None,
+    typer.Option("--tolerance", min=0, help="Percentage points by which a reproduced figure may be off. Default: 0.1."),
+]
+PartialOption = Annotated[
+    bool, typer.Option("--partial", help="Evaluate what is there, and say of the rest why it is not.")
+]
+Format = Literal["text", "md", "csv", "latex"]
+FormatOption = Annotated[Format, typer.Option("--format", help="Of the table on stdout.")]
+TableOption = Annotated[
+    str | None,
+    typer.Option(
+        "--table", metavar="FILE", help="Another table, YAML as abet/reproduction/table.yaml. Default: AbeT's."
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add this command to ``app``."""
 
     def reproduce(
-        output: Annotated[
-            str | None,
-            typer.Option(
-                metavar="PLACE",
-                help="Folder of the runs, also s3://. Default: reproduction below the site's artifacts.",
-            ),
-        ] = None,
-        abet_checkpoint: Annotated[
-            str | None,
-            typer.Option(metavar="PLACE", help="AbeT's network. Default: abet-cityscapes in the site's weights."),
-        ] = None,
-        plain_checkpoint: Annotated[
-            str | None,
-            typer.Option(
-                metavar="PLACE",
-                help="NVIDIA's plain one. Default: nvidia-cityscapes or cityscapes_best.pth in the site's weights.",
-            ),
-        ] = None,
-        data_root: Annotated[
-            list[str] | None,
-            typer.Option(metavar="SET=PLACE", help="Root of a set; repeat for more. Default: the site file's."),
-        ] = None,
-        tolerance: Annotated[
-            float | None,
-            typer.Option(min=0, help="Percentage points by which a reproduced figure may be off. Default: 0.1."),
-        ] = None,
-        partial: Annotated[
-            bool, typer.Option("--partial", help="Evaluate what is there, and say of the rest why it is not.")
-        ] = False,
-        format_: Annotated[
-            Literal["text", "md", "csv", "latex"], typer.Option("--format", help="Of the table on stdout.")
-        ] = "text",
-        table: Annotated[
-            str | None,
-            typer.Option(metavar="FILE", help="Another table, YAML as abet/reproduction/table.yaml. Default: AbeT's."),
-        ] = None,
+        output: OutputOption = None,
+        abet_checkpoint: AbetOption = None,
+        plain_checkpoint: PlainOption = None,
+        data_root: RootsOption = None,
+        tolerance: ToleranceOption = None,
+        partial: PartialOption = False,
+        format_: FormatOption = "text",
+        table: TableOption = None,
         device: DeviceOption = "auto",
         model: ModelOption = "cityscapes_finetune",
     ) -> None:
         """Evaluate AbeT's and NVIDIA's networks on the paper's sets, and compare with the paper's table."""
-        from abet.devices import choose_device
-        from abet.reproduction.needs import given_roots
-        from abet.reproduction.table import load_table
-        from abet.reproduction.verdict import TOLERANCE_POINTS
         from abet.site import load_site
 
-        if tolerance is not None and not math.isfinite(tolerance):
-            raise UsageError(f"--tolerance {tolerance}: a finite number of percentage points is needed")
+        tolerance_points = _tolerance_points(tolerance)
         site = load_site()
         place = place_of(output) or site.artifacts / "reproduction"
-        source = None if table is None else folder_of("--table", table, remedy="fetch it with `abet sync` first")
-        paper = load_table(source)
-        roots = {name: parse_place(text) for name, text in given_roots(data_root or [], paper.sets).items()}
-        choose_device(device)
-        require_output(place, kind="folder", s3=site.s3)
+        paper = _paper_table(table)
+        roots = _roots(data_root or [], paper)
+        _require_ready(place, device, site)
         job = _Reproduction(app, paper, place, site, device, model)
         job.prepare({"abet": place_of(abet_checkpoint), "plain": place_of(plain_checkpoint)}, roots, partial=partial)
         job.evaluate()
-        job.show(format_, TOLERANCE_POINTS if tolerance is None else tolerance)
+        job.show(format_, tolerance_points)
 
     app.command(rich_help_panel=EVALUATE)(reproduce)
+
+
+def _tolerance_points(given: float | None) -> float:
+    """In percentage points. Raises UsageError for one that is not finite."""
+    from abet.reproduction.verdict import TOLERANCE_POINTS
+
+    if given is not None and not math.isfinite(given):
+        raise UsageError(f"--tolerance {given}: a finite number of percentage points is needed")
+    return TOLERANCE_POINTS if given is None else given
+
+
+def _paper_table(given: str | None) -> "PaperTable":
+    """The table of --table, else AbeT's. Raises UsageError for one that cannot be read."""
+    from abet.reproduction.table import load_table
+
+    return load_table(None if given is None else folder_of("--table", given, remedy="fetch it with `abet sync` first"))
+
+
+def _roots(given: Sequence[str], paper: "PaperTable") -> dict[str, Place]:
+    """The places of --data-root by set. Raises UsageError for a set that the table does not have."""
+    from abet.reproduction.needs import given_roots
+
+    return {name: parse_place(text) for name, text in given_roots(given, paper.sets).items()}
+
+
+def _require_ready(output: Place, device: str, site: "SiteConfig") -> None:
+    """Raises UsageError where the device is not there, or the runs cannot be written."""
+    from abet.devices import choose_device
+
+    choose_device(device)
+    require_output(output, kind="folder", s3=site.s3)
 
 
 class _Reproduction:
@@ -163,7 +202,7 @@ class _Reproduction:
             with redirect_stdout(sys.stderr):
                 self._app(words, standalone_mode=False)
 
-    def show(self, kind: Literal["text", "md", "csv", "latex"], tolerance_points: float) -> None:
+    def show(self, kind: Format, tolerance_points: float) -> None:
         """Print the table and write it as JSON."""
         from abet.files import json_text
         from abet.reproduction.show import render, summary

@@ -9,7 +9,6 @@ from abet.cli.options import DataRootOption, DeviceOption, place_of, require_out
 from abet.cli.panels import TRAIN
 from abet.places import Place, S3Uri, parse_place
 from abet.run import CHECKPOINTS
-from abet.site import FROM_NOTHING
 
 if TYPE_CHECKING:
     from abet.config import Recipe
@@ -67,8 +66,8 @@ def train(
     from abet.config import load_recipe
 
     settings = load_recipe(recipe, changes=changes or [])
+    from abet.site import FROM_NOTHING, load_site
     from abet.site import data_root as find_root
-    from abet.site import load_site
 
     site = load_site()
     place = site.artifacts / Path(recipe).stem if output is None else parse_place(output)

@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from abet.errors import UsageError
-from abet.scores.score import Score
+from abet.scores.score import NEEDS, Score
 
 GROUP: Final = "abet.scores"
 KEY: Final = re.compile(r"[a-z][a-z0-9_]*")
@@ -52,7 +52,8 @@ def load_plugins(own: Mapping[str, Score]) -> dict[str, Score]:
     """The plug-ins' rows by key, sorted.
 
     Raises:
-        UsageError: one does not load, is no `Score`, or has the name of another; says which distribution it is of.
+        UsageError: one does not load, is no `Score`, needs what no network has, or has the name of another; says
+            which distribution it is of.
     """
     found: dict[str, Score] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, _identity(point))):
@@ -84,7 +85,19 @@ def _load(point: EntryPoint) -> Score:
         raise UsageError(f"{what} has the key {score.key!r}: entry point and key are one name; mend or uninstall it")
     if score.fitted is not None:
         raise UsageError(f"{what}: `abet fit` fits abet's own scores alone; a plug-in's `fitted` is None")
+    _require_known_needs(what, score)
     return replace(score, distribution=_identity(point))
+
+
+def _require_known_needs(what: str, score: Score) -> None:
+    if not isinstance(score.needs, tuple | list):  # of a string, every letter would be one
+        raise UsageError(f"{what} has needs={score.needs!r}: a tuple is needed, of {', '.join(NEEDS)}")
+    for need in score.needs:
+        if need not in NEEDS:
+            raise UsageError(
+                f"{what} needs {need!r}, which no network has: the choices are {', '.join(NEEDS)}; mend or uninstall "
+                "that package"
+            )
 
 
 def _identity(point: EntryPoint) -> str:

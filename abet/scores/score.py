@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from abet.scores.fitted import Fitted
 
 Need = Literal["logits", "cosine", "temperature", "features"]
+NEEDS: Final[tuple[str, ...]] = get_args(Need)
 
 
 class Head(Protocol):

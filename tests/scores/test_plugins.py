@@ -145,6 +145,21 @@ BROKEN = {
     "another thing": ("new = abet_extra:second_gap", SOUND, "is a function, not an abet.scores.Score"),
     "another key": ("new = abet_extra:SCORE", SOUND, "has the key 'second_gap'"),
     "no key": ("a.b = abet_extra:SCORE", SOUND, "lower-case letters, digits and _"),
+    "an unknown need": (
+        "second_gap = abet_extra:SCORE",
+        SOUND.replace('needs=("logits",)', 'needs=("logits", "logit")'),
+        r"needs 'logit', which no network has: the choices are logits, cosine, temperature, features",
+    ),
+    "a need that is no text": (
+        "second_gap = abet_extra:SCORE",
+        SOUND.replace('needs=("logits",)', "needs=(None,)"),
+        "needs None, which no network has",
+    ),
+    "needs without a comma": (
+        "second_gap = abet_extra:SCORE",
+        SOUND.replace('needs=("logits",)', 'needs=("logits")'),
+        r"has needs='logits': a tuple is needed, of logits, cosine, temperature, features",
+    ),
     "fitted": (
         "new = abet_extra:SCORE",
         SOUND.replace('"second_gap"', '"new"').replace("needs", 'fitted="much", needs'),

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from abet.arrays import save_arrays
 from abet.errors import DataError
 from abet.files import atomic_path, json_text, read_json
 from abet.metrics import smiyc
@@ -50,7 +51,7 @@ def write_component_shard(path: Path, result: ComponentShard) -> None:
     for key, state in result.states.items():
         arrays |= {f"{key}.{name}": array for name, array in state.to_arrays().items()}
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+        save_arrays(temporary, arrays)
 
 
 def read_component_shard(path: Path) -> ComponentShard:

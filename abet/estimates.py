@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from abet.arrays import save_arrays
 from abet.labels import ID, OOD
 from abet.metrics.curves import curves
 from abet.metrics.keys import Scores
@@ -44,7 +45,7 @@ def finishing_seconds(pixels: int, scores: int, *, protocols: bool, merged: bool
     arrays |= {} if each is None else {f"protocols.{name}": array for name, array in each.to_arrays().items()}
     start = time.perf_counter()
     content = io.BytesIO()
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    save_arrays(content, arrays)
     if merged:
         _merge(content)
     seconds = time.perf_counter() - start

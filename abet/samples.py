@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from abet.arrays import save_arrays
 from abet.data.index import Pair
 from abet.files import atomic_path
 
@@ -59,4 +60,4 @@ def shrink(sample: Arrays, *, max_pixels: int = MAX_PIXELS) -> Arrays:
 def write_sample(path: Path, sample: Arrays) -> None:
     """Write a sample as an ``.npz`` file, atomically."""
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **sample)  # type: ignore[arg-type]
+        save_arrays(temporary, sample)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.format import read_array
 from numpy.typing import NDArray
 
+from abet.arrays import save_arrays
 from abet.errors import DataError
 from abet.files import write_bytes
 from abet.metrics.pixel import PixelState
@@ -96,7 +97,7 @@ def shard_bytes(result: ShardResult) -> bytes:
     for key, protocols in result.protocols.items():
         arrays |= {f"protocols.{key}.{name}": array for name, array in protocols.to_arrays().items()}
     content = io.BytesIO()
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    save_arrays(content, arrays)
     return content.getvalue()
 
 

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "abet"
 
 # Every room of the package; each imports from those above its own line alone. A new room must be placed here.
 LAYERS = (
-    {"cpus", "version", "errors", "install", "names", "text"},
+    {"arrays", "cpus", "version", "errors", "install", "names", "text"},
     {"devices", "files", "labels", "places", "progress", "memory", "settings"},
     {"exits", "model_config", "run", "site"},
     {"config", "storage"},

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from abet.arrays import save_arrays
 from abet.data.centroids import Centroids, compute_centroids, label_centroids
 from abet.data.index import Dataset
 from abet.errors import AbetError
@@ -87,7 +88,7 @@ def _save(path: Path, made: Centroids, made_from: str) -> bool:
     arrays["made_from"] = np.array(made_from)
     try:
         with atomic_path(path) as temporary:
-            np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+            save_arrays(temporary, arrays)
     except OSError as error:
         reason = error.strerror or error
         note(f"{path}: could not be written ({reason}); the centroids will be computed again next time")

@@ -223,11 +223,11 @@ def test_a_read_only_folder_is_noted_and_does_no_harm(dataset, folder, computed,
 
 
 def test_a_write_that_fails_leaves_nothing(dataset, folder, computed, monkeypatch, capsys):
-    def full(path, **_):
+    def full(path, _):
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez_compressed", full)
+    monkeypatch.setattr(centroid_cache, "save_arrays", full)
     assert_equal(load(dataset, folder), computed[0])
     assert "could not be written (No space left on device)" in capsys.readouterr().err
     assert list(folder.iterdir()) == []

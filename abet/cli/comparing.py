@@ -106,16 +106,16 @@ def write_table(
     output: Place | None,
     datasets: Sequence[str],
     scores: str | None,
-    columns: str,
+    columns: str | None,
 ) -> None:
     """``abet report --format``: the table of the runs to a file, or to stdout."""
     from abet.cli.reporting import loaded_run
-    from abet.report.formats import parse_groups, render_table
+    from abet.report.formats import render_table
     from abet.site import load_site
 
     for name in datasets:
         require_ood_set(name)
-    groups = parse_groups(split_names(columns, what="column"))
+    groups = split_names(columns, what="column")
     keys = split_names(None if scores == "all" else scores, what="score")
     places = [parse_place(run) for run in runs]
     site = load_site()

@@ -10,6 +10,7 @@ import typer
 from abet.cli.options import DatasetOption, place_of, require_ood_set, require_output, say, split_names
 from abet.cli.panels import EVALUATE
 from abet.places import Place, parse_place
+from abet.text import counted
 
 if TYPE_CHECKING:
     from abet.report.formats import Format
@@ -74,7 +75,9 @@ def _print_comparisons(result: Mapping[str, Any]) -> None:
     console().print(table)
     drawn = result["comparisons"][0]
     lines = [f"{letter}: {result[side]['run']}" for letter, side in (("A", "first"), ("B", "second"))]
-    lines.append(f"{drawn['resamples']:,} draws of {drawn['images']} images, the same for both models")
+    lines.append(
+        f"{counted(drawn['resamples'], 'draw')} of {counted(drawn['images'], 'image')}, the same for both models"
+    )
     lines += sorted({entry["reason"] for entry in result["comparisons"] if "reason" in entry})
     for line in lines:
         console().print(line, markup=False, soft_wrap=True)

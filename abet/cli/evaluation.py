@@ -32,6 +32,7 @@ from abet.cli.panels import EVALUATE
 from abet.errors import UsageError
 from abet.labels import CITYSCAPES
 from abet.places import S3Uri
+from abet.text import counted
 
 if TYPE_CHECKING:
     from abet.data.index import Dataset
@@ -143,7 +144,7 @@ def evaluate(
         for part in _to_do(evaluation, mirror, list(parts)) if only_missing else parts:
             _evaluate_shard(evaluation, replace(data, pairs=parts[part]), mirror, part, whole=whole, mend=only_missing)
     if shards == 1 or whole_run:
-        merge_and_print(run, dataset, site)
+        merge_and_print(run, dataset, site, last=not components)
         if components:
             from abet.cli.components import choose_track, count_after
 
@@ -206,7 +207,7 @@ def _to_do(evaluation: "Evaluation", mirror: "Mirror", numbers: "list[int]") -> 
     todo = {number: condition for number, condition in found.items() if condition != "there"}
     named = [f"{number}/{evaluation.shards} ({condition})" for number, condition in todo.items()]
     say(
-        f"{len(found) - len(todo)} of {len(found)} shards are there and kept"
+        f"{len(found) - len(todo)} of {counted(len(found), 'shard is', 'shards are')} there and kept"
         + (f"; to evaluate: {', '.join(named)}" if named else "")
     )
     return list(todo)

@@ -24,6 +24,7 @@ from abet.metrics import smiyc
 from abet.metrics.components import PROTOCOL, ComponentState
 from abet.run import component_name
 from abet.storage import Conflict, LocalStorage, version_of
+from abet.text import counted
 
 METRICS: Final = "metrics.json"
 DESCRIPTION: Final = "components.json"
@@ -100,14 +101,14 @@ def disagreements(description: Mapping[str, Any], metrics: Mapping[str, Any]) ->
         "checkpoint_sha256": metrics["checkpoint"]["sha256"],
     }
     changed = [key for key, value in now.items() if description.get(key) != value]
-    for key, counted in description["thresholds"].items():
+    for key, used in description["thresholds"].items():
         try:
             found = best_f1_threshold(metrics, key)
         except KeyError:
             changed.append(f"no {smiyc.PROTOCOL} of {key}")
             continue
-        if found != counted:
-            changed.append(f"threshold of {key}: {counted} counted, {found} now")
+        if found != used:
+            changed.append(f"threshold of {key}: {used} counted, {found} now")
     return changed
 
 
@@ -142,7 +143,7 @@ def with_components(folder: Path, metrics: Mapping[str, Any]) -> tuple[dict[str,
         )
     missing = missing_component_shards(description, (path.name for path in folder.glob("components-*.npz")))
     if missing:
-        return bare, f"{folder}: {len(missing)} shards of components are missing: {', '.join(missing)}"
+        return bare, f"{folder}: {counted(len(missing), 'shard')} of components missing: {', '.join(missing)}"
     states = _merged(folder, description)
     for key in description["thresholds"]:
         entry = states[key].summarise() if key in states else _undefined()
@@ -204,5 +205,7 @@ def _merged(folder: Path, description: Mapping[str, Any]) -> dict[str, Component
         for key, state in shard.states.items():
             total.setdefault(key, []).append(state)
     if images != description["images"]:
-        raise DataError(f"{folder}: components of {images} images of {description['images']}; count them again")
+        raise DataError(
+            f"{folder}: components of {images} of {counted(description['images'], 'image')}; count them again"
+        )
     return {key: ComponentState.merge(*states) for key, states in total.items()}

@@ -46,6 +46,7 @@ from abet.scores import SCORES
 from abet.shard_check import checked_shard, differences, whole
 from abet.shards import Fingerprint, ShardResult, shard_bytes, write_shard
 from abet.storage import Conflict, LocalStorage
+from abet.text import counted
 
 
 def shard_of(pairs: Sequence[Pair], shard: int, shards: int) -> tuple[Pair, ...]:
@@ -57,7 +58,9 @@ def shard_of(pairs: Sequence[Pair], shard: int, shards: int) -> tuple[Pair, ...]
     if not 1 <= shard <= shards:
         raise UsageError(f"shard {shard}/{shards}: the shards of {shards} are 1/{shards} to {shards}/{shards}")
     if shards > len(pairs):
-        raise UsageError(f"shard {shard}/{shards}: only {len(pairs)} images; use at most {len(pairs)} shards")
+        raise UsageError(
+            f"shard {shard}/{shards}: only {counted(len(pairs), 'image')}; use at most {counted(len(pairs), 'shard')}"
+        )
     return tuple(pairs[shard - 1 :: shards])
 
 

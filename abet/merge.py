@@ -28,6 +28,7 @@ from abet.shard_check import checked_shard, whole
 from abet.shard_set import AGAIN, name_missing, numbered
 from abet.shards import ForeignShard, ShardError, ShardResult
 from abet.site import SiteConfig
+from abet.text import counted
 
 IMAGES = "images.json"
 UNDEFINED = {"auroc": None, "ap": None, "fpr95": None, "non_finite": None, "reference_protocol": None}
@@ -54,7 +55,7 @@ def merge(run: Path, dataset: str, *, sha256: str | None = None) -> dict[str, An
     total = _total(run, dataset, config)
     if total.images != total.fingerprint["images"]:
         raise DataError(
-            f"{folder}: the shards hold {total.images} images of {total.fingerprint['images']}; "
+            f"{folder}: the shards hold {total.images} of {counted(total.fingerprint['images'], 'image')}; "
             "remove them and evaluate again"
         )
     shown = {key: curves(state) for key, state in total.pixel.items()}
@@ -157,7 +158,8 @@ def _wanted(folder: Path, dataset: str, config: Mapping[str, Any]) -> dict[str, 
 
 
 def _faults(folder: Path, count: int, missing: str, faults: Mapping[str, ShardError]) -> str:
-    lines = [f"{folder}: {missing or f'{len(faults)} of {count} shards cannot be added up'}"]
+    shards = counted(count, "shard")
+    lines = [f"{folder}: {missing or f'{len(faults)} of {shards} cannot be added up'}"]
     lines += [f"{name}: {error.reason}" for name, error in faults.items()]
     foreign = [name for name, error in faults.items() if isinstance(error, ForeignShard)]
     first = f"remove {', '.join(foreign)} first: " if foreign else ""

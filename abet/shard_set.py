@@ -12,6 +12,7 @@ from abet.places import Place
 from abet.run import DESCRIPTION, SHARD_NAME, component_name, evaluation_dir, shard_name
 from abet.site import SiteConfig
 from abet.storage import NotFound, open_storage
+from abet.text import counted
 
 AGAIN: Final = "the same `abet evaluate` with --only-missing in place of --shard evaluates these alone"
 
@@ -84,7 +85,7 @@ def numbered(run: Place, dataset: str, names: Iterable[str]) -> tuple[int, dict[
 def name_missing(count: int, there: Collection[int]) -> str:
     """Which of ``count`` shards are missing; empty for none."""
     missing = [f"{number}/{count}" for number in range(1, count + 1) if number not in there]
-    return f"{len(missing)} of {count} shards missing: {', '.join(missing)}" if missing else ""
+    return f"{len(missing)} of {counted(count, 'shard')} missing: {', '.join(missing)}" if missing else ""
 
 
 def complete_set(run: Place, dataset: str, names: Iterable[str]) -> list[str]:

@@ -18,6 +18,7 @@ from abet.run import SHARD_NAME, evaluation_dir, shard_name
 from abet.shard_set import complete_set
 from abet.site import SiteConfig
 from abet.storage import NotFound, Storage, open_storage
+from abet.text import counted
 
 FAILED_NAME: Final = re.compile(r"failed-(\d+)-of-(\d+)\.json")
 LOOK_SECONDS: Final = 10.0
@@ -77,7 +78,8 @@ def await_shards(
                 raise
             if time.monotonic() >= deadline:
                 raise DataError(f"{error}. They were waited for {minutes:g} minutes") from None
-            waits = f"waiting for {len(there)} shards to become all" if there else "waiting for the first shard"
+            found = counted(len(there), "shard")
+            waits = f"{found} there, waiting for the others" if there else "waiting for the first shard"
             told = _once(waits, told)
         time.sleep(min(look_seconds, max(0.0, deadline - time.monotonic())))
 

@@ -1,4 +1,4 @@
-"""Text that came from somebody's file, made safe to print."""
+"""Text that came from somebody's file, made safe to print; and counts."""
 
 import re
 
@@ -22,3 +22,12 @@ def without_password(text: str) -> str:
     'http://***@host:9000/a'
     """
     return re.sub(r"://[^/@\s]*@", "://***@", text)
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """``count`` with its noun, whose plural is that with an s unless given.
+
+    >>> counted(1, "shard"), counted(1203, "image"), counted(0, "copy", "copies")
+    ('1 shard', '1,203 images', '0 copies')
+    """
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

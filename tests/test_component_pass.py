@@ -163,7 +163,7 @@ def test_a_shard_that_is_there_is_kept(learned: Detector, mixed_sizes: Dataset, 
     assert job.find_shard(2) is None
     _, reason = add_components(job.evaluated.folder)
     assert reason is not None
-    assert "1 shards of components are missing: components-002-of-002.npz" in reason
+    assert "1 shard of components missing: components-002-of-002.npz" in reason
 
 
 @pytest.mark.parametrize("change", [{"track": "anomaly-track"}, {"scores": ("abet",)}, {}])
@@ -286,7 +286,7 @@ def test_the_commands_end_in_the_same_bytes(cli: Cli, learned_checkpoint: Path, 
     assert finished.code == 0, finished.err
     assert "components of road_anomaly (test, 3 images), anomaly-track" in finished.out
     assert cli(*usual, "--output", other, "--protocols").code == 0
-    assert "2 shards of components are missing" in cli("components", other, "--dataset", SET, "--shard", "2/3").err
+    assert "2 shards of components missing" in cli("components", other, "--dataset", SET, "--shard", "2/3").err
     for shard in (3, 1):
         finished = cli("components", other, "--dataset", SET, "--shard", f"{shard}/3")
         assert finished.code == 0, finished.err

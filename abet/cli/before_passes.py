@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from abet.cli.options import say
 from abet.errors import CheckpointError, DataError
 from abet.labels import CITYSCAPES
+from abet.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,8 +66,8 @@ def announce(
         seconds += counting_seconds(count, pixels * len(defined))
     after = 0.0 if finish is None else finish(pixels, len(defined))
     say(
-        f"{data.name} {data.split} {shard}: {len(data.pairs)} images, {pixels / 1e6:.1f} Mpixel, "
-        f"{len(defined)} scores on {detector.device}: about {format_seconds(seconds)}"
+        f"{data.name} {data.split} {shard}: {counted(len(data.pairs), 'image')}, {pixels / 1e6:.1f} Mpixel, "
+        f"{counted(len(defined), 'score')} on {detector.device}: about {format_seconds(seconds)}"
         + (f" for the images, then {format_seconds(after)} to write the results" if after >= SHORT_SECONDS else "")
     )
     if seconds > LONG_SECONDS:
@@ -87,5 +88,5 @@ def verified_pixels(data: "Dataset", *, whole: bool) -> int:
     found = [*report.faults, *(useless(data, report.pixels) if whole and report.ok else ())]
     if found:
         faults = "\n  ".join(str(fault) for fault in found)
-        raise DataError(f"{data.root}: {len(found)} faults, nothing was evaluated:\n  {faults}")
+        raise DataError(f"{data.root}: {counted(len(found), 'fault')}, nothing was evaluated:\n  {faults}")
     return report.pixels.total

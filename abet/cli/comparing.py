@@ -10,6 +10,7 @@ import typer
 from abet.cli.options import DatasetOption, place_of, require_ood_set, require_output, say, split_names
 from abet.cli.panels import EVALUATE
 from abet.places import Place, parse_place
+from abet.text import counted
 
 if TYPE_CHECKING:
     from abet.report.formats import Format
@@ -74,7 +75,9 @@ def _print_comparisons(result: Mapping[str, Any]) -> None:
     console().print(table)
     drawn = result["comparisons"][0]
     lines = [f"{letter}: {result[side]['run']}" for letter, side in (("A", "first"), ("B", "second"))]
-    lines.append(f"{drawn['resamples']:,} draws of {drawn['images']} images, the same for both models")
+    lines.append(
+        f"{counted(drawn['resamples'], 'draw')} of {counted(drawn['images'], 'image')}, the same for both models"
+    )
     lines += sorted({entry["reason"] for entry in result["comparisons"] if "reason" in entry})
     for line in lines:
         console().print(line, markup=False, soft_wrap=True)
@@ -106,16 +109,16 @@ def write_table(
     output: Place | None,
     datasets: Sequence[str],
     scores: str | None,
-    columns: str,
+    columns: str | None,
 ) -> None:
     """``abet report --format``: the table of the runs to a file, or to stdout."""
     from abet.cli.reporting import loaded_run
-    from abet.report.formats import parse_groups, render_table
+    from abet.report.formats import render_table
     from abet.site import load_site
 
     for name in datasets:
         require_ood_set(name)
-    groups = parse_groups(split_names(columns, what="column"))
+    groups = split_names(columns, what="column")
     keys = split_names(None if scores == "all" else scores, what="score")
     places = [parse_place(run) for run in runs]
     site = load_site()

@@ -26,6 +26,7 @@ from abet.cli.options import (
 from abet.cli.panels import EVALUATE
 from abet.errors import DataError
 from abet.places import Place, parse_place
+from abet.text import counted
 
 if TYPE_CHECKING:
     from abet.component_pass import ComponentPass, Evaluated
@@ -170,7 +171,7 @@ def _write_figures(job: "ComponentPass", mirror: "Mirror") -> None:
     remote = mirror.pull(lambda name: name == f"{below}metrics.json")  # as `write_figures`, of what stands in the run
     there = {path.name for path in folder.glob("*.npz")} | {name.removeprefix(below) for name in remote}
     if missing := missing_component_shards(job.fingerprint, there):
-        say(f"{len(missing)} shards of components are missing; the last one writes the figures")
+        say(f"{counted(len(missing), 'shard')} of components missing; the last one writes the figures")
         return
     wanted = {f"{below}{name}" for name in component_names(job.fingerprint)}
     mirror.pull(wanted.__contains__)
@@ -180,7 +181,10 @@ def _write_figures(job: "ComponentPass", mirror: "Mirror") -> None:
     if reason:
         raise DataError(reason)
     print_components(metrics)
-    say(f"wrote {mirror.seen(folder / 'metrics.json')}", f"next: abet report {shlex.quote(str(place))}")
+    say(
+        f"wrote {mirror.seen(folder / 'metrics.json')}",
+        f"next: abet report {shlex.quote(str(place))} --output report.html",
+    )
 
 
 def count_after(evaluation: "Evaluation", run: Place, site: "SiteConfig", track: str) -> None:

@@ -33,6 +33,7 @@ from abet.cli.panels import EVALUATE
 from abet.errors import UsageError
 from abet.labels import CITYSCAPES
 from abet.places import Place, S3Uri
+from abet.text import counted
 
 if TYPE_CHECKING:
     from abet.data.index import Dataset
@@ -159,7 +160,7 @@ def _require_possible(
 def _sum_up(evaluation: "Evaluation", run: Place, site: "SiteConfig", *, components: bool) -> None:
     """Merge all shards of a run and, on demand, find objects in a second pass."""
     dataset = evaluation.dataset.name
-    merge_and_print(run, dataset, site)
+    merge_and_print(run, dataset, site, last=not components)
     if components:
         from abet.cli.components import choose_track, count_after
 
@@ -230,7 +231,7 @@ def _to_do(evaluation: "Evaluation", mirror: "Mirror", numbers: "list[int]") -> 
     todo = {number: condition for number, condition in found.items() if condition != "there"}
     named = [f"{number}/{evaluation.shards} ({condition})" for number, condition in todo.items()]
     say(
-        f"{len(found) - len(todo)} of {len(found)} shards are there and kept"
+        f"{len(found) - len(todo)} of {counted(len(found), 'shard is', 'shards are')} there and kept"
         + (f"; to evaluate: {', '.join(named)}" if named else "")
     )
     return list(todo)

@@ -20,6 +20,7 @@ from abet.cli.panels import EVALUATE
 from abet.errors import unknown_name
 from abet.names import TRAINING_NAMES
 from abet.places import parse_place
+from abet.text import counted
 
 
 def register(app: typer.Typer) -> None:
@@ -75,6 +76,6 @@ def fit(
     job = Fit(detector=detector, dataset=data, settings=settings)
     weights = parse_place(detector.uri)
     require_output(companions.companion(weights, NAME), kind="file", s3=site.s3)
-    say(f"{data.name} {data.split}: one pass over {len(data.pairs)} images on {detector.device}")
+    say(f"{data.name} {data.split}: one pass over {counted(len(data.pairs), 'image')} on {detector.device}")
     place = companions.write(weights, NAME, job.run(), site.s3)
     say(f"wrote {place}", "next: abet evaluate, whose scores it completes")

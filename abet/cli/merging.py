@@ -1,8 +1,7 @@
 """abet merge"""
 
 import shlex
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -40,10 +39,7 @@ def merge(
     sha256 = None if checkpoint is None else _identity(parse_place(checkpoint), site)
     if wait_minutes is not None:
         await_shards(place, dataset, site, minutes=wait_minutes)
-    metrics = merge_and_print(place, dataset, site, sha256=sha256)
-    from abet.cli.tables import print_components
-
-    print_components(metrics)
+    merge_and_print(place, dataset, site, sha256=sha256)
 
 
 def _identity(checkpoint: Place, site: "SiteConfig") -> str:
@@ -56,16 +52,20 @@ def _identity(checkpoint: Place, site: "SiteConfig") -> str:
     return read_manifest(path).sha256 if path.is_dir() else sha256_of(path)
 
 
-def merge_and_print(run: Place, dataset: str, site: "SiteConfig", *, sha256: str | None = None) -> Mapping[str, Any]:
-    """Merge all shards of a run, print the figures, and return ``metrics.json``'s content."""
-    from abet.cli.tables import print_metrics
+def merge_and_print(
+    run: Place, dataset: str, site: "SiteConfig", *, sha256: str | None = None, last: bool = True
+) -> None:
+    """Merge all shards of a run and print the figures; unless a second pass follows, components and what comes next."""
+    from abet.cli.protocol_tables import print_protocols
+    from abet.cli.tables import print_components, print_metrics
     from abet.merge import merge_in
     from abet.run import evaluation_dir
 
     metrics = merge_in(run, dataset, site, sha256=sha256)
     print_metrics(metrics)
-    say(
-        f"wrote {evaluation_dir(run, dataset) / 'metrics.json'}",
-        f"next: abet report {shlex.quote(str(run))} --output report.html",
-    )
-    return metrics
+    print_protocols(metrics)
+    if last:
+        print_components(metrics)
+    say(f"wrote {evaluation_dir(run, dataset) / 'metrics.json'}")
+    if last:
+        say(f"next: abet report {shlex.quote(str(run))} --output report.html")

@@ -20,6 +20,7 @@ from abet.cli.options import (
 )
 from abet.cli.panels import USE
 from abet.errors import DataError, UsageError
+from abet.text import counted
 
 if TYPE_CHECKING:
     pass
@@ -122,7 +123,7 @@ def predict(
         minimum_component_pixels=min_component_pixels or usual,
     )
     faults = predict_all(job, found, results)
-    say(f"wrote {len(found) - len(faults)} of {len(found)} predictions below {results}")
+    say(f"wrote {len(found) - len(faults)} of {counted(len(found), 'prediction')} below {results}")
     if faults:
         raise DataError("; ".join(faults))
 

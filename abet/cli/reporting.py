@@ -71,7 +71,10 @@ def report(
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(help="Figures of that table: exact, reference (the paper's protocol), or both. Default: exact."),
+        typer.Option(
+            help="Figures of that table, comma-separated: exact, reference (the paper's protocol), any protocol by its "
+            "name, or all. Default: exact and SegmentMeIfYouCan's; of CSV all."
+        ),
     ] = None,
     max_megabytes: Annotated[
         float | None,
@@ -106,7 +109,7 @@ def report(
     if format_ is not None:
         from abet.cli.comparing import write_table
 
-        write_table(runs, format_, target, split_names(dataset, what="data set"), scores, columns or "exact")
+        write_table(runs, format_, target, split_names(dataset, what="data set"), scores, columns)
         return
     if dataset is not None:
         require_ood_set(dataset)

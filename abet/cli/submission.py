@@ -24,6 +24,7 @@ from abet.cli.options import (
 from abet.cli.panels import EVALUATE
 from abet.errors import UsageError
 from abet.labels import CITYSCAPES
+from abet.text import counted
 
 
 def register(app: typer.Typer) -> None:
@@ -72,7 +73,7 @@ def submission(
     job = Submission(detector=detector, dataset=dataset, score=score, method=method, output=folder, format=format)
     written = job.write(images)
     say(
-        f"wrote {written} of {len(images)} score files to {job.folder}"
+        f"wrote {written} of {counted(len(images), 'score file')} to {job.folder}"
         + (", kept the others" * (written < len(images)))
     )
     if format == "npy":

@@ -6,6 +6,7 @@ import typer
 
 from abet.cli.options import say
 from abet.cli.panels import KEEP
+from abet.text import counted
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +41,6 @@ def sync(
                 typer.echo(f"{action}  {printable(name, limit=1024)}")
     would = "would be " if dry_run else ""
     say(
-        f"{len(report.copied)} files {would}copied ({report.bytes / 1e6:.1f} MB), {len(report.kept)} kept, "
+        f"{counted(len(report.copied), 'file')} {would}copied ({report.bytes / 1e6:.1f} MB), {len(report.kept)} kept, "
         f"{len(report.deleted)} {would}deleted"
     )

@@ -9,6 +9,7 @@ from rich.table import Column, Table
 
 from abet.files import read_json
 from abet.run import evaluation_dir
+from abet.text import counted
 
 if TYPE_CHECKING:
     from abet.data.layout import DatasetSpec
@@ -35,8 +36,8 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
     """The content of a metrics.json: figures in percent with half the width of their bracket."""
     pixels = metrics["pixels"]
     title = (
-        f"{metrics['dataset']} ({metrics['split']}, {metrics['images']} images; pixels: {pixels['id']:,} ID, "
-        f"{pixels['ood']:,} OOD, {pixels['void']:,} void), in percent"
+        f"{metrics['dataset']} ({metrics['split']}, {counted(metrics['images'], 'image')}; pixels: "
+        f"{pixels['id']:,} ID, {pixels['ood']:,} OOD, {pixels['void']:,} void), in percent"
     )
     table = Table("score", "AUROC", "AP", "FPR95", "threshold", "reference: AUROC", "AUPRC", "FPR95", title=title)
     notes: list[str] = []
@@ -68,7 +69,7 @@ def print_calibration(found: Mapping[str, Any]) -> None:
     from abet.metrics.operating import FIGURES
 
     warned = "; papers TEST on it" if found["tested_on"] else ""
-    title = f"calibrated on {found['dataset']} ({found['split']}, {found['images']} images{warned})"
+    title = f"calibrated on {found['dataset']} ({found['split']}, {counted(found['images'], 'image')}{warned})"
     table = Table("score", "", "threshold", "TPR", "FPR", "precision", "F1", "component F1", title=title)
     notes = []
     for key, points in found["scores"].items():
@@ -110,7 +111,7 @@ def print_components(metrics: Mapping[str, Any]) -> None:
     if not found:
         return
     first = next(iter(found.values()))
-    images = f"{metrics['dataset']} ({metrics['split']}, {metrics['images']} images)"
+    images = f"{metrics['dataset']} ({metrics['split']}, {counted(metrics['images'], 'image')})"
     title = f"components of {images}, {_sizes(first)}, in percent"
     table = Table("score", "threshold", "sIoU", "PPV", "F1", "objects", "predictions", title=title)
     notes = []
@@ -171,8 +172,8 @@ def print_validation(result: Mapping[str, Any]) -> None:
     if not result["pixels"]:
         console().print(f"no figures: {result['reason']}", markup=False, soft_wrap=True)
         return
-    part = f"{result['images']} of {result['split_images']}"
-    images = f"{result['images'] if result['images'] == result['split_images'] else part} images"
+    part = "" if result["images"] == result["split_images"] else f"{result['images']} of "
+    images = part + counted(result["split_images"], "image")
     title = f"{result['dataset']} ({result['split']}, {images}, {result['pixels']:,} labelled pixels)"
     table = Table("class", *(Column(name, justify="right") for name in COLUMNS), title=f"{title}, in percent")
     for row in result["classes"]:

@@ -24,6 +24,7 @@ from abet.cli.panels import TRAIN
 from abet.errors import UsageError, unknown_name
 from abet.names import TRAINING_NAMES
 from abet.places import parse_place
+from abet.text import counted
 
 if TYPE_CHECKING:
     from abet.data.index import Dataset
@@ -136,7 +137,7 @@ def _tell(result: dict[str, Any], results: Path | None, predictions: Path | None
         write_json(results, result)
         say(f"wrote {results}")
     if predictions is not None:
-        say(f"wrote {result['images']} predictions to {predictions}")
+        say(f"wrote {counted(result['images'], 'prediction')} to {predictions}")
 
 
 def choose_inference(

@@ -1,12 +1,16 @@
 """The figures of runs as rows of CSV: one for each run, set, score and protocol; fractions with every digit."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Literal
+from typing import Any, Final
 
-from abet.report.records import Interval, Metrics, ReferenceFigures, ScoreFigures
+from abet.report.protocols import Entry, conditions_of, figures_of
+from abet.report.records import ByKind, Interval, Metrics, ScoreFigures
 from abet.report.runs import RunResults
 
-Group = Literal["exact", "reference"]
+EXACT: Final = "exact"
+REFERENCE: Final = "reference"
+"""Groups of figures that every evaluation has; any other is the name of a protocol."""
 
 FIGURES: Final = ("auroc", "ap", "fpr95")
 CSV_COLUMNS: Final = (
@@ -14,13 +18,20 @@ CSV_COLUMNS: Final = (
     *("protocol", "prevalence", *(f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high"))),
     *("tpr", "threshold", *(f"{name}_interval_{end}" for name in FIGURES for end in ("low", "high"))),
     *("confidence", "resamples", "dropped_id", "dropped_ood", "non_finite_id", "non_finite_ood", "reason"),
+    *("best_f1", "best_f1_threshold", "siou", "siou_predictions", "ppv", "f1", "conditions"),
 )
+"""Of every file; figures of a protocol that have none of these stand in further ones behind them."""
+_SAME: Final = {"auprc": "ap"}
+_CONDITIONS: Final = ("prevalence", "tpr", "threshold", "best_f1_threshold", "confidence", "resamples")
 
 
 def csv_rows(
-    runs: Sequence[RunResults], labels: Sequence[str], names: Sequence[str], groups: Sequence[Group]
+    runs: Sequence[RunResults], labels: Sequence[str], names: Sequence[str], groups: Sequence[str]
 ) -> Iterator[Mapping[str, object]]:
-    """Rows of `CSV_COLUMNS`, of the data sets named and the protocols of these groups; what is undefined is None."""
+    """Rows of `CSV_COLUMNS`, of the data sets named and the protocols of these groups; what is undefined is None.
+
+    ``conditions`` is a JSON object of what has no column: track, minimum sizes, images left out.
+    """
     for run, label in zip(runs, labels, strict=True):
         for name in names:
             if name not in run.datasets:
@@ -34,10 +45,13 @@ def csv_rows(
                 **{key: getattr(metrics, key) for key in ("dataset", "split", "ood_definition", "images")},
             }
             for key, entry in metrics.scores.items():
-                if "exact" in groups:
+                if EXACT in groups:
                     yield {**whose, "score": key, **_exact_row(metrics, entry)}
-                if "reference" in groups:
+                if REFERENCE in groups:
                     yield {**whose, "score": key, **_reference_row(metrics, entry)}
+                for group in groups:
+                    if group in entry.protocols:
+                        yield {**whose, "score": key, **_protocol_row(metrics, group, entry.protocols[group])}
 
 
 def _exact_row(metrics: Metrics, entry: ScoreFigures) -> dict[str, object]:
@@ -64,7 +78,7 @@ def _reference_row(metrics: Metrics, entry: ScoreFigures) -> dict[str, object]:
     row: dict[str, object] = {"protocol": (found.protocol if found else None) or "reference-100-bins"}
     if found is None:
         return row | {"reason": entry.reference_protocol_reason or entry.reason}
-    kept = _kept(metrics, found)
+    kept = _kept(metrics, found.dropped)
     return row | {
         "prevalence": prevalence(*kept),
         "auroc": found.auroc,
@@ -78,9 +92,38 @@ def _reference_row(metrics: Metrics, entry: ScoreFigures) -> dict[str, object]:
     }
 
 
-def _kept(metrics: Metrics, found: ReferenceFigures) -> tuple[int, int]:
+def _protocol_row(metrics: Metrics, name: str, entry: Entry) -> dict[str, object]:
+    row: dict[str, object] = {"protocol": name, "reason": entry.get("reason")}
+    left: dict[str, Any] = {}
+    for key, value in figures_of(entry):
+        figure, more = _figure(_SAME.get(key, key), value)
+        row, left = row | figure, left | more
+    for key, value in conditions_of(entry):
+        if key in _CONDITIONS:
+            row[key] = value
+        elif key == "dropped" and isinstance(value, Mapping):
+            dropped = ByKind.model_validate(value)
+            row = {"prevalence": prevalence(*_kept(metrics, dropped)), **row}
+            row |= {"dropped_id": dropped.id, "dropped_ood": dropped.ood}
+        else:
+            left[key] = value
+    return row | ({"conditions": json.dumps(left)} if left else {})
+
+
+def _figure(column: str, value: Any) -> tuple[dict[str, object], dict[str, Any]]:
+    """The columns of one figure, and what is said of it beside."""
+    if not isinstance(value, Mapping):
+        return {column: value}, {}
+    bracket = column if "value" in value else f"{column}_interval"
+    columns = {f"{bracket}_{end}": value[end] for end in ("low", "high") if end in value}
+    columns |= {column: value["value"]} if "value" in value else {}
+    beside = {key: part for key, part in value.items() if key not in ("value", "low", "high", *_CONDITIONS)}
+    return columns, {f"{column}_{key}": part for key, part in beside.items()}
+
+
+def _kept(metrics: Metrics, dropped: ByKind) -> tuple[int, int]:
     """ID and OOD pixels that the protocol counts."""
-    return metrics.pixels.id - found.dropped.id, metrics.pixels.ood - found.dropped.ood
+    return metrics.pixels.id - dropped.id, metrics.pixels.ood - dropped.ood
 
 
 def prevalence(id_pixels: int, ood_pixels: int) -> float | None:

@@ -93,7 +93,7 @@ def _evaluated(runs: Sequence[RunResults], labels: Sequence[str], dataset: str) 
 
 
 def _table(name: str, entries: Sequence[tuple[str, str, Entry]], *, alike: bool) -> ProtocolTable:
-    read = [(run, score, dict(_figures(entry)), dict(_conditions(entry)), entry) for run, score, entry in entries]
+    read = [(run, score, dict(figures_of(entry)), dict(_conditions(entry)), entry) for run, score, entry in entries]
     keys = list(dict.fromkeys(key for _, _, figures, _, _ in read for key in figures))
     conditions = list(dict.fromkeys(key for *_, found, _ in read for key in found))
     columns = [_column(key, name) for key in keys]
@@ -120,24 +120,30 @@ def _column(key: str, protocol: str) -> Column:
     return Column(title=" ".join([*above, title]), meaning=f"{key} by {protocol}", better=better)
 
 
-def _figures(entry: Entry, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Figures of an entry by key; of one inside another object by OUTER.INNER."""
+def figures_of(entry: Entry, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Figures of an entry by key, as they stand there; of one inside another object by OUTER.INNER."""
     for key, value in entry.items():
         if key in _CONDITIONS or key in _SILENT:
             continue
         if key in TITLES or isinstance(value, float) or _is_interval(value):
             yield prefix + key, value
         elif isinstance(value, dict) and any(inner in TITLES for inner in value):
-            yield from _figures(value, f"{prefix}{key}.")
+            yield from figures_of(value, f"{prefix}{key}.")
 
 
-def _conditions(entry: Entry) -> Iterator[tuple[str, str]]:
-    figures = {key.partition(".")[0] for key, _ in _figures(entry)}
+def conditions_of(entry: Entry) -> Iterator[tuple[str, Any]]:
+    """What the figures of an entry were taken at, by key, as it stands there."""
+    figures = {key.partition(".")[0] for key, _ in figures_of(entry)}
     point = entry.get("fpr95")
     inner = {key: point[key] for key in _CONDITIONS if key in point} if isinstance(point, dict) else {}
     for key, value in {**entry, **inner}.items():
-        if key not in figures and key not in _SILENT and (text := _text(key, value)):
-            yield _HEADINGS.get(key, key.replace("_", " ")), text
+        if key not in figures and key not in _SILENT and _text(key, value):
+            yield key, value
+
+
+def _conditions(entry: Entry) -> Iterator[tuple[str, str]]:
+    for key, value in conditions_of(entry):
+        yield _HEADINGS.get(key, key.replace("_", " ")), _text(key, value)
 
 
 def _text(key: str, value: Any) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abet.errors import UsageError
-from abet.report.formats import Format, parse_groups, render_table
+from abet.report.formats import Format, render_table
 from abet.report.markup import latex_text, markdown_text
 from abet.report.runs import load_run
 from tests.conftest import Cli
@@ -173,8 +173,8 @@ def test_unknown_names_are_refused(two: tuple[Path, Path]) -> None:
         table("md", *two, scores=("mps",))
     with pytest.raises(UsageError, match="unknown data set of these runs 'fishyscapes_static'"):
         table("md", *two, datasets=("fishyscapes_static",))
-    with pytest.raises(UsageError, match="unknown group of columns 'paper'"):
-        parse_groups(["paper"])
+    with pytest.raises(UsageError, match="unknown group of columns of these runs 'smiyc-components'"):
+        table("md", *two, groups=("smiyc-components",))
 
 
 # --- the command
@@ -203,7 +203,7 @@ def test_the_command_prints_or_writes_the_table(cli: Cli, two: tuple[Path, Path]
         (("--matrix", "m.png", "--maps", "abet"), "--maps would do nothing"),
         (("--output", "r.html", "--scores", "abet"), "--scores would do nothing"),
         (("--columns", "exact"), "add --format"),
-        (("--format", "md", "--columns", "all"), "unknown group of columns 'all'"),
+        (("--format", "md", "--columns", "exakt"), "did you mean 'exact'"),
         (("--format", "md", "--dataset", "road_anomally"), "did you mean 'road_anomaly'"),
         (("--format", "md", "--scores", ","), "names no score"),
     ],

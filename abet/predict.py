@@ -22,8 +22,9 @@ from abet.files import read_json, write_json
 from abet.memory import readable_memory_errors
 from abet.metrics.components import SIZES
 from abet.progress import note, progress
-from abet.regions import draw_boxes, find_regions
+from abet.regions import find_regions
 from abet.report.records import Metrics
+from abet.report.region_picture import draw_regions
 from abet.report.render import Picture, above, heat_map, mask_picture, overlay_classes, write_png, write_score_png
 
 SUMMARY = "predictions.json"
@@ -103,9 +104,10 @@ def predict_all(job: PredictionJob, images: Sequence[tuple[str, Path]], output: 
     """Write the outputs of every image below ``output``; returns a message for each image without them.
 
     Per image ``NAME.classes.png`` (overlay), ``NAME.heat.png``, ``NAME.score.png`` (16 bit, scale and offset in its
-    text chunks); with a threshold ``NAME.mask.png`` (255 = OOD) and ``NAME.components.png`` (the photograph with a box
-    around each region of the minimum size). `predictions.json` holds the settings from the start, so that a stopped
-    run's folder takes no other's results, and lists the images in the end, with their regions.
+    text chunks); with a threshold ``NAME.mask.png`` (255 = OOD) and ``NAME.components.png`` (the photograph with the
+    flagged pixels tinted, and each region of the minimum size in a box, with its number and mean score).
+    `predictions.json` holds the settings from the start, so that a stopped run's folder takes no other's results, and
+    lists the images in the end, with their regions.
 
     Raises:
         UsageError: ``output`` holds predictions of another checkpoint, score or threshold.
@@ -172,7 +174,7 @@ def _write_outputs(job: PredictionJob, name: str, path: Path, image: Picture, ou
         write_png(output / f"{name}.mask.png", mask_picture(mask))
         row["ood_fraction"] = float(mask.mean())
         row["components"] = find_regions(score, mask, minimum_pixels=job.minimum_component_pixels)
-        write_png(output / f"{name}.components.png", draw_boxes(image, row["components"]))
+        write_png(output / f"{name}.components.png", draw_regions(image, mask, row["components"]))
     return row
 
 

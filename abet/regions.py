@@ -7,7 +7,7 @@ columns from x0 to x1 - 1 and the rows from y0 to y1 - 1, so that ``image[y0:y1,
 [x, y] is the mean of the pixels' columns and rows: the middle of the upper left pixel is [0, 0].
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,20 +55,3 @@ def _region(score: Score, numbers: NDArray[np.int32], number: int, stats: Sequen
         reason = f"{broken} of its pixels have a score that is not a finite number"
         return region | {"mean_score": None, "max_score": None, "reason": reason}
     return region | {"mean_score": float(values.sum()) / area, "max_score": float(values.max())}
-
-
-def draw_boxes(
-    picture: NDArray[np.uint8], regions: Sequence[Mapping[str, Any]], colour: tuple[int, int, int] = (86, 180, 233)
-) -> NDArray[np.uint8]:
-    """The (H, W, 3) uint8 RGB picture with a frame of two pixels within each region's box."""
-    drawn = picture.copy()
-    for region in regions:
-        x0, y0, x1, y1 = region["box"]
-        for rows, columns in (
-            (slice(y0, min(y0 + 2, y1)), slice(x0, x1)),
-            (slice(max(y1 - 2, y0), y1), slice(x0, x1)),
-            (slice(y0, y1), slice(x0, min(x0 + 2, x1))),
-            (slice(y0, y1), slice(max(x1 - 2, x0), x1)),
-        ):
-            drawn[rows, columns] = colour
-    return drawn

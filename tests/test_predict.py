@@ -15,6 +15,7 @@ from abet.detector import Detector
 from abet.errors import DataError
 from abet.models.head import Output
 from abet.predict import threshold_from
+from abet.report.region_picture import draw_regions
 from abet.report.render import read_score_png
 from tests.conftest import Cli
 
@@ -48,6 +49,8 @@ def test_one_image_gives_overlay_heat_map_score_and_mask(cli: Cli, learned_check
     assert np.array_equal(mask == 255, score >= threshold)
     summary = json.loads((out / "predictions.json").read_text())
     assert summary["images"][0]["ood_fraction"] == pytest.approx((score >= threshold).mean())
+    drawn = draw_regions(np.asarray(Image.open(source)), score >= threshold, summary["images"][0]["components"])
+    assert np.array_equal(np.asarray(Image.open(out / "street.components.png")), drawn)
 
 
 def test_a_folder_keeps_its_structure_and_a_bad_file_stops_nothing(

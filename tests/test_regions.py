@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from abet.regions import draw_boxes, find_regions
+from abet.regions import find_regions
 
 
 def naive(score, mask, minimum):
@@ -59,15 +59,3 @@ def test_scores_that_are_not_finite_give_null_and_the_reason(broken: float) -> N
     assert first["reason"] == "1 of its pixels have a score that is not a finite number"
     assert (second["mean_score"], "reason" in second) == (1.0, False)
     json.dumps([first, second], allow_nan=False)
-
-
-def test_boxes_are_drawn_inside_of_themselves_on_a_copy() -> None:
-    picture = np.zeros((12, 12, 3), np.uint8)
-    drawn = draw_boxes(picture, [{"box": [2, 3, 9, 11]}], (1, 2, 3))
-    changed = drawn.any(axis=2)
-    assert not picture.any()
-    expected = np.zeros((12, 12), bool)
-    expected[3:11, 2:9] = True
-    expected[5:9, 4:7] = False
-    assert np.array_equal(changed, expected)
-    assert draw_boxes(picture, [{"box": [0, 0, 1, 1]}]).any(axis=2).sum() == 1

@@ -1,6 +1,7 @@
 """Plotly figures as plain dictionaries; the page's script draws them.
 
-A score has one colour and marker everywhere, a run one dash style: each line can be told apart without colour vision.
+A score looks alike everywhere (`abet.report.looks`), and of several runs each has one dash style: each line can be told
+apart without colour vision.
 """
 
 import html
@@ -8,52 +9,51 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from abet.report.looks import INK, Look, run_dash
 from abet.report.records import Curves, Histogram
 from abet.report.runs import RunResults, score_keys
 
-# Okabe and Ito's palette without its yellow, which vanishes on white
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "triangle-down", "cross", "star", "hexagon", "pentagon")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 ID_COLOUR, OOD_COLOUR = "#0072B2", "#D55E00"
 MARKERS_PER_LINE = 9
-INK, GRID = "#1f2933", "#e4e7eb"
+GRID = "#e4e7eb"
 
 FigureSpec = dict[str, Any]
 
 
-def curves_figure(runs: Sequence[RunResults], labels: Sequence[str], dataset: str, keys: Sequence[str]) -> FigureSpec:
+def curves_figure(
+    runs: Sequence[RunResults], labels: Sequence[str], dataset: str, looks: Mapping[str, Look]
+) -> FigureSpec:
     """ROC and precision-recall curves side by side, one legend entry per (run, score) that switches both.
 
     ``narrow`` holds the layout changes that stack them on a small screen, ``line_height`` the pixels that a legend
-    entry adds to the height; a trace's ``meta`` says whose it is.
+    entry adds to the height; a trace's ``meta`` says whose it is, and ``several`` whether its name says the run too.
     """
     traces: list[FigureSpec] = []
     several = sum(dataset in run.datasets for run in runs) > 1
     for number, (run, label) in enumerate(zip(runs, labels, strict=True)):
         curves: Mapping[str, Curves] = run.datasets[dataset].curves if dataset in run.datasets else {}
-        for key in (key for key in keys if key in curves):
+        for key in (key for key in looks if key in curves):
             name = f"{key} · {label}" if several else key
-            style = _style(keys.index(key), DASHES[number % len(DASHES)])
+            style = _style(looks[key], run_dash(number) if len(runs) > 1 else looks[key].dash)
             group = {"legendgroup": f"{number} {key}", "meta": {"run": number, "score": key}}
             traces += _pair(curves[key], {**style, "name": html.escape(name), **group})
     pixels = next(run.datasets[dataset].metrics.pixels for run in runs if dataset in run.datasets)
     prevalence = pixels.ood / max(pixels.ood + pixels.id, 1)
-    return {"data": traces, "layout": _curves_layout(prevalence), "narrow": _STACKED, "line_height": 11}
+    return {
+        "data": traces,
+        "layout": _curves_layout(prevalence),
+        "narrow": _STACKED,
+        "line_height": 11,
+        "several": several,
+    }
 
 
-def look(score_number: int) -> tuple[str, str]:
-    """Colour and marker of a score."""
-    return PALETTE[score_number % len(PALETTE)], SYMBOLS[score_number % len(SYMBOLS)]
-
-
-def _style(score_number: int, dash: str) -> FigureSpec:
-    colour, symbol = look(score_number)
+def _style(look: Look, dash: str) -> FigureSpec:
     return {
         "type": "scatter",
         "mode": "lines+markers",
-        "line": {"color": colour, "dash": dash, "width": 2},
-        "marker": {"color": colour, "symbol": symbol, "size": 8, "maxdisplayed": MARKERS_PER_LINE},
+        "line": {"color": look.colour, "dash": dash, "width": 2},
+        "marker": {**look.marker(), "size": 8, "maxdisplayed": MARKERS_PER_LINE},
     }
 
 
@@ -141,7 +141,7 @@ def _base_layout(*, height: int, top: int = 14) -> FigureSpec:
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
         "paper_bgcolor": "#ffffff",
         "plot_bgcolor": "#ffffff",
-        "hoverlabel": {"bgcolor": "#ffffff", "font": {"color": INK}},
+        "hoverlabel": {"bgcolor": "#ffffff", "font": {"color": INK}, "namelength": 48},
     }
 
 

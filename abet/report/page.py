@@ -24,6 +24,7 @@ from abet.places import Place
 from abet.report import figures, table
 from abet.report.fit import fit
 from abet.report.images import image_columns, image_names
+from abet.report.looks import INK, Look, looks, run_dash, swatch
 from abet.report.maps import Choice, Kept, check_wanted, choices, sampled
 from abet.report.overview import overview
 from abet.report.protocols import differences, protocol_tables
@@ -113,7 +114,8 @@ def _render(
         version=__version__,
         runs=list(zip(labels, runs, strict=True)),
         labels=labels,
-        scores=[(key, *figures.look(number)) for number, key in enumerate(score_keys(runs))],
+        run_looks=[swatch(INK, run_dash(number)) for number in range(len(runs))],
+        scores=[(key, swatch(look.colour, look.dash, look)) for key, look in _looks(runs).items()],
         sections=sections,
         overview=shown,
         columns=table.COLUMNS,
@@ -159,6 +161,10 @@ def first_scores(runs: Sequence[RunResults]) -> list[str]:
     return [key for key in keys if key in kept]
 
 
+def _looks(runs: Sequence[RunResults]) -> dict[str, Look]:
+    return looks(score_keys(runs), first_scores(runs), dashed=len(runs) == 1)
+
+
 def _by_ap(metrics: Metrics) -> list[str]:
     values = {key: entry.ap.value for key, entry in metrics.scores.items() if entry.ap and entry.ap.value is not None}
     return sorted(values, key=lambda key: -values[key])
@@ -166,7 +172,6 @@ def _by_ap(metrics: Metrics) -> list[str]:
 
 def _section(runs: Sequence[RunResults], labels: Sequence[str], name: str) -> dict[str, Any]:
     """What the template shows of one data set; ``figures`` are drawn by their place among all of the page."""
-    keys = score_keys(runs)
     found = figures.histograms(runs, labels, name)
     metrics = [run.datasets[name].metrics for run in runs if name in run.datasets]
     images = image_names(runs, name)
@@ -185,7 +190,7 @@ def _section(runs: Sequence[RunResults], labels: Sequence[str], name: str) -> di
         "image_columns": image_columns(runs, name, images),
         "sampled": len(sampled(runs, name)),
         "place": _place(runs, name),
-        "figures": [figures.curves_figure(runs, labels, name, keys), *(spec for _, _, spec in found)],
+        "figures": [figures.curves_figure(runs, labels, name, _looks(runs)), *(spec for _, _, spec in found)],
     }
 
 

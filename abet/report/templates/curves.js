@@ -6,10 +6,27 @@
   const config = { displaylogo: false, plotlyServerURL: "", modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
   const plots = /** @type {any[]} */ ([...document.querySelectorAll("[data-figure]")]);
 
+  const LETTER = 7.4, MARGINS = 88, BESIDE_NAME = 77; // CSS pixels of a letter, and of what stands beside a legend's names
+  /** Of a run that is cut short like another, its place tells which: the filter has them in order, with their dashes. */
+  const shortRun = (run, most) => {
+    const cut = page.runs.map((name) => shorten(name, most));
+    const alone = cut.indexOf(cut[run]) === cut.lastIndexOf(cut[run]);
+    return alone ? cut[run] : `${shorten(page.runs[run], Math.max(most - 4, 3))} (${run + 1})`;
+  };
+  /** A name for the legend, no longer than fits; the score is whole, of a long run both ends are. Plotly reads tags. */
+  const nameFor = (figure, trace, width) => {
+    const { run, score } = trace.meta;
+    const columns = width < NARROW ? 1 : 2;
+    const most = Math.floor(((width - MARGINS) / columns - BESIDE_NAME) / LETTER);
+    const mostOfRun = Math.max(most - score.length - 3, 7);
+    const name = figure.several ? `${score} · ${shortRun(run, mostOfRun)}` : score;
+    return name.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  };
   /** Traces with what the filter hides left out; what the reader switched off in the legend stays so. */
-  const tracesFor = (plot, figure) =>
-    (plot.data || figure.data).map((trace) => {
-      if (!trace.meta) return trace;
+  const tracesFor = (plot, figure, width) =>
+    (plot.data || figure.data).map((drawn) => {
+      if (!drawn.meta) return drawn;
+      const trace = { ...drawn, name: nameFor(figure, drawn, width) };
       const wanted = isShown(trace.meta.run, trace.meta.score);
       if (!wanted) return { ...trace, visible: false };
       return trace.visible === false ? { ...trace, visible: true } : trace;
@@ -31,10 +48,14 @@
   const draw = (plot, width) => {
     if (!width) return; // in closed details, or filtered out: drawn when it is opened
     const figure = figures[Number(plot.dataset.figure)];
-    const traces = tracesFor(plot, figure);
+    const traces = tracesFor(plot, figure, width);
+    const layout = layoutFor(figure, width, traces);
+    // At another size Plotly would keep the old one's place for the legend, which may be on the lines
+    const resized = ["width", "height"].some((side) => plot.layout && plot.layout[side] !== layout[side]);
+    if (resized) Plotly.purge(plot);
     // Small plots have no room for buttons beside their legend
     const bar = figure.narrow ? {} : { displayModeBar: false };
-    Plotly.react(plot, traces, layoutFor(figure, width, traces), { ...config, ...bar });
+    Plotly.react(plot, traces, layout, { ...config, ...bar });
   };
   let printing = false;
   const drawAll = () =>

@@ -32,6 +32,13 @@ const isShown = (run, score) => shown.runs.has(run) && shown.scores.has(score);
 /** @param {{run: number, score: string}} of */
 const nameOf = (of) => (page.runs.length > 1 ? `${of.score} · ${page.runs[of.run]}` : of.score);
 
+/** Both ends of a text with at most so many letters. @param {string} text @param {number} most */
+const shorten = (text, most) => {
+  const letters = [...text];
+  const head = Math.ceil((most - 1) / 2);
+  return letters.length <= most ? text : `${letters.slice(0, head).join("")}…${letters.slice(head + 1 - most).join("")}`;
+};
+
 /** @param {number} fraction @param {number} [digits] */
 const percent = (fraction, digits = 2) => (100 * fraction).toFixed(digits);
 

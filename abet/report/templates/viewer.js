@@ -226,7 +226,15 @@ const startViewer = (viewer) => {
   const acts = { previous: () => step(-1), next: () => step(1), help };
   for (const button of viewer.querySelectorAll("[data-do]")) button.addEventListener("click", () => acts[button.dataset.do]());
 
+  /** How many maps there are to choose from, and that the filter hides others. */
+  const tellMaps = () => {
+    const all = set.choices.length, seen = set.choices.filter((choice) => isShown(choice.run, choice.score)).length;
+    const maps = `${all} score map${all === 1 ? "" : "s"}`;
+    const some = `${seen || "none"} of ${maps} (${all - seen} hidden by the filter)`;
+    document.getElementById(`maps-${number}`).textContent = seen === all ? maps : some;
+  };
   const refill = () => {
+    tellMaps();
     sides.forEach((side, place) => {
       const select = part(side.element, "choice");
       fillChoices(select, set.choices);

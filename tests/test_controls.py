@@ -328,6 +328,6 @@ def test_a_broken_last_label_is_named_before_anything_is_written(scenes, tmp_pat
     finished = cli("controls", "--dataset", "road_anomaly", *data, "--output", tmp_path / "run")
     assert finished.code == 3
     assert f"{last.relative_to(roots[which])}" in finished.err
-    assert "1 faults, nothing was evaluated" in finished.err
+    assert "1 fault, nothing was evaluated" in finished.err
     assert "colours" not in finished.err, "the long work has not begun"
     assert not (tmp_path / "run").exists()

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,11 +47,20 @@ def golden_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def _working_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names of folders to come, in a folder apart: among thousands, pytest's own search for a number takes long."""
+    folder = tmp_path_factory.mktemp("cwd")
+    return (folder / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def _no_site(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _no_site(monkeypatch: pytest.MonkeyPatch, _working_folders: Iterator[Path]) -> None:
     """Tests see no site file of the person who runs them, and write relative paths into a folder of their own."""
     monkeypatch.delenv("ABET_SITE", raising=False)
-    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    folder = next(_working_folders)
+    folder.mkdir()
+    monkeypatch.chdir(folder)
 
 
 def unavailable(reason: str) -> None:
@@ -72,14 +82,14 @@ def running_s3() -> Iterator[S3Server]:
         server.start()
         yield server
     finally:
-        server.stop()
+        server.throw_away()
         shutil.rmtree(root)
 
 
 @pytest.fixture
 def s3(running_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """An S3 server whose read-write keys the test's environment holds; `s3.place(name)` is one to write to."""
-    running_s3.start()  # a test before this one may have left it dead
+    running_s3.start_if_dead()
     for name in s3_server.FOREIGN:
         monkeypatch.delenv(name, raising=False)
     for name, value in running_s3.env.items():

@@ -79,9 +79,20 @@ class S3Server:
         """Start the server, or start it again, and wait until it stores what it is given."""
         self._script("s3-up.sh")
 
+    def start_if_dead(self) -> None:
+        """Start it if a test has left it dead: where it listens, that is found out at once."""
+        if not self._listens():
+            self.start()
+
     def stop(self) -> None:
         """Let it end in order."""
         self._script("s3-down.sh")
+
+    def throw_away(self) -> None:
+        """End it without the seconds of an orderly end: nobody asks for what it stored."""
+        if self._listens():
+            self.kill()
+        self.stop()
 
     def kill(self) -> None:
         """End it as a crash would: SIGKILL, with connections open. Returns when its ports are closed."""

@@ -37,18 +37,6 @@ def test_less_than_one_image_is_refused():
     assert "--pixels 50000: less than one image, which has 2097152" in result.stderr
 
 
-def test_no_image_to_resample_is_refused():
-    result = run("bootstrap.py", "--images", 0)
-    assert result.returncode == 2
-    assert "'0' is no integer of at least 1" in result.stderr
-
-
-def test_scores_of_no_demo_are_refused(tmp_path):
-    result = run("scores.py", "--runs", tmp_path)
-    assert result.returncode == 2
-    assert "no folder abet in it; run `abet demo` first" in result.stderr
-
-
 @pytest.mark.faults
 def test_resampling_says_whether_the_figures_of_all_pixels_lie_inside_the_brackets():
     result = run("bootstrap.py", "--images", 3)
@@ -64,12 +52,6 @@ def test_streams_are_compared_with_keeping_everything():
     assert "Peak memory from 1 to 2 frames" in result.stdout
 
 
-def test_no_frame_to_count_is_refused():
-    result = run("evaluation_stream.py", "--frames", 10, 0)
-    assert result.returncode == 2
-    assert "'0' is no integer of at least 1" in result.stderr
-
-
 @pytest.fixture
 def script(monkeypatch):
     """A script of benchmarks/ by its name, as a module."""
@@ -78,6 +60,32 @@ def script(monkeypatch):
     yield importlib.import_module
     for name in [name for name in set(sys.modules) - before if "." not in name and (FOLDER / f"{name}.py").is_file()]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def refusal(script, monkeypatch, capsys):
+    """What a script says of options that it refuses, called in this process."""
+
+    def said(name: str, *options: object) -> str:
+        monkeypatch.setattr("sys.argv", [f"{name}.py", *map(str, options)])
+        with pytest.raises(SystemExit) as stop:
+            script(name).main()
+        assert stop.value.code == 2
+        return capsys.readouterr().err
+
+    return said
+
+
+def test_no_image_to_resample_is_refused(refusal):
+    assert "'0' is no integer of at least 1" in refusal("bootstrap", "--images", 0)
+
+
+def test_scores_of_no_demo_are_refused(refusal, tmp_path):
+    assert "no folder abet in it; run `abet demo` first" in refusal("scores", "--runs", tmp_path)
+
+
+def test_no_frame_to_count_is_refused(refusal):
+    assert "'0' is no integer of at least 1" in refusal("evaluation_stream", "--frames", 10, 0)
 
 
 @pytest.fixture

@@ -69,8 +69,10 @@ configure() {
 
 start() {
   local p=$s3_port
-  # Every bucket has volumes of its own, by default seven at once: one will do here. In a session of its own, so that
-  # ^C at a terminal does not reach it, and with its output redirected, so that no caller's pipe stays open.
+  # Every bucket has volumes of its own, by default seven at once: one will do here. A master that knows it is the only
+  # one holds no election, which the first word of the volume server may miss, and then waits five seconds. In a session
+  # of its own, so that ^C at a terminal does not reach it, and with its output redirected, so that no caller's pipe
+  # stays open.
   cd "$state"
   rm -f ./*.sock
   WEED_MASTER_VOLUME_GROWTH_COPY_1=1 setsid "$weed" -logtostderr server -ip=127.0.0.1 -ip.bind=127.0.0.1 \
@@ -78,7 +80,7 @@ start() {
     -s3.port="$p" -master.port=$((p + 1)) -volume.port=$((p + 2)) -filer.port=$((p + 3)) \
     -s3.port.grpc=$((p + 4)) -master.port.grpc=$((p + 5)) -volume.port.grpc=$((p + 6)) -filer.port.grpc=$((p + 7)) \
     -s3.port.iceberg=0 -s3.port.lance=0 -s3.localSocket="$state/s3.sock" -filer.localSocket="$state/filer.sock" \
-    -volume.max=10000 -master.volumeSizeLimitMB=1024 -volume.preStopSeconds=0 -master.electionTimeout=1s \
+    -volume.max=10000 -master.volumeSizeLimitMB=1024 -volume.preStopSeconds=0 -master.peers=none \
     -master.telemetry=false >>"$state/log" 2>&1 </dev/null &
   echo $! >"$state/pid"
 }

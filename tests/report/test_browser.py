@@ -6,7 +6,7 @@ import pytest
 
 from abet.report.page import write_report
 from abet.report.runs import load_run
-from tests.report.browsing import opened, watched
+from tests.report.browsing import opened, resized, watched
 from tests.report.fake_runs import SCORES, edit_metrics, make_run
 
 
@@ -19,57 +19,43 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_page_draws_without_errors_or_requests(browser, report: Path):
-    tab = browser.new_page(viewport={"width": 1280, "height": 900})
-    complaints, requests = [], []
-    tab.on("console", lambda message: complaints.append(message.text))
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("request", lambda request: requests.append(request.url))
-    tab.goto(report.as_uri())
-    tab.wait_for_function(
-        "document.querySelectorAll('.plot').length === document.querySelectorAll('.plot.js-plotly-plot').length"
-    )
-    lines = tab.locator(".plot .scatterlayer .trace").count()
-    assert lines == 2 * 2 * len(SCORES) + 2 * 2 * len(SCORES), "ROC and PR, then ID and OOD of each histogram"
-    legend = tab.locator(".plot").first.locator(".legendtext").all_text_contents()
-    assert any("<b>one" in name for name in legend), "a tag in a name is shown, not obeyed"
-    assert complaints == []
-    assert [url for url in requests if not url.startswith("data:")] == [report.as_uri()]
-    tab.close()
+    with watched(browser, report) as tab:  # which fails of either
+        tab.wait_for_function(
+            "document.querySelectorAll('.plot').length === document.querySelectorAll('.plot.js-plotly-plot').length"
+        )
+        lines = tab.locator(".plot .scatterlayer .trace").count()
+        assert lines == 2 * 2 * len(SCORES) + 2 * 2 * len(SCORES), "ROC and PR, then ID and OOD of each histogram"
+        legend = tab.locator(".plot").first.locator(".legendtext").all_text_contents()
+        assert any("<b>one" in name for name in legend), "a tag in a name is shown, not obeyed"
 
 
 def test_the_buttons_of_a_plot_keep_it_here(browser, report: Path):
-    tab = browser.new_page()
-    tab.goto(report.as_uri())
-    titles = tab.evaluate("[...document.querySelectorAll('.modebar-btn')].map((button) => button.dataset.title)")
-    assert set(titles) == {"Download plot as a PNG", "Zoom", "Pan", "Reset axes"}
-    tab.locator(".plot").first.hover()
-    with tab.expect_download() as download:
-        tab.locator(".modebar-btn").first.click()
-    assert download.value.suggested_filename.endswith(".png")
-    tab.close()
+    with watched(browser, report) as tab:
+        titles = tab.evaluate("[...document.querySelectorAll('.modebar-btn')].map((button) => button.dataset.title)")
+        assert set(titles) == {"Download plot as a PNG", "Zoom", "Pan", "Reset axes"}
+        tab.locator(".plot").first.hover()
+        with tab.expect_download() as download:
+            tab.locator(".modebar-btn").first.click()
+        assert download.value.suggested_filename.endswith(".png")
 
 
 @pytest.mark.parametrize("width", [360, pytest.param(800, marks=pytest.mark.faults), 1280])
 def test_no_screen_is_too_narrow(browser, report: Path, width: int):
-    tab = browser.new_page(viewport={"width": width, "height": 700})
-    tab.goto(report.as_uri())
-    assert tab.evaluate("document.documentElement.scrollWidth") == width
-    plots = tab.evaluate("[...document.querySelectorAll('.plot')].map((p) => [p.clientWidth, p.scrollWidth])")
-    assert all(inner <= outer for outer, inner in plots)
-    tab.close()
+    with watched(browser, report, width=width, height=700) as tab:
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
+        plots = tab.evaluate("[...document.querySelectorAll('.plot')].map((p) => [p.clientWidth, p.scrollWidth])")
+        assert all(inner <= outer for outer, inner in plots)
 
 
 def test_a_legend_entry_hides_both_its_lines(browser, report: Path):
-    tab = browser.new_page(viewport={"width": 1280, "height": 900})
-    tab.goto(report.as_uri())
-    curves = tab.locator(".plot").first
-    before = curves.locator(".scatterlayer .trace").count()
-    curves.locator(".legendtoggle").first.click()
-    tab.wait_for_function(
-        "(before) => document.querySelector('.plot').querySelectorAll('.scatterlayer .trace').length === before - 2",
-        arg=before,
-    )
-    tab.close()
+    with watched(browser, report) as tab:
+        curves = tab.locator(".plot").first
+        before = curves.locator(".scatterlayer .trace").count()
+        curves.locator(".legendtoggle").first.click()
+        tab.wait_for_function(
+            "(lines) => document.querySelector('.plot').querySelectorAll('.scatterlayer .trace').length === lines",
+            arg=before - 2,
+        )
 
 
 def test_the_image_table_sorts_by_every_column_and_opens_the_viewer(browser, measured):
@@ -136,30 +122,34 @@ def test_the_overview_shows_any_figure(browser, measured):
         assert cell.text_content().startswith(f"{100 * entry['auroc']['value']:.2f}")
 
 
-def test_the_overview_greys_what_is_missing_whatever_figure_it_shows(browser, tmp_path: Path):
-    run = make_run(tmp_path / "a", scores=("abet", "msp"), protocols=True)
-    edit_metrics(run, lambda metrics: metrics["scores"]["msp"].update(reference_protocol=None))
-    write_report([load_run(run)], tmp_path / "report.html")
-    with opened(browser, tmp_path / "report.html") as tab:
-        cells = tab.locator("#overview-table tbody td")
-        greyed = "(cells) => cells.map((cell) => [cell.textContent === 'n/a', cell.classList.contains('none')])"
-        choose = tab.locator("#overview-figure")
-        choose.select_option(label="AUROC (the paper's 100 bins) ↑")
-        assert cells.evaluate_all(greyed) == [[False, False], [True, True]]
-        choose.select_option(label="AUROC (exact) ↑")
-        assert cells.evaluate_all(greyed) == [[False, False], [False, False]]
-
-
-def test_footnotes_are_those_of_the_rows_that_are_shown(browser, tmp_path: Path):
-    run = make_run(tmp_path / "a", scores=("abet", "energy", "msp"), protocols=True)
+@pytest.fixture(scope="module")
+def lacking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run two of whose scores lack the figures of the paper's bins, each for a reason of its own."""
+    folder = tmp_path_factory.mktemp("lacking")
+    run = make_run(folder / "a", scores=("abet", "energy", "msp"), protocols=True)
 
     def change(metrics):
         for key in ("energy", "msp"):
             metrics["scores"][key].update(reference_protocol=None, reference_protocol_reason=f"{key} lacks something")
 
     edit_metrics(run, change)
-    write_report([load_run(run)], tmp_path / "report.html")
-    with opened(browser, tmp_path / "report.html") as tab:
+    write_report([load_run(run)], folder / "report.html")
+    return folder / "report.html"
+
+
+def test_the_overview_greys_what_is_missing_whatever_figure_it_shows(browser, lacking: Path):
+    with opened(browser, lacking) as tab:
+        cells = tab.locator("#overview-table tbody td")
+        greyed = "(cells) => cells.map((cell) => [cell.textContent === 'n/a', cell.classList.contains('none')])"
+        choose = tab.locator("#overview-figure")
+        choose.select_option(label="AUROC (the paper's 100 bins) ↑")
+        assert cells.evaluate_all(greyed) == [[False, False], [True, True], [True, True]]
+        choose.select_option(label="AUROC (exact) ↑")
+        assert cells.evaluate_all(greyed) == [[False, False]] * 3
+
+
+def test_footnotes_are_those_of_the_rows_that_are_shown(browser, lacking: Path):
+    with opened(browser, lacking) as tab:
         notes = tab.locator("ol.notes li")
         visible = "(all) => all.filter((one) => one.offsetParent).map((one) => [one.value, one.textContent])"
         assert notes.evaluate_all(visible) == [[1, "energy lacks something"], [2, "msp lacks something"]]
@@ -169,31 +159,33 @@ def test_footnotes_are_those_of_the_rows_that_are_shown(browser, tmp_path: Path)
         assert len(notes.evaluate_all(visible)) == 2
 
 
-@pytest.mark.parametrize("width", [721, 760, 800, 900, 1280])
-def test_no_axis_title_lies_on_the_other_plot(browser, report: Path, width: int):
-    with watched(browser, report, width=width) as tab:
-        frame, title = tab.evaluate(
-            """() => {
-              const plot = document.querySelector(".plot"), axis = plot._fullLayout.xaxis;
-              const end = plot.getBoundingClientRect().left + axis._offset + axis._length;
-              return [end, plot.querySelector(".g-y2title").getBoundingClientRect().left];
-            }"""
-        )
-        assert title > frame + 4
+def test_no_axis_title_lies_on_the_other_plot(browser, report: Path):
+    with watched(browser, report, width=721) as tab:
+        for width in (721, 760, 800, 900, 1280):
+            resized(tab, width)
+            frame, title = tab.evaluate(
+                """() => {
+                  const plot = document.querySelector(".plot"), axis = plot._fullLayout.xaxis;
+                  const end = plot.getBoundingClientRect().left + axis._offset + axis._length;
+                  return [end, plot.querySelector(".g-y2title").getBoundingClientRect().left];
+                }"""
+            )
+            assert title > frame + 4, f"{width} pixels"
 
 
-@pytest.mark.parametrize("width", [721, 800, 1280])
-def test_what_a_link_leads_to_is_not_below_the_filter(browser, tmp_path: Path, width: int):
+def test_what_a_link_leads_to_is_not_below_the_filter(browser, tmp_path: Path):
     keys = tuple(f"a_long_name_of_score_{number}" for number in range(16))
     runs = [load_run(make_run(tmp_path / name, scores=keys, images=1)) for name in "ab"]
     write_report(runs, tmp_path / "report.html")
-    with watched(browser, tmp_path / "report.html", width=width) as tab:
-        tab.locator("#set-1").evaluate("(heading) => heading.scrollIntoView({ behavior: 'instant' })")
-        heading, cover = tab.evaluate(
-            "['#set-1', '#filter'].map((each) => document.querySelector(each).getBoundingClientRect())"
-            ".map((box, place) => (place ? box.bottom : box.top))"
-        )
-        assert heading >= cover
-        last = tab.locator("#filter button")
-        last.scroll_into_view_if_needed()
-        assert last.is_visible(), "everything in it can be reached"
+    with watched(browser, tmp_path / "report.html", width=721) as tab:
+        for width in (721, 800, 1280):
+            resized(tab, width)
+            tab.locator("#set-1").evaluate("(heading) => heading.scrollIntoView({ behavior: 'instant' })")
+            heading, cover = tab.evaluate(
+                "['#set-1', '#filter'].map((each) => document.querySelector(each).getBoundingClientRect())"
+                ".map((box, place) => (place ? box.bottom : box.top))"
+            )
+            assert heading >= cover, f"{width} pixels"
+            last = tab.locator("#filter button")
+            last.scroll_into_view_if_needed()
+            assert last.is_visible(), f"everything in it can be reached at {width} pixels"

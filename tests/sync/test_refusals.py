@@ -45,7 +45,7 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Settings]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with ThreadingHTTPServer(("127.0.0.1", 0), Lister) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()  # how soon it hears of its end
         yield S3Settings(endpoint=f"http://127.0.0.1:{server.server_address[1]}", patience_seconds=1)
         server.shutdown()
 

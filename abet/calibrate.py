@@ -99,6 +99,11 @@ def calibrate(job: Calibration) -> dict[str, Any]:
         for key in job.scores:
             found[key][name] = ThresholdCounts.count(score_map(key, output), objects, thresholds=grids[key])
 
+    if not any(values.size for values in grids.values()):
+        raise DataError(
+            f"{data.name} ({data.split}) defines no threshold for any of {', '.join(job.scores)}: their scores are not "
+            "finite numbers wherever a threshold could be; nothing was kept. `abet evaluate` counts them"
+        )
     _pass(job, 2, count_at_thresholds)
     weights = bootstrap.weights(len(data.pairs), seed=SEED)
     points = {}
@@ -107,12 +112,6 @@ def calibrate(job: Calibration) -> dict[str, Any]:
         assert counted is not None
         counts = ThresholdCounts.stack(*(found[key][name] for name in counted.images.names))
         points[key] = operating_points(state, counted.images, counts, weights)
-    if not any(point["threshold"] for named in points.values() for point in named.values()):
-        reason = next(iter(next(iter(points.values())).values()))["reason"]
-        raise DataError(
-            f"{data.name} ({data.split}) defines no threshold for any of {', '.join(job.scores)}: {reason}; nothing "
-            "was kept. `abet evaluate` says how many scores are not finite"
-        )
     return _entry(job, pixels, points)
 
 

@@ -71,9 +71,10 @@ class Evaluated:
         chosen = tuple(key for key in counted if scores is None or key in scores)
         if gone := [key for key in chosen if key not in SCORES]:
             package = (self.description.get("plugins") or {}).get(gone[0], "another version of abet")
+            left = ",".join(key for key in counted if key in SCORES)
             raise UsageError(
-                f"score {gone[0]!r} is of {package}, which is not installed here: install it, or choose others with "
-                f"--scores {','.join(key for key in counted if key in SCORES)}"
+                f"score {gone[0]!r} is of {package}, which is not installed here: install it"
+                + (f", or choose others with --scores {left}" if left else "")
             )
         return chosen
 

@@ -26,6 +26,7 @@ from abet.regions import find_regions
 from abet.report.records import Metrics
 from abet.report.region_picture import draw_regions
 from abet.report.render import Picture, above, heat_map, mask_picture, overlay_classes, write_png, write_score_png
+from abet.text import counted
 
 SUMMARY = "predictions.json"
 
@@ -125,10 +126,8 @@ def predict_all(job: PredictionJob, images: Sequence[tuple[str, Path]], output: 
             advance(1)
     if broken := [str(row["name"]) for row in rows if "not_finite_pixels" in row]:
         shown = ", ".join(broken[:3]) + (" ..." if len(broken) > 3 else "")
-        note(
-            f"note: the score is not a finite number in pixels of {len(broken)} of {len(rows)} images ({shown}); NaN "
-            "is above every threshold"
-        )
+        share = f"{len(broken)} of {counted(len(rows), 'image')} ({shown})"
+        note(f"note: the score is not a finite number in pixels of {share}; NaN is above every threshold")
     write_json(output / SUMMARY, {**settings, "images": rows, "unreadable": faults})
     return faults
 

@@ -18,6 +18,8 @@ from abet.shard_check import changed_entries, whole
 ON_CPU: Final = re.compile(r"cpu (?P<kind>.*), (?P<threads>\d+) threads, (?P<torch>.*)")
 """As `abet.evaluate.arithmetic` writes it."""
 SELECTING: Final = ("--images", "--limit")
+WHOLE: Final = ("demo", "reproduce")
+"""Commands that evaluate sets as they are."""
 
 
 class Remedy(NamedTuple):
@@ -80,13 +82,13 @@ def _shards(there: Mapping[str, Any], here: Mapping[str, Any]) -> Remedy:
 def _images(there: Mapping[str, Any], here: Mapping[str, Any]) -> Remedy:
     """A list of images has no option of its own: the command that began the evaluation tells what chose them."""
     words = list((there.get("started") or {}).get("argv") or ())
-    given = {option: _given(words, option) for option in SELECTING}
-    chosen = [f"{option} {shlex.quote(value)}" for option, value in given.items() if value is not None]
-    if any(there[key] != here[key] for key in ("split", "ood_definition")):
-        return Remedy(give=chosen)  # which decide the rest
+    if words[1:2] and words[1] in WHOLE:
+        return Remedy(leave_out=SELECTING)
     if words[1:2] != ["evaluate"]:
         return Remedy(give=["--images and --limit as it was begun with"])
-    if there["images"] != here["images"]:
+    given = {option: _given(words, option) for option in SELECTING}
+    chosen = [f"{option} {shlex.quote(value)}" for option, value in given.items() if value is not None]
+    if any(there[key] != here[key] for key in ("images", "split", "ood_definition")):
         return Remedy(give=chosen, leave_out=[option for option, value in given.items() if value is None])
     others = f"as many images, {there['images']}, of other names or sizes: it takes the same copy of the set"
     return Remedy(give=chosen, beyond=() if chosen else [others])

@@ -77,11 +77,13 @@ def test_other_images_are_traced_to_the_command_that_began(begun: list[str], lin
 
 
 def test_other_images_that_no_command_explains_are_told_as_such() -> None:
-    (line,) = told({}, {"images": 3, "list_sha256": "c" * 64}, begun=["abet", "demo"])
+    (line,) = told({}, {"images": 3, "list_sha256": "c" * 64}, begun=["python", "mine.py"])
     assert line == "add or change: --images and --limit as it was begun with"
+    assert told({}, {"images": 3, "list_sha256": "c" * 64}, begun=["abet", "demo"]) == ["leave out: --images, --limit"]
     (line,) = told({}, {"list_sha256": "c" * 64})
     assert line.startswith("no option mends this: as many images, 60, of other names or sizes")
-    assert told({"split": "train"}, {"images": 3, "list_sha256": "c" * 64}) == ["add or change: --split train"]
+    lines = told({"split": "train"}, {"images": 3, "list_sha256": "c" * 64})
+    assert lines == ["add or change: --split train", "leave out: --images, --limit"]
 
 
 BEYOND = {

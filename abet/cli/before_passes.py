@@ -48,12 +48,13 @@ def announce(
     passes: int = 1,
     count: "Callable[[Scores, Labels], object] | None" = None,
     finish: "Callable[[int, int], float] | None" = None,
+    divisible: bool = True,
 ) -> None:
     """Verify the files of the shard, then say how long it will take.
 
     passes: of the network. count: what is done with each score map and its labels, in all passes together, where that
     is no matter of moments beside them. finish: the seconds that follow the images, by their pixels and the number of
-    scores; they are named beside those of the images.
+    scores; they are named beside those of the images. divisible: whether the command takes --shard.
     """
     from abet.evaluate import counting_seconds, estimate_seconds
     from abet.progress import format_seconds
@@ -70,7 +71,7 @@ def announce(
         f"{counted(len(defined), 'score')} on {detector.device}: about {format_seconds(seconds)}"
         + (f" for the images, then {format_seconds(after)} to write the results" if after >= SHORT_SECONDS else "")
     )
-    if seconds > LONG_SECONDS:
+    if seconds > LONG_SECONDS and divisible:
         say("a shard that is stopped starts again from its first image: --shard I/N makes smaller ones")
 
 

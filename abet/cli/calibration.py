@@ -91,7 +91,7 @@ def calibrate(
     evaluation = Evaluation(detector=detector, dataset=data, scores=keys)
     job = Calibration(detector=detector, dataset=data, scores=keys, track=chosen_track)
     whole = images is None and limit is None
-    announce(evaluation, data, "in two passes", whole=whole, passes=PASSES, count=job.count_map)
+    announce(evaluation, data, "in two passes", whole=whole, passes=PASSES, count=job.count_map, divisible=False)
     found = measure(job)
     path, notes = store(detector.uri, detector.sha256, found, site.s3)
     print_calibration(found)

@@ -22,6 +22,7 @@ from abet.data.overlay import add_overlay
 from abet.data.registry import DATASETS
 from abet.errors import DataError, UsageError
 from abet.labels import IGNORE, VOID
+from abet.text import counted
 
 __all__ = ["CheckReport", "ClassCounts", "PixelCounts", "Progress", "check", "check_dataset", "describe", "useless"]
 
@@ -123,13 +124,15 @@ def _examine(dataset: Dataset, pair: Pair) -> _Examined:
 
 def _report(dataset: Dataset, examined: list[_Examined]) -> CheckReport:
     sizes = Counter(result.size for result in examined if result.size is not None)
-    counted = [result.histogram for result in examined if result.histogram is not None]
+    histograms = [result.histogram for result in examined if result.histogram is not None]
     notes = [*dataset.notes, *(note for result in examined for note in result.notes)]
     blank = {"ood": ("void", VOID, "any figure"), "training": ("ignored", IGNORE, "what is learned")}
     word, value, purpose = blank[DATASETS[dataset.name].kind]
-    empty = sum(1 for histogram in counted if histogram[value] == histogram.sum())
+    empty = sum(1 for histogram in histograms if histogram[value] == histogram.sum())
     if empty:
-        notes.append(f"{empty} images are {word} throughout: they are read and add nothing to {purpose}")
+        notes.append(
+            f"{counted(empty, 'image is', 'images are')} {word} throughout: read, and without effect on {purpose}"
+        )
     return CheckReport(
         name=dataset.name,
         split=dataset.split,
@@ -137,7 +140,7 @@ def _report(dataset: Dataset, examined: list[_Examined]) -> CheckReport:
         layout=dataset.layout,
         images=len(dataset.pairs),
         sizes=tuple(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))),
-        pixels=count_pixels(dataset.labels, _total(counted)),
+        pixels=count_pixels(dataset.labels, _total(histograms)),
         notes=tuple(notes),
         faults=tuple(fault for result in examined for fault in result.faults),
     )

@@ -17,6 +17,7 @@ from typing import Final
 from abet.data import lost_and_found as laf
 from abet.data.layout import DatasetSpec, Pair, Scan
 from abet.data.pairing import IMAGE_TOKEN
+from abet.text import counted
 
 KNOWN_PREFIXES: Final = (
     "15_Rechbergstr_Deckenpfronn",
@@ -52,7 +53,7 @@ def _scan(root: Path, split: str, *, kinds: laf.Kinds) -> Scan:
 
 
 def _notes(pairs: Sequence[Pair]) -> Iterator[str]:
-    yield f"{sum(map(_is_known, pairs))} images with children or bicycles are left out"
+    yield f"{counted(sum(map(_is_known, pairs)), 'image')} with children or bicycles left out"
     if len(pairs) != _COMPLETE:
         yield f"{len(pairs)} of LostAndFound's {_COMPLETE} images are here: images with empty labels are not left out"
 

@@ -11,6 +11,7 @@ from abet.data.images import is_image_name
 from abet.data.layout import DatasetSpec, Definition, Layout, Scan
 from abet.data.pairing import PairUp, files_in, is_utf8, pair_by_stem
 from abet.data.tables import LabelTable
+from abet.text import counted
 
 SYNBOOST_LABELS: Final = LabelTable(
     title="SynBoost's RoadAnomaly labels", id=frozenset({0}), ood=frozenset({1}), void=frozenset({255})
@@ -61,7 +62,11 @@ def _compare_with_list(root: Path, stems: set[str], result: PairUp) -> list[str]
         if Path(name).stem not in stems:
             result.fault("listed but missing", root / "frames" / name, "named in frame_list.json: half unpacked?")
     extra = stems - {Path(name).stem for name in listed}
-    return [f"{len(extra)} images are not in frame_list.json, e.g. {min(extra)}: read as well"] if extra else []
+    return (
+        [f"{counted(len(extra), 'image is', 'images are')} not in frame_list.json, e.g. {min(extra)}: read as well"]
+        if extra
+        else []
+    )
 
 
 def _is_frame_name(name: object) -> bool:

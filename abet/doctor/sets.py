@@ -11,6 +11,7 @@ from abet.names import OOD_NAMES, TRAINING_NAMES
 from abet.places import Place, S3Uri
 from abet.site import SiteConfig
 from abet.storage import open_storage
+from abet.text import counted
 
 
 def check_data_sets(site: SiteConfig) -> Iterator[Check]:
@@ -51,8 +52,8 @@ def _check_folder(name: str, root: Path) -> Check:
     found = survey(name, root)
     if found.dataset is None or found.faults:
         first = found.faults[0].message.splitlines()[0]
-        text = f"{root}: {len(found.faults)} faults, the first: {first}"
+        text = f"{root}: {counted(len(found.faults), 'fault')}, the first: {first}"
         return Check.problem(
             f"data.{name}", text, f"abet data check {name} lists all; docs/datasets.md shows the trees"
         )
-    return Check.ok(f"data.{name}", f"{root}: {len(found.dataset.pairs)} images of split {found.split}")
+    return Check.ok(f"data.{name}", f"{root}: {counted(len(found.dataset.pairs), 'image')} of split {found.split}")

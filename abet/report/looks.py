@@ -12,8 +12,11 @@ from typing import Any, Final
 from markupsafe import Markup
 
 INK: Final = "#1f2933"
+PALE: Final = "#b8c0c8"
 # Okabe and Ito's palette without its yellow, which vanishes on white, and the wine of Tol's muted one
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
+DARK: Final = frozenset({"#000000", "#882255"})
+"""Colours on which a rim of ink is not seen: theirs is pale."""
 DASHES: Final = {
     "solid": "",
     "dash": "5 2.5",
@@ -59,7 +62,8 @@ def look(number: int, *, dashed: bool) -> Look:
     turn, place = divmod(number, len(PALETTE))
     colour = PALETTE[place]
     symbol = tuple(SHAPES)[(place + _STEP * turn) % len(SHAPES)]
-    fill, rim = ((colour, colour), ("#ffffff", colour), (colour, INK))[turn % _FILLS]
+    ring = PALE if colour in DARK else INK
+    fill, rim = ((colour, colour), ("#ffffff", colour), (colour, ring))[turn % _FILLS]
     dash = tuple(DASHES)[turn % len(DASHES)] if dashed else "solid"
     return Look(colour=colour, symbol=symbol, fill=fill, rim=rim, dash=dash)
 
@@ -71,7 +75,7 @@ def looks(keys: Sequence[str], first: Sequence[str], *, dashed: bool) -> dict[st
 
 
 def run_dash(number: int) -> str:
-    """The dash of a run's lines where a page has several."""
+    """The dash of a run's lines where a page has several; the seventh's is the first's again."""
     return tuple(DASHES)[number % len(DASHES)]
 
 

@@ -96,7 +96,7 @@ def comparison(runs: Sequence[RunResults], labels: Sequence[str], dataset: str) 
 def compares(runs: Sequence[RunResults], dataset: str) -> bool:
     """Whether the runs' figures on ``dataset`` are of the same pixels, read by the same definition of OOD."""
     found = [run.datasets[dataset].metrics for run in runs if dataset in run.datasets]
-    return len({(one.split, one.images, one.pixels, one.ood_definition) for one in found}) <= 1
+    return len({(one.split or "test", one.images, one.pixels, one.ood_definition) for one in found}) <= 1
 
 
 def percent(fraction: float) -> str:

@@ -8,7 +8,7 @@ from abet.report.csv_rows import EXACT, FIGURES, REFERENCE, prevalence
 from abet.report.protocols import TITLES, ProtocolTable, protocol_tables
 from abet.report.records import Interval, Intervals, Metrics
 from abet.report.runs import RunResults, score_keys
-from abet.report.table import COLUMNS, MEASURED, UNEXPLAINED, Cell, Row, comparison, percent
+from abet.report.table import COLUMNS, MEASURED, UNEXPLAINED, Cell, Row, compares, comparison, percent
 from abet.text import counted
 
 _PLACES: Final = {EXACT: range(MEASURED), REFERENCE: range(MEASURED, len(COLUMNS))}
@@ -138,12 +138,13 @@ def _left_out(rows: Sequence[tuple[str, str, Sequence[Shown | None]]]) -> list[s
 def _units(runs: Sequence[RunResults], names: Sequence[str], protocol: str) -> str:
     """What the whole table says: protocol, units, and sets with their images."""
     parts = []
+    comparable = any(compares(runs, name) for name in names)
     for name in names:
         found = {_describe(run.datasets[name].metrics) for run in runs if name in run.datasets}
         unlike = " is not the same for all runs" if len(found) > 1 else ""
         parts.append(f"{name}{unlike}: {'; '.join(sorted(found))}")
-    bold = "in percent; best of a column in bold; ± half the proven bracket, where it shows"
-    return f"Protocol {protocol}, {bold}. {'. '.join(parts)}."
+    bold = " best of a column in bold;" if comparable else ""
+    return f"Protocol {protocol}, in percent;{bold} ± half the proven bracket, where it shows. {'. '.join(parts)}."
 
 
 def _draws(runs: Sequence[RunResults]) -> list[str]:

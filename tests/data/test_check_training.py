@@ -42,7 +42,7 @@ def test_labels_that_are_ignored_throughout_are_noted_and_useless_if_all_are(tmp
     save(paths[0], np.zeros((48, 64), dtype=np.uint8))
     report = check("cityscapes", tmp_path)
     assert report.ok
-    assert "1 images are ignored throughout: they are read and add nothing to what is learned" in report.notes
+    assert "1 image is ignored throughout: read, and without effect on what is learned" in report.notes
     for path in paths[1:]:
         save(path, np.full((48, 64), 4, dtype=np.uint8))
     assert [fault.message for fault in check("cityscapes", tmp_path).faults] == [

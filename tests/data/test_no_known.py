@@ -63,7 +63,7 @@ def test_the_number_of_images_left_out_is_noted(tmp_path):
     save(tmp_path / f"gtCoarse/test/{CHILDREN}/{stem}_gtCoarse_labelIds.png", make_sample().label)
     dataset = open_dataset(NAME, tmp_path)
     assert len(dataset.pairs) == 2
-    assert "1 images with children or bicycles are left out" in dataset.notes
+    assert "1 image with children or bicycles left out" in dataset.notes
 
 
 def test_train_ids_are_not_read(tmp_path):

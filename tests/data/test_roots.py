@@ -139,7 +139,7 @@ def test_frames_that_the_list_names_and_the_disk_lacks_are_reported(tmp_path):
     (tmp_path / "frame_list.json").write_text(json.dumps(["animal00.webp", "animal01.webp", "moose.webp"]))
     message = refusal("road_anomaly", tmp_path)
     assert "1 x listed but missing: frames/moose.webp (named in frame_list.json: half unpacked?)" in message
-    assert "1 images are not in frame_list.json, e.g. animal02" in " ".join(survey("road_anomaly", tmp_path).notes)
+    assert "1 image is not in frame_list.json, e.g. animal02" in " ".join(survey("road_anomaly", tmp_path).notes)
 
 
 @pytest.mark.parametrize("content", [b"{", b"7", b"\xff\xfe"])

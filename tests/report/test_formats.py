@@ -139,6 +139,7 @@ def test_sets_read_in_two_ways_are_named(two: tuple[Path, Path]) -> None:
     text = table("md", *two, datasets=("road_anomaly",))
     assert "road_anomaly is not the same for all runs" in text
     assert "**" not in text
+    assert "best of a column" not in text
     assert "definition image" in text
 
 

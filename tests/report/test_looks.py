@@ -26,6 +26,24 @@ def test_of_24_scores_no_marker_comes_twice() -> None:
     assert len({(one.symbol, fill) for one, fill in zip(found, fills, strict=True)}) == 24
 
 
+def contrast(one: str, other: str) -> float:
+    """WCAG's ratio of two colours ``#rrggbb``, from 1 (none) to 21."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_rim_of_a_marker_is_seen_on_its_filling() -> None:
+    found = [one for number in range(24) if (one := look(number, dashed=True)).rim != one.fill]
+    assert len(found) == 16
+    assert all(contrast(one.rim, one.fill) > 1.8 for one in found)
+
+
 def test_two_scores_of_one_colour_differ_in_shape_and_in_filling_or_dash() -> None:
     for number in range(16 - len(PALETTE)):
         one, other = look(number, dashed=True), look(number + len(PALETTE), dashed=True)

@@ -47,6 +47,13 @@ def test_a_single_value_is_not_the_best_of_anything(tmp_path: Path):
     assert not any(cell.best for cell in row.cells)
 
 
+def test_a_run_that_does_not_name_the_usual_split_compares_with_one_that_does(tmp_path: Path):
+    first, second = make_run(tmp_path / "a", scores=("abet", "msp")), make_run(tmp_path / "b", scores=("abet",))
+    edit_metrics(second, lambda metrics: metrics.update(split=None))
+    edit_metrics(first, lambda metrics: metrics.update(split="test"))
+    assert all(cell.compares for row in table_of(first, second).rows for cell in row.cells)
+
+
 @pytest.mark.parametrize(
     "change", [{"ood_definition": "image"}, {"images": 1}, {"pixels": {"id": 9, "ood": 9, "void": 9}}]
 )

@@ -179,7 +179,7 @@ MORE_PARTS: Final[Mapping[str, Part]] = MappingProxyType(
             files=lambda index: (f"road_obstacle_21/images/street_{index + 1}.webp",),
         ),
         "lost_and_found/train": Part(
-            number=13, scenes=24, theme=LANES, files=lost_and_found_files("train"), encode=lost_and_found
+            number=13, scenes=0, theme=LANES, files=lost_and_found_files("train"), encode=lost_and_found
         ),
     }
 )  # fmt: skip

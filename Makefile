@@ -78,6 +78,17 @@ SUBMIT_ENV := $(if $(wildcard $(READY)),$(VENV),$(LIGHT))
 AUTO := $(if $(filter-out auto,$(value ON)),,auto)
 HERE := $(if $(filter local,$(value ON)),here,$(if $(AUTO),$(if $(shell command -v sbatch),,here)))
 JOBS_ENV := $(if $(value DRY_RUN),$(SUBMIT_ENV),$(if $(HERE),$(VENV),$(SUBMIT_ENV)))
+# What some targets take and others do not, where it would be passed over in silence
+TAKEN_train-mapillary := SNAPSHOT
+TAKEN_finetune := SNAPSHOT
+TAKEN_fit := DATASET CHECKPOINT FIT_ARGS
+TAKEN_calibrate := DATASET CHECKPOINT CALIBRATE_ARGS
+TAKEN_eval := DATASET CHECKPOINT SHARDS COMPONENTS EVAL_ARGS
+TAKEN_components := DATASET CHECKPOINT SHARDS COMPONENTS_ARGS
+TAKEN_pipeline := SNAPSHOT SHARDS COMPONENTS PRETRAIN FINETUNE
+JOB_TARGETS := train-mapillary finetune fit calibrate eval components pipeline
+GIVEN_TARGETS := $(filter $(JOB_TARGETS),$(MAKECMDGOALS))
+TAKEN := $(foreach target,$(GIVEN_TARGETS),$(TAKEN_$(target)))
 # Values reach the command as they were given: make expands nothing in them, and the shell sees one quoted word
 define LINE_BREAK
 
@@ -87,8 +98,14 @@ quoted = $(if $(findstring $(LINE_BREAK),$(1)),$(error a value with a line break
 flag = $(if $(value $(1)),$(2) $(call quoted,$(value $(1))))
 # Only 1 is yes: whoever writes 0 or no means the opposite of what any other word does
 yes = $(if $(filter-out 1,$(value $(1)))$(filter-out 1,$(words $(value $(1)))),$(error $(1) is a switch: 1 or nothing))
-ifneq ($(filter train-mapillary finetune fit calibrate eval components pipeline,$(MAKECMDGOALS)),)
+ifneq ($(GIVEN_TARGETS),)
 $(foreach name,DRY_RUN ALLOW_BELOW_TARGET COMPONENTS,$(if $(value $(name)),$(call yes,$(name))))
+endif
+# One of the environment may be there for other reasons
+given = $(if $(filter line,$(origin $(1))),$(value $(1)))
+refuse = $(error $(1) means nothing to $(GIVEN_TARGETS), which takes $(TAKEN): leave it out)
+ifneq ($(GIVEN_TARGETS),)
+$(foreach name,$(filter-out $(TAKEN),$(sort $(foreach target,$(JOB_TARGETS),$(TAKEN_$(target))))),$(if $(call given,$(name)),$(call refuse,$(name))))
 endif
 switch = $(if $(value $(1)),$(2))
 SUBMIT = $(JOBS_ENV)/bin/python -m jobs submit

@@ -16,8 +16,6 @@ from abet.component_shards import (
     DESCRIPTION,
     FORMAT,
     ComponentShard,
-    best_f1_threshold,
-    disagreements,
     read_component_shard,
     read_description,
     write_component_shard,
@@ -37,6 +35,7 @@ from abet.progress import progress
 from abet.run import Agree, component_name, evaluation_dir, nobody_else, provenance
 from abet.scores import SCORES
 from abet.shard_check import all_differences, differences
+from abet.thresholds import best_f1_threshold, disagreements
 
 NOT_COMPARED = ("scores", "shards", "protocols", "format")
 """Of an evaluation's fingerprint, what the second pass may choose for itself."""

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from abet.arrays import save_arrays
 from abet.errors import DataError
 from abet.files import atomic_path, json_text, read_json
-from abet.metrics import smiyc
 from abet.metrics.components import PROTOCOL, ComponentState
 from abet.run import component_name
 from abet.storage import Conflict, LocalStorage, version_of
 from abet.text import counted
+from abet.thresholds import disagreements
 
 METRICS: Final = "metrics.json"
 DESCRIPTION: Final = "components.json"
@@ -78,12 +78,6 @@ def read_component_shard(path: Path) -> ComponentShard:
     return result
 
 
-def best_f1_threshold(metrics: Mapping[str, Any], key: str) -> float | None:
-    """The threshold of the best pixel F1 of a score; None where the set defines none. Raises KeyError without one."""
-    value = metrics["scores"][key]["protocols"][smiyc.PROTOCOL]["best_f1_threshold"]
-    return None if value is None else float(value)
-
-
 def read_description(folder: Path) -> dict[str, Any]:
     """What ``components.json`` of an evaluation says. Raises DataError when it is missing or damaged."""
     description = read_json(folder / DESCRIPTION)
@@ -91,25 +85,6 @@ def read_description(folder: Path) -> dict[str, Any]:
     if any(not isinstance(description.get(key), kind) for key, kind in kinds.items()):
         raise DataError(f"{folder / DESCRIPTION}: damaged; remove it with the components-*.npz beside it")
     return description
-
-
-def disagreements(description: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
-    """In what ``components.json`` is of another evaluation than ``metrics.json``; nothing where they agree."""
-    now = {
-        **{key: metrics.get(key) for key in ("dataset", "split", "images", "list_sha256", "num_classes", "abet")},
-        "ood_definition": metrics.get("ood_definition"),
-        "checkpoint_sha256": metrics["checkpoint"]["sha256"],
-    }
-    changed = [key for key, value in now.items() if description.get(key) != value]
-    for key, used in description["thresholds"].items():
-        try:
-            found = best_f1_threshold(metrics, key)
-        except KeyError:
-            changed.append(f"no {smiyc.PROTOCOL} of {key}")
-            continue
-        if found != used:
-            changed.append(f"threshold of {key}: {used} counted, {found} now")
-    return changed
 
 
 def missing_component_shards(description: Mapping[str, Any], names: Iterable[str]) -> list[str]:

@@ -3,13 +3,13 @@
 missing_shards(parse_place("s3://models/abet/finetune"), "road_anomaly", 8, site)  # [3, 7]
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from abet.errors import DataError, UsageError
 from abet.files import parse_json
 from abet.places import Place
-from abet.run import DESCRIPTION, SHARD_NAME, component_name, evaluation_dir, shard_name
+from abet.run import DESCRIPTION, SHARD_NAME, evaluation_dir, shard_name
 from abet.site import SiteConfig
 from abet.storage import NotFound, open_storage
 from abet.text import counted
@@ -17,25 +17,16 @@ from abet.text import counted
 AGAIN: Final = "the same `abet evaluate` with --only-missing in place of --shard evaluates these alone"
 
 
-def missing_shards(run: Place, dataset: str, shards: int, site: SiteConfig) -> list[int]:
-    """Numbers (1-based) of those of ``shards`` shards that ``run`` does not hold; nothing is read."""
-    names = {entry.name for entry in open_storage(evaluation_dir(run, dataset), site.s3).list("shard-")}
-    return [number for number in range(1, shards + 1) if shard_name(number, shards) not in names]
+def missing_shards(
+    run: Place, dataset: str, shards: int, site: SiteConfig, *, named: Callable[[int, int], str] = shard_name
+) -> list[int]:
+    """Numbers (1-based) of those of ``shards`` shards that ``run`` does not hold; nothing is read.
 
-
-def lacking_components(run: Place, dataset: str, shards: int, site: SiteConfig) -> list[int]:
-    """The same of the second pass: numbers (1-based) of those of ``shards`` whose components ``run`` does not hold."""
-    names = {entry.name for entry in open_storage(evaluation_dir(run, dataset), site.s3).list("components-")}
-    return [number for number in range(1, shards + 1) if component_name(number, shards) not in names]
-
-
-def require_merged(run: Place, dataset: str, site: SiteConfig) -> None:
-    """Raises UsageError for an evaluation without figures, which a second pass takes its thresholds from."""
-    if not list(open_storage(evaluation_dir(run, dataset), site.s3).list("metrics.json")):
-        raise UsageError(
-            f"{evaluation_dir(run, dataset)}: no metrics.json, which holds the thresholds of components: evaluate "
-            "with --protocols first, and wait for the merge"
-        )
+    named: of a shard's number and their count; `component_name` for those of the second pass.
+    """
+    prefix = named(1, shards).partition("-")[0]
+    names = {entry.name for entry in open_storage(evaluation_dir(run, dataset), site.s3).list(f"{prefix}-")}
+    return [number for number in range(1, shards + 1) if named(number, shards) not in names]
 
 
 def shards_of(run: Place, dataset: str, site: SiteConfig) -> int:

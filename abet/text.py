@@ -15,6 +15,21 @@ def printable(text: str, *, limit: int = 120) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
 
 
+def one_line(text: str, *, limit: int | None = None) -> str:
+    """The lines of ``text`` as one, cut in the middle to ``limit`` characters: what to do stands at the end.
+
+    >>> one_line("refused:\\n  leave out: --a\\n  add: --b"), one_line("what happened, and the remedy", limit=23)
+    ('refused: leave out: --a; add: --b', 'what happ... the remedy')
+    """
+    joined = ""
+    for line in filter(None, map(str.strip, text.splitlines())):
+        joined += (" " if joined.endswith((":", ";", ",")) else "; ") * bool(joined) + line
+    if limit is None or len(joined) <= limit:
+        return joined
+    kept = limit - len("...")
+    return f"{joined[: kept // 2 - 1]}...{joined[kept // 2 - 1 - kept :]}"
+
+
 def without_password(text: str) -> str:
     """``text`` with what stands before an @ in its URLs hidden: people write passwords there.
 

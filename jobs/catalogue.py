@@ -1,4 +1,4 @@
-"""The jobs that exist, as JobSpecs: training, evaluation by shards, fit, calibration, report, pipeline.
+"""The jobs that exist, as JobSpecs: training, evaluation by shards, fit, calibration, report.
 
 One source: `make`, ``python -m jobs`` and the committed files of slurm/ and k8s/ all come from here.
 """
@@ -12,7 +12,7 @@ from typing import Any, Final
 from abet.batching import plan_batches
 from abet.config import Recipe, load_recipe
 from abet.errors import UsageError, unknown_name
-from abet.names import OOD_NAMES, PAPER_NAMES, PUBLISHED_SUFFIXES, TRAINING_NAMES
+from abet.names import OOD_NAMES, PUBLISHED_SUFFIXES, TRAINING_NAMES
 from abet.places import Place
 from abet.promote import DETECTOR_CLASSES, PRETRAINING_CLASSES, newest_promoted
 from abet.settings import parse
@@ -166,7 +166,8 @@ def evaluation(
     if shards == 1:
         return [array]
     # Shards that are there may be of another checkpoint: the merge compares
-    merge = _merge(dataset, request, run=run, checkpoint=checkpoint, mounts=array.mounts)
+    told = [] if lacking or not request.components else ["--components"]
+    merge = _merge(dataset, request, told, run=run, checkpoint=checkpoint, mounts=array.mounts)
     made = [array, merge.model_copy(update={"after": (array.name,)})] if missing else [merge]
     if request.components and lacking:
         again = replace(request, name=None, checkpoint=checkpoint, options=_of_both_passes(request.options))
@@ -180,7 +181,7 @@ def components(
 ) -> list[JobSpec]:
     """The second pass over what was evaluated and merged into ``run``: its last shard to end writes the figures.
 
-    Where none of its shards is ``missing``, a merge writes them.
+    Where none of its shards is ``missing``, a merge writes them. Options are for shards: a merge takes none.
     """
     require_evaluated(dataset)
     checkpoint = request.checkpoint or default_checkpoint(site)
@@ -188,11 +189,13 @@ def components(
     made = _pass("components", dataset, request, site, command=command, checkpoint=checkpoint, run=run, missing=missing)
     if missing:
         return [made]
-    return [_merge(dataset, request, run=run, checkpoint=checkpoint, mounts=made.mounts)]
+    return [_merge(dataset, request, ["--components"], run=run, checkpoint=checkpoint, mounts=made.mounts)]
 
 
-def _merge(dataset: str, request: Request, *, run: Place, checkpoint: Place, mounts: tuple[Mount, ...]) -> JobSpec:
-    command = ("merge", str(run), "--dataset", dataset, "--checkpoint", str(checkpoint))
+def _merge(
+    dataset: str, request: Request, told: Sequence[str], *, run: Place, checkpoint: Place, mounts: tuple[Mount, ...]
+) -> JobSpec:
+    command = ("merge", str(run), "--dataset", dataset, "--checkpoint", str(checkpoint), *told)
     return _small(request, name=f"merge-{job_name(dataset)}", kind="merge", command=command, run=run, mounts=mounts)
 
 
@@ -269,7 +272,15 @@ def require_evaluated(dataset: str) -> None:
 
 
 def default_checkpoint(site: SiteConfig, num_classes: int = DETECTOR_CLASSES) -> Place:
-    """What is evaluated when nothing is named: the site's, else the newest promoted checkpoint of so many classes."""
+    """What is taken when nothing is named: the site's, else the newest promoted checkpoint of so many classes.
+
+    Raises UsageError where there is none, and for the site's, which is a detector, where another number is wanted.
+    """
+    if site.checkpoint is not None and num_classes != DETECTOR_CLASSES:
+        raise UsageError(
+            f"checkpoint: {site.checkpoint} of the site file is a detector of {DETECTOR_CLASSES} classes, and a pass "
+            f"over this data set needs a checkpoint of {num_classes}: name one with --checkpoint (make: CHECKPOINT=)"
+        )
     return site.checkpoint or newest_promoted(site, num_classes).checkpoint
 
 
@@ -279,40 +290,6 @@ def report(runs: Sequence[Place], request: Request, site: SiteConfig) -> JobSpec
     command = ("report", *map(str, runs), "--output", str(page), *request.options)
     mounts = mounts_of(site, inputs=runs, output=page)
     return _small(request, name=request.name or "report", kind="report", command=command, run=runs[0], mounts=mounts)
-
-
-def pipeline(pretrain: str, finetune: str, request: Request, site: SiteConfig) -> list[JobSpec]:
-    """Pre-training, fine-tuning, evaluation of the paper's OOD sets and the report; each waits for what it needs.
-
-    ``request.snapshot`` starts the pre-training; ``request.run`` names the folder below the artifacts that holds both
-    runs. ``request.shards`` of each evaluation. Nodes, processes, CPUs, memory and time limit are for the trainings.
-    """
-    base = run_named(request.run or "pipeline", site)
-    shared = replace(request, name=None, output=None, checkpoint=None, options=())
-    evaluate_gpus = 0 if shared.gpus == 0 or trains_on_cpus(finetune) else 1
-    first = training(pretrain, replace(shared, output=base / "pretrain"), site)
-    second = training(finetune, replace(shared, output=base / "finetune", snapshot=base / "pretrain"), site)
-    if first.name == second.name:
-        raise UsageError(f"both recipes of the pipeline are called {first.name}: name two different ones")
-    second = second.model_copy(update={"after": (first.name,)})
-    jobs, merges = [first, second], list[str]()
-    for dataset in PAPER_NAMES:
-        shards = request.shards or SHARDS
-        wanted = Request(
-            checkpoint=base / "finetune",
-            gpus=evaluate_gpus,
-            shards=shards,
-            components=request.components,
-            retries=request.retries,
-            grace_seconds=request.grace_seconds,
-            secrets=request.secrets,
-        )
-        every = range(1, shards + 1)
-        made = evaluation(dataset, wanted, site, run=base / "finetune", missing=every, lacking=every)
-        jobs += [made[0].model_copy(update={"after": (second.name,)}), *made[1:]]
-        merges.append(made[-1].name)
-    page = report([base / "finetune"], shared, site)
-    return [*jobs, page.model_copy(update={"after": tuple(merges)})]
 
 
 def job_name(text: str) -> str:

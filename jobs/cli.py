@@ -3,7 +3,6 @@
 import os
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, Literal, NoReturn
 
@@ -12,13 +11,13 @@ import yaml
 
 from abet.config import recipe_names
 from abet.errors import AbetError, UsageError, unknown_name
-from abet.mirror import default_run
-from abet.names import OOD_NAMES
 from abet.places import Place, parse_place
 from abet.settings import Strict
 from abet.site import FROM_NOTHING, SiteConfig, find_site_file, load_site
 from jobs import catalogue, watching
 from jobs.catalogue import Request
+from jobs.passes import passes, run_of
+from jobs.pipeline import pipeline
 from jobs.profile import load_profile, profile_path
 from jobs.records import find, records
 from jobs.spec import JobSpec
@@ -79,7 +78,9 @@ def submit(
     ] = None,
     cpus: Annotated[int | None, typer.Option(min=1, help="CPUs of each machine.")] = None,
     memory_gib: Annotated[int | None, typer.Option(min=1, help="Memory of each machine.")] = None,
-    time_limit_minutes: Annotated[int | None, typer.Option(min=1, help="Time limit; a run goes on after it.")] = None,
+    time_limit_minutes: Annotated[
+        int | None, typer.Option(min=1, help="Time limit; after it training alone goes on.")
+    ] = None,
     retries: Annotated[int | None, typer.Option(min=0, help="Restarts in a row without a new checkpoint.")] = None,
     grace_seconds: Annotated[
         int | None, typer.Option(min=1, help="Time to save between the signal and the end.")
@@ -179,52 +180,12 @@ def _specs(
         first, second = (
             str(_place(name)) if name.endswith((".yaml", ".yml")) else name for name in (pretrain, finetune)
         )
-        return catalogue.pipeline(first, second, request, site)
+        return pipeline(first, second, request, site)
     if job in PASSES:
-        return _passes(job, dataset, request, site)
+        return passes(job, dataset, request, site)
     if job == "report":
-        return [catalogue.report([_run(request, site)], request, site)]
+        return [catalogue.report([run_of(request, site)], request, site)]
     raise unknown_name(kind="job", name=job, choices=(*recipe_names(), *JOBS))
-
-
-def _run(request: Request, site: SiteConfig) -> Place:
-    """What an evaluation or a report belongs to."""
-    if request.run:
-        return catalogue.run_named(request.run, site)
-    return default_run(request.checkpoint or catalogue.default_checkpoint(site), site)
-
-
-def _passes(job: str, dataset: str | None, request: Request, site: SiteConfig) -> list[JobSpec]:
-    if job == "fit":
-        return [catalogue.fit(dataset or catalogue.FITTED_ON, request, site)]
-    if dataset is None:
-        raise UsageError(f"{job} needs --dataset (make: DATASET=): {' or '.join(OOD_NAMES)}")
-    catalogue.require_evaluated(dataset)
-    # Once: a promotion in between must not give the shards of one checkpoint to the run of another
-    request = replace(request, checkpoint=request.checkpoint or catalogue.default_checkpoint(site))
-    if job == "calibrate":
-        return [catalogue.calibration(dataset, request, site)]
-    run = request.output or _run(request, site)
-    return (_evaluation if job == "evaluate" else _components)(dataset, request, site, run)
-
-
-def _evaluation(dataset: str, request: Request, site: SiteConfig, run: Place) -> list[JobSpec]:
-    from abet.shard_set import lacking_components, missing_shards
-
-    shards = request.shards or 1
-    missing = missing_shards(run, dataset, shards, site) if shards > 1 else [1]
-    if len(missing) < shards:
-        typer.echo(f"{shards - len(missing)} of {shards} shards are there and kept: {run}", err=True)
-    lacking = lacking_components(run, dataset, shards, site) if request.components and shards > 1 else []
-    return catalogue.evaluation(dataset, request, site, run=run, missing=missing, lacking=lacking)
-
-
-def _components(dataset: str, request: Request, site: SiteConfig, run: Place) -> list[JobSpec]:
-    from abet.shard_set import lacking_components, require_merged
-
-    require_merged(run, dataset, site)
-    missing = lacking_components(run, dataset, request.shards or 1, site)
-    return catalogue.components(dataset, request, site, run=run, missing=missing)
 
 
 @app.command()

@@ -3,7 +3,7 @@
     srun python3 -m jobs.supervisor --name finetune --processes 8 --retries 3 --record runs/jobs/x \
         --runner '.venv/bin/python -m abet' -- train cityscapes_finetune
 
-It imports the standard library, `abet.exits` and what that imports alone, so that the Python of a bare node will do.
+It imports the standard library, and of abet what needs no more, so that the Python of a bare node will do.
 Under submitit it is the task itself (`jobs.executors.slurm`). What the ranks of all nodes say becomes one exit code on
 node 0, which alone asks the scheduler to start the job again.
 """
@@ -38,6 +38,7 @@ from abet.exits import (
     reduce_exits,
 )
 from abet.files import read_json
+from abet.text import one_line
 from jobs import attempts
 from jobs.cluster import Cluster, asked, requeue_by_scontrol, slurm_cluster
 from jobs.copying import start_copying
@@ -48,6 +49,8 @@ WAIT_FOR_NODES_SECONDS: Final = 90.0
 network file system may show a new file half a minute late."""
 PR_SET_PDEATHSIG: Final = 1
 SIGNALS: Final = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+TIME_IS_OVER: Final = signal.SIGALRM
+"""Among the signals that were received: nobody sent it, `Task.time_limit_minutes` are over."""
 Cause = Literal["done", "timeout", "preempted", "stopped", "failed", "refused"]
 """Why an attempt ended: as asked; near its time limit; asked to make room; by a signal that nobody goes on from; by a
 failure that another try may cure; by one that it cannot."""
@@ -64,9 +67,14 @@ class Task:
     """What calls ``abet`` here; ``{node}`` stands for this node's name."""
     record: str
     """Folder that all nodes see: attempts, words of the nodes, progress."""
+    time_limit_minutes: float = 0
+    """After so long the command is stopped here; 0: a scheduler sees to that."""
     processes: int = 1
     launch: bool = True
-    """Whether the processes train together, under ``abet launch``; else the command runs alone."""
+    """Whether the processes train together, under ``abet launch``; else the command runs alone.
+
+    Only training saves on the way: what runs alone begins anew in each attempt, and would meet the same limit again.
+    """
     retries: int = 3
     grace_seconds: int = 120
     term_kills: bool = False
@@ -147,8 +155,13 @@ def _run(task: Task, cluster: Cluster, received: list[int], copy_to: Path | None
     except OSError as error:
         return FAILED, f"{shlex.join(task.runner)}: {error.strerror}; check `python:` or the container of the profile"
     copying = [] if copy_to is None else start_copying(child, copy_to)
-    forwarded = 0
+    forwarded, end = 0, time.monotonic() + 60 * task.time_limit_minutes
     while child.poll() is None:
+        if task.time_limit_minutes and time.monotonic() >= end:
+            if TIME_IS_OVER not in received:
+                received.append(TIME_IS_OVER)
+            elif time.monotonic() >= end + task.grace_seconds:
+                child.kill()
         for number in received[forwarded:]:
             child.send_signal(_polite(task, number))
             forwarded += 1
@@ -156,11 +169,12 @@ def _run(task: Task, cluster: Cluster, received: list[int], copy_to: Path | None
     for thread in copying:
         thread.join()
     code = _code_of(child.returncode, received)
-    return code, _reason_in(verdict) or _unspoken(child.returncode)
+    return code, one_line(_reason_in(verdict)) or _unspoken(child.returncode)
 
 
 def _polite(task: Task, number: int) -> int:
     """What a child gets for a stop signal, so that it saves."""
+    number = signal.SIGTERM if number == TIME_IS_OVER else number
     return signal.SIGUSR2 if task.term_kills and number == signal.SIGTERM else number
 
 
@@ -255,6 +269,8 @@ def decide(task: Task, cluster: Cluster, words: Sequence[attempts.Word], history
     enough = tried > task.retries
     given_up = f"; given up after {tried} attempts in a row without a new checkpoint" if tried > 1 else ""
     cause = _why(task, cluster, code, signals)
+    if cause == "timeout" and not task.launch:
+        return Outcome(code=code, reason=f"{reason}; {_too_long(task)}", cause=cause)
     if cause == "timeout" and enough:  # saving at each limit is progress; a limit too short for a single step is not
         given_up += ": raise the time limit"
     again = cause == "preempted" or (cause in ("timeout", "failed") and not enough)
@@ -262,10 +278,22 @@ def decide(task: Task, cluster: Cluster, words: Sequence[attempts.Word], history
     return Outcome(code=code if cause != "failed" else FAILED, reason=reason + tail, again=again, cause=cause)
 
 
+def _too_long(task: Task) -> str:
+    """What to do about a command that begins anew in each attempt, and does not end within one."""
+    parts = ", or begin anew in more parts (SHARDS=)" if task.command[0] in ("evaluate", "components") else ""
+    return f"its time is over, and nothing of it is kept: raise the time limit (TIME_LIMIT_MINUTES=){parts}"
+
+
 def _why(task: Task, cluster: Cluster, code: int, signals: Collection[int]) -> Cause:
     """Why an attempt ended that neither is done nor was refused."""
     if cluster.cancelled:
         return "stopped"
+    if TIME_IS_OVER in signals:
+        return "timeout"
+    # What begins anew need not be able to listen: its container may end with any code
+    at_limit = not task.launch and not cluster.preempted and cluster.at_time_limit(task.grace_seconds)
+    if cluster.requeues and at_limit and signal.SIGUSR2 in signals:
+        return "timeout"
     if code == STOPPED and cluster.requeues and (signal.SIGUSR2 in signals or cluster.preempted):
         # A job that ends within the grace of its preemption is over for SLURM unless we ask
         return "timeout" if not cluster.preempted and cluster.at_time_limit(task.grace_seconds) else "preempted"

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from abet.errors import UsageError
-from abet.text import printable
+from abet.text import one_line, printable
 from jobs import attempts
 from jobs.records import Record
 from jobs.status import statuses
@@ -38,7 +38,7 @@ def print_statuses(known: Sequence[Record], found: Sequence[Status]) -> None:
         step = "" if status.step is None else str(status.step)
         number = (record.job.number or "").rpartition("/")[2]  # on Kubernetes KIND/NAME
         cells = (record.job.id, record.job.on, number, status.state, step, str(status.attempts))
-        table.add_row(*cells, Text(printable(status.detail, limit=600)))
+        table.add_row(*cells, Text(printable(one_line(status.detail, limit=600), limit=600)))
     console.print(table)
     for record, status in zip(known, found, strict=True):
         if status.state in ("failed", "lost", "refused"):

@@ -293,6 +293,7 @@ def test_the_commands_end_in_the_same_bytes(cli: Cli, learned_checkpoint: Path, 
     assert file_of(one).read_bytes() == file_of(other).read_bytes()
     again = cli("merge", other, "--dataset", SET)
     assert (again.code, "components of road_anomaly" in again.out) == (0, True)
+    assert cli("merge", other, "--dataset", SET, "--components").code == 0
     assert file_of(one).read_bytes() == file_of(other).read_bytes()
     assert "kept" in cli("components", other, "--dataset", SET, "--shard", "1/3").err
     refused = cli(*usual, "--output", tmp_path / "third", "--components", "--shard", "1/2")
@@ -300,3 +301,6 @@ def test_the_commands_end_in_the_same_bytes(cli: Cli, learned_checkpoint: Path, 
     refused = cli("components", other, "--dataset", SET, "--track", "road")
     assert (refused.code, "anomaly-track, obstacle-track" in refused.err) == (2, True)
     assert cli("components", other, "--dataset", SET, "--checkpoint", tmp_path / "gone").code == 3
+    file_of(other, "components-001-of-003.npz").unlink()
+    lost = cli("merge", other, "--dataset", SET, "--components")
+    assert (lost.code, "without components" in lost.err, "remove components.json" in lost.err) == (3, True, True)

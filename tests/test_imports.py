@@ -14,7 +14,7 @@ PACKAGE = ROOT / "abet"
 
 # Every room of the package; each imports from those above its own line alone. A new room must be placed here.
 LAYERS = (
-    {"arrays", "cpus", "version", "errors", "install", "names", "text"},
+    {"arrays", "cpus", "version", "errors", "install", "names", "text", "thresholds"},
     {"devices", "files", "labels", "places", "progress", "memory", "settings"},
     {"exits", "model_config", "run", "site"},
     {"config", "storage"},
@@ -22,7 +22,7 @@ LAYERS = (
     {"data", "distributed", "losses", "metrics", "mirror", "optim", "published_file"},
     {"checkpoint", "models", "promote", "report", "shard_set", "site_file", "sync", "windows"},
     {"companions", "component_shards", "estimates", "launch", "published", "regions", "remote", "samples", "scores"},
-    {"shards", "staging"},
+    {"second_pass", "shards", "staging"},
     {"calibration", "detector", "listing", "shard_check", "shard_wait"},
     {"counting", "same_options"},
     {"controls", "evaluate", "merge", "paired_models", "predict", "compare", "submission", "training", "validate"},
@@ -69,11 +69,11 @@ def test_imports_go_one_way(room: str) -> None:
 
 JOBS = sorted((ROOT / "jobs").rglob("*.py"))
 FOR_JOBS = {"batching", "config", "errors", "exits", "files", "mirror", "names", "places", "promote", "run"} | {
-    *("settings", "shard_set", "shard_wait", "site", "storage", "text"),
+    *("second_pass", "settings", "shard_set", "shard_wait", "site", "storage", "text"),
 }
 # What runs on the bare Python of a node: the standard library, and of abet what needs no more
 BARE = ("supervisor", "cluster", "attempts", "copying")
-FOR_BARE = {"errors", "exits", "files"}
+FOR_BARE = {"errors", "exits", "files", "text"}
 
 
 def imported_modules(path: Path) -> set[str]:

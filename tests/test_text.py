@@ -1,6 +1,6 @@
-"""Names from files, made safe to print; counts with their nouns."""
+"""Names from files, made safe to print; several lines as one; counts with their nouns."""
 
-from abet.text import counted, printable
+from abet.text import counted, one_line, printable
 
 
 def test_printable_text_is_kept_and_everything_else_escaped() -> None:
@@ -11,6 +11,21 @@ def test_printable_text_is_kept_and_everything_else_escaped() -> None:
 def test_long_text_is_cut() -> None:
     assert printable("a" * 10**7, limit=10) == "aaaaaaa..."
     assert printable("a" * 10, limit=10) == "a" * 10
+
+
+def test_lines_become_one() -> None:
+    assert one_line("refused:\n  leave out: --a\n\n  add: --b\n") == "refused: leave out: --a; add: --b"
+    assert one_line("one") == one_line("one", limit=3) == "one"
+    assert one_line("") == ""
+
+
+def test_one_line_is_cut_in_the_middle() -> None:
+    text = "what happened\n" + 500 * "x" + "\nremedy"
+    for limit in (60, 61, 600):
+        cut = one_line(text, limit=limit)
+        assert len(cut) == min(limit, len(one_line(text)))
+        assert cut.startswith("what happened; x")
+        assert cut.endswith("x; remedy")
 
 
 def test_one_is_singular_and_every_other_count_plural() -> None:

@@ -1,12 +1,13 @@
 """abet merge"""
 
 import shlex
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from abet.cli.options import DatasetOption, require_ood_set, require_output, say
 from abet.cli.panels import EVALUATE
+from abet.errors import DataError
 from abet.places import Place, parse_place
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ def merge(
     wait_minutes: Annotated[
         float | None, typer.Option(min=0, help="Wait so long for shards that are not there yet. Default: do not wait.")
     ] = None,
+    components: Annotated[
+        bool, typer.Option("--components", help="Exit 3 unless components are among the figures that are written.")
+    ] = False,
 ) -> None:
     """Add up the shards of an evaluation into metrics.json. Exits 3 and names them when shards are missing."""
     from abet.shard_wait import await_shards
@@ -39,7 +43,22 @@ def merge(
     sha256 = None if checkpoint is None else _identity(parse_place(checkpoint), site)
     if wait_minutes is not None:
         await_shards(place, dataset, site, minutes=wait_minutes)
-    merge_and_print(place, dataset, site, sha256=sha256)
+    metrics = merge_and_print(place, dataset, site, sha256=sha256)
+    if components:
+        _require_components(place, dataset, metrics)
+
+
+def _require_components(run: Place, dataset: str, metrics: "dict[str, Any]") -> None:
+    """Raises DataError for figures without components, which whoever asked for them would take for the whole."""
+    from abet.metrics.components import PROTOCOL
+    from abet.run import evaluation_dir
+
+    if not any(PROTOCOL in entry.get("protocols", {}) for entry in metrics["scores"].values()):
+        raise DataError(
+            f"{evaluation_dir(run, dataset)}: the figures are written, without components: those that are there were "
+            "counted for other figures, or are not all there: remove components.json with the components-*.npz "
+            "beside it, and run `abet components` again"
+        )
 
 
 def _identity(checkpoint: Place, site: "SiteConfig") -> str:
@@ -54,8 +73,11 @@ def _identity(checkpoint: Place, site: "SiteConfig") -> str:
 
 def merge_and_print(
     run: Place, dataset: str, site: "SiteConfig", *, sha256: str | None = None, last: bool = True
-) -> None:
-    """Merge all shards of a run and print the figures; unless a second pass follows, components and what comes next."""
+) -> "dict[str, Any]":
+    """Merge all shards of a run, print the figures, and return them.
+
+    Unless a second pass follows (``last``), it prints components and what comes next, too.
+    """
     from abet.cli.protocol_tables import print_protocols
     from abet.cli.tables import print_components, print_metrics
     from abet.merge import merge_in
@@ -69,3 +91,4 @@ def merge_and_print(
     say(f"wrote {evaluation_dir(run, dataset) / 'metrics.json'}")
     if last:
         say(f"next: abet report {shlex.quote(str(run))} --output report.html")
+    return metrics

@@ -33,11 +33,12 @@ from abet.errors import DataError
 from abet.metrics.keys import NEGATIVE_INFINITY, POSITIVE_INFINITY, Keys, Scores, to_scores
 from abet.metrics.pixel import MAX_PIXELS, Labels, check_pixels
 from abet.metrics.sorted_keys import SortedKeys, first_keys, next_key, sorted_classes
+from abet.thresholds import SMIYC
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-PROTOCOL: Final = "smiyc-quantile-bins"
+PROTOCOL: Final = SMIYC
 _CLASS_QUANTILES: Final = 768 // 2
 _TARGET_PERCENT: Final = 95
 _FINITE: Final[Keys] = np.array([NEGATIVE_INFINITY + 1, POSITIVE_INFINITY], np.uint32)

@@ -15,6 +15,8 @@ INDEX_FAILURES: Final = "ABET_INDEX_FAILURES"
 """How many pods of this index have failed before, by the downward API."""
 LAST_WORD: Final = "ABET_LAST_WORD"
 """File from which the kubelet takes why a container ended."""
+TIMED_OUT: Final = 124
+"""Exit code of a pod whose command was stopped at its time limit: another pod would begin anew, and meet it too."""
 POD_NAME: Final = "ABET_POD"
 """Name of this pod, by the downward API."""
 REMEDIES: Final = {

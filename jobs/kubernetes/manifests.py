@@ -123,6 +123,11 @@ EVALUATE_AGAIN: Final = (
     UNCHANGED,
     "To run it again: kubectl delete -f this file, then apply it; shards that are there are kept.",
 )
+FIT_FIRST: Final = (
+    "The result lies beside the weights. Fit before you evaluate, and wait until it is done: shards that are evaluated",
+    "with what was fitted and shards without it do not mix, and end with exit code 2.",
+    "  kubectl wait --for=condition=Complete --timeout=6h job/fit-cityscapes",
+)
 PASS_AGAIN: Final = "A pass that is stopped begins anew: nothing of it is kept."
 EXAMPLE: Final = "site.example.yaml"
 OPERATORS: Final = {
@@ -193,7 +198,7 @@ def manifests(site: SiteConfig, profile: KubernetesProfile) -> Mapping[str, Mani
         ),
         "fit.yaml": (
             f"Fits what some scores need, for {finetuned}, on the training images of Cityscapes, one GPU",
-            ("The result lies beside the weights. Fit before you evaluate.", PASS_AGAIN, UNCHANGED),
+            (*FIT_FIRST, PASS_AGAIN, UNCHANGED),
             catalogue.fit("cityscapes", Request(checkpoint=finetuned), site),
         ),
         "calibrate.yaml": (

@@ -4,7 +4,8 @@
         --need AWS_ACCESS_KEY_ID=secret/abet-s3 -- train cityscapes_finetune --output s3://models/abet/finetune
 
 What fails (exit code 1) is started again here, in the same pod, as long as that brings new checkpoints; a stop signal
-ends in 143, after saving, and the cluster starts another pod. What no retry can change ends at once with 2 or 3.
+ends in 143, after saving, and the cluster starts another pod. What no retry can change ends at once with 2 or 3, and
+with 124 what begins anew in each pod and has met its time limit.
 """
 
 import argparse
@@ -24,11 +25,13 @@ from abet.exits import DONE, PERMANENT, STOPPED
 from abet.places import Place, parse_place
 from abet.shard_wait import clear_failure, note_failure
 from abet.site import SiteConfig, load_site
+from abet.text import one_line
 from jobs.cluster import Cluster
 from jobs.kubernetes.environment import (
     INDEX_FAILURES,
     LAST_WORD,
     POD_NAME,
+    TIMED_OUT,
     Need,
     Nodes,
     nodes_of,
@@ -55,8 +58,8 @@ class Order:
     """Under `abet launch`; 0: the command runs alone, once."""
     retries: int = 3
     grace_seconds: int = 120
-    time_limit_minutes: int = 0
-    """Of a shard: after it the pod is ended."""
+    time_limit_minutes: float = 0
+    """Of all but training: after it the command is stopped, for good."""
     run: Place | None = None
     """Of training: where its starts are counted. Of a shard that a merge waits for: where its failure is noted."""
     dataset: str | None = None
@@ -79,7 +82,7 @@ def run_pod(order: Order, received: list[int], environment: Mapping[str, str] = 
     if order.shards:
         return _run_shard(order, site, received, environment)
     if not order.processes:  # the cluster tries again by itself
-        return _supervised(replace(order, retries=0), Nodes(), order.command, received, environment).code
+        return _code(_supervised(replace(order, retries=0), Nodes(), order.command, received, environment))
     nodes = nodes_of(environment)
     if order.run is None or nodes.rank:
         return _or_stopped(_supervised(order, nodes, order.command, received, environment).code, received)
@@ -91,6 +94,11 @@ def run_pod(order: Order, received: list[int], environment: Mapping[str, str] = 
         with _said_aloud():
             diary.end(code)
     return _or_stopped(code, received)
+
+
+def _code(outcome: Outcome) -> int:
+    """The code for the cluster, of what begins anew in another pod."""
+    return TIMED_OUT if outcome.cause == "timeout" else outcome.code
 
 
 def _or_stopped(code: int, received: Sequence[int]) -> int:
@@ -115,7 +123,7 @@ def _run_shard(order: Order, site: SiteConfig, received: list[int], environment:
     # Each index is tried again by the cluster, on another node: not here
     once = replace(order, retries=0)
     if order.run is None or order.dataset is None:
-        return _supervised(once, Nodes(), command, received, environment).code
+        return _code(_supervised(once, Nodes(), command, received, environment))
     tell = partial(note_failure, order.run, order.dataset, shard, order.of, site)
     last = int(environment.get(INDEX_FAILURES) or 0) >= order.retries
     with _said_aloud():
@@ -125,11 +133,11 @@ def _run_shard(order: Order, site: SiteConfig, received: list[int], environment:
             tell(code=None, reason="its last try is over, and it left no word: python -m jobs status", after=end)
     outcome = _supervised(once, Nodes(), command, received, environment)
     with _said_aloud():
-        if outcome.code in PERMANENT or (outcome.code != DONE and last and not received):
-            tell(code=outcome.code, reason=outcome.reason)
+        if _code(outcome) in (*PERMANENT, TIMED_OUT) or (outcome.code != DONE and last and not received):
+            tell(code=_code(outcome), reason=outcome.reason)
         elif outcome.code == DONE:
             clear_failure(order.run, order.dataset, shard, order.of, site)
-    return outcome.code
+    return _code(outcome)
 
 
 def _supervised(
@@ -148,6 +156,7 @@ def _supervised(
             launch=order.processes > 0 and nodes.count == 1,
             retries=order.retries,
             grace_seconds=order.grace_seconds,
+            time_limit_minutes=order.time_limit_minutes,
         )
         pod = Cluster(job_id=order.name, node=_pod(environment))
         while True:
@@ -160,11 +169,14 @@ def _supervised(
 
 
 def _leave_last_word(reason: str, environment: Mapping[str, str]) -> None:
-    """Tell the cluster why, for `jobs status` and `kubectl describe pod`; it takes 4096 bytes."""
+    """Tell the cluster why, for `jobs status` and `kubectl describe pod`; it takes 4096 bytes.
+
+    Four bytes hold any character.
+    """
     path = environment.get(LAST_WORD)
     if path and reason:
         with suppress(OSError):  # the exit code says the most important part
-            Path(path).write_text(reason[:1000], encoding="utf-8")
+            Path(path).write_text(one_line(reason, limit=1000), encoding="utf-8")
 
 
 def _launched(order: Order, nodes: Nodes, command: tuple[str, ...]) -> tuple[str, ...]:
@@ -202,7 +214,7 @@ def parse_order(arguments: Sequence[str] | None) -> Order:
         "--retries", type=int, default=3, help="in a row without a new checkpoint; of a shard: of its index"
     )
     parser.add_argument("--grace-seconds", type=int, default=120)
-    parser.add_argument("--time-limit-minutes", type=int, default=0, help="of a shard")
+    parser.add_argument("--time-limit-minutes", type=int, default=0, help="of all but training; 0: none")
     parser.add_argument(
         "--run", type=_place, help="of training: where starts are counted; of a shard: where a merge waits"
     )

@@ -10,6 +10,8 @@ from jobs.kubernetes.site_map import FOLDER, SCRATCH, SITE_PATH
 from jobs.spec import SHARD, JobSpec, Kind
 
 Values = dict[str, Any]
+START_SECONDS: Final = 600
+"""Of a pod's own deadline, for its image, beside the time limit that `jobs.kubernetes.pod` keeps by itself."""
 MARGIN_SECONDS: Final = 30
 """Beside the grace of the job: the launcher's own end, and the last upload's."""
 MOST_SCRATCH_GIB: Final[dict[Kind, int | None]] = {
@@ -62,7 +64,8 @@ def pod_spec(
     }
     # A training job goes on after its time limit elsewhere; a pod here has none
     if spec.kind != "train":
-        values["activeDeadlineSeconds"] = 60 * (spec.time_limit_minutes + wait_minutes)
+        last = spec.grace_seconds + MARGIN_SECONDS
+        values["activeDeadlineSeconds"] = START_SECONDS + 60 * (spec.time_limit_minutes + wait_minutes) + last
     optional = {
         "serviceAccountName": profile.service_account,
         "imagePullSecrets": [{"name": name} for name in profile.image_pull_secrets],
@@ -126,10 +129,11 @@ def pod_arguments(spec: JobSpec, profile: KubernetesProfile, *, config: str, wai
     words = ["--name", spec.name, "--retries", str(spec.retries), "--grace-seconds", str(spec.grace_seconds)]
     if spec.kind == "train":
         words += ["--processes", str(spec.processes_per_node), "--run", str(spec.artifacts)]
+    else:
+        words += ["--time-limit-minutes", str(spec.time_limit_minutes + wait_minutes)]
     if spec.shards:
         if spec.kind == "evaluate":  # a merge waits for these, and must hear of those that will not come
             words += ["--run", str(spec.artifacts), "--dataset", option_of(spec, "--dataset")]
-            words += ["--time-limit-minutes", str(spec.time_limit_minutes)]
         words += ["--shards", f"{','.join(map(str, spec.shards))}/{shard_count(spec)}"]
     words += ["--need", f"{SITE_FILE}=configmap/{config}"]
     for variable in variables(spec, profile):

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from abet.errors import UsageError
 from abet.exits import PERMANENT, STOPPED
+from jobs.kubernetes.environment import TIMED_OUT
 
 Values = Mapping[str, Any]
 LABEL: Final = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
@@ -101,8 +102,9 @@ def _failures(document: Values) -> Iterator[str]:
     spec = document["spec"]
     rules = spec.get("podFailurePolicy", {}).get("rules", [])
     final = {code for rule in rules if rule["action"].startswith("Fail") for code in _values(rule)}
-    if not set(PERMANENT) <= final:
-        yield f"podFailurePolicy: exit codes {', '.join(map(str, PERMANENT))} are final, and would be tried again"
+    ends = (*PERMANENT, TIMED_OUT)
+    if not set(ends) <= final:
+        yield f"podFailurePolicy: exit codes {', '.join(map(str, ends))} are final, and would be tried again"
     if STOPPED in final:
         yield f"podFailurePolicy: {STOPPED} means stopped after saving, and would end the job"
     if not any(rule["action"] == "Ignore" and rule.get("onPodConditions") for rule in rules):

@@ -11,7 +11,7 @@ from abet.errors import UsageError
 from abet.places import Place
 from abet.settings import parse
 from abet.site import FILE_NAME, S3Settings, SiteConfig, find_site_file
-from jobs.kubernetes.profile import KubernetesProfile
+from jobs.kubernetes.profile import Claim, KubernetesProfile
 from jobs.spec import JobSpec
 
 FOLDER: Final = "/etc/abet"
@@ -63,17 +63,30 @@ def is_seen(place: Place, profile: KubernetesProfile) -> bool:
 
 def claim_of(path: str, profile: KubernetesProfile) -> str | None:
     """The path of the claim that a path lies on."""
-    return next((each.path for each in profile.volumes if PurePosixPath(path).is_relative_to(each.path)), None)
+    found = _claim(path, profile)
+    return None if found is None else found.path
+
+
+def _claim(path: str, profile: KubernetesProfile) -> Claim | None:
+    """Of several, one within the other, the innermost."""
+    holding = [each for each in profile.volumes if PurePosixPath(path).is_relative_to(each.path)]
+    return max(holding, key=lambda each: len(PurePosixPath(each.path).parts), default=None)
 
 
 def require_seen(spec: JobSpec, site: SiteConfig, profile: KubernetesProfile) -> None:
-    """Raises UsageError for paths of a job that its pods would not see; names each."""
+    """Raises UsageError for paths of a job that its pods would not see, or not be able to write; names each."""
     unseen = [path for path in _paths(spec, site) if claim_of(path, profile) is None]
     if unseen:
         raise UsageError(
             f"{spec.name}: pods do not see {', '.join(dict.fromkeys(unseen))} of this machine: copy it to S3 (abet "
             "sync) and name that place in the site file or on the command line, or name the claim that holds it under "
             "`volumes:` of the Kubernetes profile"
+        )
+    claim = _claim(str(spec.artifacts), profile)
+    if claim is not None and claim.read_only:
+        raise UsageError(
+            f"{spec.name}: it writes to {spec.artifacts}, and claim {claim.claim} ({claim.path}) has `read_only: true` "
+            "under `volumes:` of the Kubernetes profile: set that to false, or name what lies on another claim or in S3"
         )
 
 

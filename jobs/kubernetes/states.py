@@ -68,7 +68,7 @@ EVENTS: Final = (
 """What an event of the job says that has no pods yet -> what to do."""
 ENDS: Final = {
     "OOMKilled": "out of memory: raise --memory-gib (shared memory counts), or make batches smaller",
-    "DeadlineExceeded": "its time was over: `deadline_hours` in the Kubernetes profile, of shards --time-limit-minutes",
+    "DeadlineExceeded": "its time was over: `deadline_hours` in the Kubernetes profile, or --time-limit-minutes",
     "Evicted": "evicted by its node: often its disk is full (`scratch_gib` in the Kubernetes profile)",
     "BackoffLimitExceeded": "it failed as often as it may",
     "FailedIndexes": "shards failed as often as they may",

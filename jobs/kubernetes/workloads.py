@@ -1,14 +1,15 @@
 """The objects that Kubernetes gets for a job: PyTorchJob or TrainJob, Indexed Job, Job. Pure.
 
 Exit codes decide: 2 and 3 are final everywhere. Of training, 143 (stopped after saving) and what was killed (137) go on
-in another pod, and of 1 the pod has made its own retries. Shards, merges and reports are tried again as often as the
-job says; only disruptions of the cluster do not count there.
+in another pod, and of 1 the pod has made its own retries. All else begins anew in another pod, as often as the job
+says: so 124, its time limit, is final too. Only disruptions of the cluster do not count there.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from abet.exits import FAILED, PERMANENT, STOPPED
+from jobs.kubernetes.environment import TIMED_OUT
 from jobs.kubernetes.pods import Values, pod_spec
 from jobs.kubernetes.profile import KubernetesProfile
 from jobs.kubernetes.states import NAME_LABEL
@@ -97,7 +98,7 @@ def batch_job(
 ) -> list[Values]:
     """What does not train: an index per shard, each tried again by itself, or one pod for a merge or a report."""
     pod = pod_spec(spec, profile, image=image, container="abet", config=config_name(name), wait_minutes=wait_minutes)
-    final = {"action": "FailIndex" if spec.shards else "FailJob", "onExitCodes": _codes(*PERMANENT)}
+    final = {"action": "FailIndex" if spec.shards else "FailJob", "onExitCodes": _codes(*PERMANENT, TIMED_OUT)}
     body = {
         **_tries(spec),
         "podReplacementPolicy": "Failed",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from abet.promote import Candidate, promote
 from abet.site import TRUNK_FILE, SiteConfig, load_site
 from jobs.cli import main
 from tests.conftest import Finished
@@ -152,6 +153,17 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SiteConfig:
     found.weights.mkdir(parents=True, exist_ok=True)
     (found.weights / TRUNK_FILE).touch()
     return found
+
+
+def promoted(site: SiteConfig, num_classes: int, name: str = "run") -> Path:
+    checkpoint = Path(f"/somewhere/{name}")
+    candidate = Candidate(checkpoint=checkpoint, sha256="0" * 64, num_classes=num_classes, head="learned", dataset=None)
+    promote(candidate, site.artifacts, site.s3)
+    return checkpoint
+
+
+def option(command: tuple[str, ...], name: str) -> str | None:
+    return command[command.index(name) + 1] if name in command else None
 
 
 @dataclass(frozen=True)

@@ -151,22 +151,6 @@ def test_the_checkpoint_of_an_evaluation_is_looked_up_once(
     assert "/runs/night-1" in shown.out
 
 
-def test_shards_of_the_second_pass_are_known_by_their_names(jobs: Jobs, site: SiteConfig, tmp_path: Path) -> None:
-    folder = tmp_path / "run" / "evaluation" / "road_anomaly"
-    folder.mkdir(parents=True)
-    for name in ("metrics.json", "components-002-of-003.npz", "components-001-of-002.npz", "shard-001-of-001.npz"):
-        (folder / name).touch()
-    words = ("--dataset", "road_anomaly", "--checkpoint", "/x.pth", "--output", tmp_path / "run", "--dry-run")
-    shown = jobs("submit", "components", *words, "--shards", 3, "--on", "local").out.splitlines()
-    assert [line.split()[-2:] for line in shown[1:]] == [["--shard", "1/3"], ["--shard", "3/3"]]
-    alone = jobs("submit", "components", *words, "--on", "local").out.splitlines()
-    assert alone[1].endswith(f"components {tmp_path / 'run'} --dataset road_anomaly --checkpoint /x.pth")
-    both = jobs("submit", "evaluate", *words, "--shards", 3, "--on", "local", "--components").out
-    assert [line for line in both.splitlines() if line[0] == "#"] == [
-        f"# --- {name}-road-anomaly" for name in ("eval", "merge", "components")
-    ]
-
-
 def test_a_grace_longer_than_the_job_is_refused(jobs: Jobs, site: SiteConfig) -> None:
     words = ("submit", "mapillary_pretrain", "--dry-run", "--time-limit-minutes", 4)
     finished = jobs(*words, "--grace-seconds", 240)

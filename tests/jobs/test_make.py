@@ -16,6 +16,15 @@ from tests.jobs.conftest import HOSTILE, NOTING, ROOT, program
 # What make, or the shell that it starts, could read otherwise
 AWKWARD = ("a b", "it's", 'say "x"', "a#b", "$(touch hacked) $HOME", "`touch hacked`", "a;b,c", "\\", "%", HOSTILE)
 
+PASS = {"DATASET", "CHECKPOINT"}
+TAKEN = {
+    **{"train-mapillary": {"SNAPSHOT"}, "finetune": {"SNAPSHOT"}},
+    **{"fit": PASS | {"FIT_ARGS"}, "calibrate": PASS | {"CALIBRATE_ARGS"}},
+    **{"eval": PASS | {"SHARDS", "COMPONENTS", "EVAL_ARGS"}, "components": PASS | {"SHARDS", "COMPONENTS_ARGS"}},
+    "pipeline": {"SNAPSHOT", "SHARDS", "COMPONENTS", "PRETRAIN", "FINETUNE"},
+}
+"""Target -> those variables that not every target takes."""
+
 
 @dataclass(frozen=True)
 class Make:
@@ -160,12 +169,34 @@ def test_a_pass_must_say_over_what(make: Make, target: str, example: str) -> Non
 def test_a_switch_that_is_not_1_is_refused_before_anything_is_built(make: Make, name: str, value: str) -> None:
     (make.folder / "full" / ".ready").unlink()
     (make.folder / "light" / ".ready").unlink()
-    for target in ("train-mapillary", "finetune", "fit", "calibrate", "eval", "components", "pipeline"):
-        done = make(target, "DATASET=x", f"{name}={value}")
+    for target in TAKEN:
+        done = make(target, f"{name}={value}")
         assert done.returncode == 2
         assert f"{name} is a switch: 1 or nothing" in done.stderr
     assert not (make.folder / "noted").exists()
     assert not (ROOT / "hacked").exists()
+
+
+@pytest.mark.parametrize("target", TAKEN)
+def test_a_variable_that_a_target_does_not_take_is_refused(make: Make, target: str) -> None:
+    every = {name for taken in TAKEN.values() for name in taken}
+    for name in every - TAKEN[target]:
+        done = make(target, f"{name}=1")
+        assert done.returncode == 2
+        assert f"{name} means nothing to {target}, which takes " in done.stderr
+        assert "leave it out" in done.stderr
+    assert not (make.folder / "noted").exists()
+    make.noted(target, *(f"{name}=1" for name in TAKEN[target]))
+    # One without a value is none, and one of the environment may be there for other reasons
+    dataset = ("DATASET=x",) if "DATASET" in TAKEN[target] else ()
+    make.noted(target, *dataset, *(f"{name}=" for name in every - TAKEN[target]))
+    make.noted(target, *dataset, **dict.fromkeys(every - TAKEN[target], "1"))
+
+
+def test_what_one_of_several_targets_takes_is_taken(make: Make) -> None:
+    done = make("fit", "eval", "DATASET=x", "SHARDS=2", "FIT_ARGS=--bank 9")
+    assert done.returncode == 0, done.stderr
+    assert make("status", "SHARDS=2").returncode == 0
 
 
 @pytest.mark.parametrize(("target", "environment"), [("setup", "full"), ("setup-light", "light")])

@@ -13,6 +13,7 @@ from jobs.executors.states import TaskState
 from jobs.records import Record, new_record, process_start, write
 from jobs.spec import JobSpec
 from jobs.status import ENDED, Status, exit_code, status, statuses
+from jobs.watching import print_statuses
 
 JOB = JobSpec(name="job", kind="train", command=("train", "x"))
 ARRAY = JobSpec(name="eval", kind="evaluate", command=("evaluate", "{shard}"), shards=(2, 5))
@@ -159,3 +160,17 @@ def test_a_local_job_lives_as_long_as_its_process(tmp_path: Path) -> None:
 
 def test_every_ending_is_one_of_the_list() -> None:
     assert ENDED == ("done", "below target", "refused", "failed", "stopped", "cancelled", "lost")
+
+
+def test_a_long_reason_is_shown_with_its_beginning_and_the_remedy_at_its_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "evaluated otherwise (different: threads):\n  " + 400 * "why " + "\n  leave out: --limit\n  add: --threads 2"
+    print_statuses([record(tmp_path)], [Status("refused", said)])
+    shown = capsys.readouterr().out
+    assert "\\n" not in shown
+    lines = (line.split("│") for line in shown.splitlines())
+    told = " ".join(" ".join(cells[7] for cells in lines if len(cells) > 7).split())
+    assert told.startswith("evaluated otherwise (different: threads): why why")
+    assert "..." in told
+    assert told.endswith("why; leave out: --limit; add: --threads 2")

@@ -17,6 +17,7 @@ from abet.site import SiteConfig
 from jobs import attempts, catalogue
 from jobs.catalogue import Request
 from jobs.executors.slurm import SlurmExecutor
+from jobs.pipeline import pipeline
 from jobs.profile import Container, SlurmProfile
 from jobs.records import records
 from jobs.spec import JobSpec
@@ -116,7 +117,7 @@ def test_an_array_of_one_shard_is_a_plain_job(slurm: Slurm, site: SiteConfig) ->
 
 
 def test_a_pipeline_is_tied_together_by_numbers(slurm: Slurm, site: SiteConfig) -> None:
-    slurm.executor.submit(catalogue.pipeline("mapillary_pretrain", "cityscapes_finetune", Request(shards=2), site))
+    slurm.executor.submit(pipeline("mapillary_pretrain", "cityscapes_finetune", Request(shards=2), site))
     assert {number: option(script, "dependency") for number, script in slurm.scripts().items()} == {
         "101": None,
         "102": "afterok:101",
@@ -131,7 +132,7 @@ def test_a_pipeline_is_tied_together_by_numbers(slurm: Slurm, site: SiteConfig) 
 def test_nothing_half_submitted_stays_behind(slurm: Slurm, site: SiteConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFUSED", "eval-road-anomaly")
     with pytest.raises(UsageError) as error:
-        slurm.executor.submit(catalogue.pipeline("mapillary_pretrain", "cityscapes_finetune", Request(shards=2), site))
+        slurm.executor.submit(pipeline("mapillary_pretrain", "cityscapes_finetune", Request(shards=2), site))
     assert "SLURM refused eval-road-anomaly: " in str(error.value)
     assert "Invalid account" in str(error.value)
     assert "profile" in str(error.value)
@@ -145,7 +146,7 @@ def test_one_that_cannot_be_cancelled_does_not_keep_the_others(
     monkeypatch.setenv("REFUSED", "eval-lost-and-found")
     program(tmp_path / "bin" / "scancel", NOTING + "sys.exit('scancel: error: no answer')")
     with pytest.raises(UsageError, match="SLURM refused"):
-        slurm.executor.submit(catalogue.pipeline("mapillary_pretrain", "cityscapes_finetune", Request(shards=2), site))
+        slurm.executor.submit(pipeline("mapillary_pretrain", "cityscapes_finetune", Request(shards=2), site))
     assert slurm.noted() == [["scancel", number] for number in ("101", "102")]
     said = capsys.readouterr().err
     assert "SLURM job 101 is still there" in said
@@ -156,7 +157,7 @@ def test_one_that_cannot_be_cancelled_does_not_keep_the_others(
 def test_ctrl_c_takes_back_what_was_submitted(
     slurm: Slurm, site: SiteConfig, tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    specs = catalogue.pipeline("mapillary_pretrain", "cityscapes_finetune", Request(shards=2), site)
+    specs = pipeline("mapillary_pretrain", "cityscapes_finetune", Request(shards=2), site)
     # sbatch of one job interrupts whoever submits, as Ctrl-C does
     stop = f"if number == {number}: import signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(5)\n"
     program(

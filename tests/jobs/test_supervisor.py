@@ -171,6 +171,26 @@ def test_a_failure_starts_again_until_it_was_fruitless_too_often(task: Callable[
     assert last.reason == "no; given up after 3 attempts in a row without a new checkpoint"
 
 
+def test_a_command_is_stopped_at_a_time_limit_of_its_supervisor_and_killed_after_its_grace(
+    task: Callable[..., Task],
+) -> None:
+    limit = {"time_limit_minutes": 0.3 / 60, "grace_seconds": 60}
+    alone = replace(HERE, requeues=False)
+    polite = supervised(task("wait:1", "say:stopped", "exit:143", **limit), alone)
+    assert (polite.code, polite.cause, polite.again) == (143, "timeout", False)
+    assert polite.reason.startswith("stopped; its time is over, and nothing of it is kept: raise the time limit")
+    deaf = supervised(task("wait:9", **{**limit, "grace_seconds": 0}), alone)
+    assert (deaf.cause, deaf.again) == ("timeout", False)
+    assert deaf.reason.startswith("ended without a word (signal 9); its time is over")
+    assert supervised(task("wait:1", "exit:0", **limit), alone).cause == "done"
+
+
+def test_a_reason_of_several_lines_is_kept_as_one(task: Callable[..., Task], tmp_path: Path) -> None:
+    outcome = supervised(task("say:refused:\n  leave out: --a\n  add: --b", "exit:2"), HERE)
+    assert outcome.reason == "refused: leave out: --a; add: --b"
+    assert attempts.read(tmp_path / "record").attempts[-1].reason == outcome.reason
+
+
 def test_without_retries_nothing_starts_again(task: Callable[..., Task]) -> None:
     outcome = supervised(task("say:no", "exit:1", retries=0), HERE)
     assert (outcome.again, outcome.reason) == (False, "no")

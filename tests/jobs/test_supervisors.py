@@ -136,7 +136,8 @@ def test_a_child_that_a_stop_signal_ended_before_it_listened_was_stopped(supervi
 @pytest.mark.parametrize(("seconds_left", "cause"), [(90, "timeout"), (3600, "preempted"), (None, "preempted")])
 def test_after_sigusr2_the_job_starts_again(supervisors: Supervisors, seconds_left: int | None, cause: str) -> None:
     told = {} if seconds_left is None else {"SLURM_JOB_END_TIME": int(time.time()) + seconds_left}
-    assert supervisors.signalled(signal.SIGUSR2, todo=("keep:5", "say:saved", "exit:143"), **told)[0] == 143
+    training = {**told, "options": ("--processes", "1")}
+    assert supervisors.signalled(signal.SIGUSR2, todo=("keep:5", "say:saved", "exit:143"), **training)[0] == 143
     last = supervisors.last()
     assert (last.cause, last.reason, last.last_step, last.again) == (cause, "saved", 5, True)
     assert supervisors.requeued()
@@ -253,6 +254,23 @@ def test_time_limits_too_short_for_a_step_come_to_an_end() -> None:
     )
     # One that saves goes on for ever
     assert decide(job, replace(HERE, end_time=time.time()), words, replace(history, step=1)).again
+
+
+@pytest.mark.parametrize("code", [STOPPED, 1, 138])
+def test_what_begins_anew_does_not_start_again_after_its_time_limit(code: int) -> None:
+    now = History(attempts=(Attempt(number=0, first_step=None),), step=None)
+    words = [Word(node=0, code=code, reason="stopped", signals=(signal.SIGUSR2,))]
+    remedy = "stopped; its time is over, and nothing of it is kept: raise the time limit (TIME_LIMIT_MINUTES=)"
+    parts = ", or begin anew in more parts (SHARDS=)"
+    for name, more in (("fit", ""), ("calibrate", ""), ("evaluate", parts), ("components", parts)):
+        alone = Task(name="j", command=(name, "x"), runner=("x",), record="x", launch=False)
+        late = decide(alone, replace(HERE, end_time=time.time()), words, now)
+        assert (late.cause, late.again, late.reason) == ("timeout", False, remedy + more)
+        # To make room for others is no fault: it begins anew
+        moved = decide(alone, replace(HERE, end_time=time.time(), preempted=True), words, now)
+        assert (moved.cause, moved.again) == ("preempted" if code == STOPPED else "failed", True)
+    training = Task(name="j", command=("train", "x"), runner=("x",), record="x")
+    assert decide(training, replace(HERE, end_time=time.time()), words, now).again
 
 
 def test_without_a_scheduler_sigusr2_is_a_stop_like_any_other() -> None:

@@ -127,6 +127,43 @@ def test_a_fit_and_a_calibration_are_pods_of_one_gpu(passes: list[JobSpec], clou
         assert container["args"][container["args"].index("--") + 1 :] == list(spec.command)
 
 
+def test_the_time_limit_of_what_begins_anew_is_kept_by_the_pod_and_final(
+    shards: list[JobSpec], passes: list[JobSpec], finetune: JobSpec, cloud: SiteConfig
+) -> None:
+    for spec in (*shards, *passes):
+        _, job = documents(spec, cloud, KubernetesProfile())
+        pod = job["spec"]["template"]["spec"]
+        args = pod["containers"][0]["args"]
+        limit_seconds = 60 * int(args[args.index("--time-limit-minutes") + 1])
+        assert limit_seconds >= 60 * spec.time_limit_minutes
+        # The cluster's own end, after which it would start another pod, comes after ours, a late image notwithstanding
+        assert pod["activeDeadlineSeconds"] >= limit_seconds + pod["terminationGracePeriodSeconds"] + 300
+        ignored, final = job["spec"]["podFailurePolicy"]["rules"]
+        assert (ignored["action"], final["onExitCodes"]["values"]) == ("Ignore", [2, 3, 124])
+    _, job = documents(finetune, cloud, KubernetesProfile())
+    assert "--time-limit-minutes" not in str(job)
+
+
+def test_a_claim_that_is_read_only_is_not_written(cloud: SiteConfig) -> None:
+    profile = KubernetesProfile(
+        volumes=(Claim(claim="all", path="/w"), Claim(claim="weights", path="/w/in", read_only=True))
+    )
+    for make, dataset in ((catalogue.fit, "cityscapes"), (catalogue.calibration, "road_anomaly")):
+        assert documents(make(dataset, Request(checkpoint=Path("/w/x.pth")), cloud), cloud, profile)
+        with pytest.raises(UsageError, match=r"writes to /w/in, and claim weights \(/w/in\) has `read_only: true`"):
+            documents(make(dataset, Request(checkpoint=Path("/w/in/x.pth")), cloud), cloud, profile)
+
+
+def test_whoever_applies_the_fit_is_told_to_wait_for_it() -> None:
+    """Shards of an evaluation that begin before what is fitted has landed are of another one for good."""
+    text = (ROOT / "k8s" / "fit.yaml").read_text()
+    _, job = yaml.safe_load_all(text)
+    wait = f"kubectl wait --for=condition=Complete --timeout=6h job/{job['metadata']['name']}\n"
+    assert f"#   {wait}" in text.partition("apiVersion")[0]
+    told = (ROOT / "docs" / "kubernetes.md").read_text().partition("kubectl apply -f k8s/fit.yaml")[2]
+    assert told.index(wait) < told.index("kubectl apply -f k8s/eval.yaml")
+
+
 def test_the_committed_second_pass_finds_thresholds_in_the_committed_evaluation() -> None:
     words = {}
     for name in ("eval", "components"):

@@ -17,6 +17,7 @@ from abet.errors import AbetError, UsageError
 from abet.places import parse_place
 from abet.storage import StorageUnavailable
 from jobs.kubernetes import pod
+from jobs.kubernetes.environment import TIMED_OUT
 from jobs.kubernetes.pod import Order, parse_order, run_command_line, run_pod
 from jobs.runtime import Runner
 from tests.jobs.conftest import ROOT
@@ -41,6 +42,10 @@ if what[0] == "deaf":
     (folder / "ready").touch()
     time.sleep(1)
     sys.exit(1)
+if what[0] == "lines":
+    reason = "refused:\\n  leave out: --a\\n" + 3000 * "x" + "\\n  remedy: --output"
+    Path(os.environ["ABET_VERDICT_FILE"]).write_text(json.dumps({"code": 2, "reason": reason}))
+    sys.exit(2)
 if what[0] == "commit":
     step = len((folder / "calls").read_text().split("\\n"))
     Path(os.environ["ABET_PROGRESS_FILE"]).write_text(json.dumps({"step": step}))
@@ -131,6 +136,30 @@ def test_a_pod_that_could_not_save_does_not_end_the_job_and_counts(
     assert run_pod(training(tmp_path), stopping, {}) == 143
     (start,) = json.loads((tmp_path / "run" / "starts.json").read_text())["starts"]
     assert start["code"] is None
+
+
+def test_the_last_word_is_one_line_that_keeps_the_remedy(stage: Stage, tmp_path: Path) -> None:
+    order, words = Order(name="fit", command=("fit",)), tmp_path / "termination-log"
+    stage.todo("lines")
+    assert run_pod(order, [], {"ABET_LAST_WORD": str(words)}) == 2
+    said = words.read_text()
+    assert (len(said), "\n" in said) == (1000, False)
+    assert said.startswith("refused: leave out: --a; xxx")
+    assert said.endswith("xxx; remedy: --output")
+    assert "xxx...xxx" in said
+
+
+def test_what_met_its_time_limit_is_not_tried_again_in_another_pod(stage: Stage, tmp_path: Path) -> None:
+    limit = {"time_limit_minutes": 0.3 / 60, "grace_seconds": 60, "retries": 3}
+    words = tmp_path / "termination-log"
+    stage.todo("train")
+    order = Order(name="fit", command=("fit", "--dataset", "cityscapes"), **limit)  # type: ignore[arg-type]
+    assert run_pod(order, [], {"ABET_LAST_WORD": str(words)}) == TIMED_OUT
+    assert "raise the time limit (TIME_LIMIT_MINUTES=)" in words.read_text()
+    assert run_pod(shard(tmp_path, **limit), [], {"JOB_COMPLETION_INDEX": "0"}) == TIMED_OUT
+    (told,) = failures(tmp_path).values()
+    assert told["code"] == TIMED_OUT
+    assert told["reason"].endswith("raise the time limit (TIME_LIMIT_MINUTES=), or begin anew in more parts (SHARDS=)")
 
 
 @pytest.mark.parametrize("code", [0, 1, 3])

@@ -1,0 +1,96 @@
+"""The passes of one network over one data set, as they are submitted: what is there is kept."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import typer
+
+from abet.errors import UsageError
+from abet.mirror import default_run
+from abet.names import OOD_NAMES
+from abet.places import Place
+from abet.site import SiteConfig
+from abet.text import counted
+from jobs import catalogue
+from jobs.catalogue import Request
+from jobs.spec import JobSpec
+
+
+def passes(job: str, dataset: str | None, request: Request, site: SiteConfig) -> list[JobSpec]:
+    """The jobs of ``evaluate``, ``components``, ``fit`` or ``calibrate``. Raises UsageError for what a node refuses."""
+    if job == "fit":
+        return [catalogue.fit(dataset or catalogue.FITTED_ON, request, site)]
+    if dataset is None:
+        raise UsageError(f"{job} needs --dataset (make: DATASET=): {' or '.join(OOD_NAMES)}")
+    catalogue.require_evaluated(dataset)
+    # Once: a promotion in between must not give the shards of one checkpoint to the run of another
+    request = replace(request, checkpoint=request.checkpoint or catalogue.default_checkpoint(site))
+    if job == "calibrate":
+        return [catalogue.calibration(dataset, request, site)]
+    run = request.output or run_of(request, site)
+    return (_evaluation if job == "evaluate" else _components)(dataset, request, site, run)
+
+
+def run_of(request: Request, site: SiteConfig) -> Place:
+    """What an evaluation or a report belongs to."""
+    if request.run:
+        return catalogue.run_named(request.run, site)
+    return default_run(request.checkpoint or catalogue.default_checkpoint(site), site)
+
+
+def _evaluation(dataset: str, request: Request, site: SiteConfig, run: Place) -> list[JobSpec]:
+    from abet.second_pass import require_protocols, require_same_pass
+    from abet.shard_set import missing_shards
+
+    shards = request.shards or 1
+    if request.components:
+        require_protocols(run, dataset, site)
+        require_same_pass(run, dataset, site, shards=shards)
+    missing = missing_shards(run, dataset, shards, site) if shards > 1 else [1]
+    _say_kept(missing, shards, run, "shard")
+    lacking = _lacking(dataset, shards, site, run) if request.components and shards > 1 else []
+    return catalogue.evaluation(dataset, request, site, run=run, missing=missing, lacking=lacking)
+
+
+def _components(dataset: str, request: Request, site: SiteConfig, run: Place) -> list[JobSpec]:
+    from abet.second_pass import require_merged, require_same_pass
+
+    shards = request.shards or 1
+    told, others = _of_the_pass(request.options)
+    require_merged(run, dataset, site)
+    require_same_pass(run, dataset, site, shards=shards, **told)
+    missing = _lacking(dataset, shards, site, run)
+    if others and not missing:
+        raise UsageError(
+            f"--option {' '.join(others)}: all shards of components are there, and the merge that is left to do takes "
+            "no such option: leave it out (make: COMPONENTS_ARGS=), or remove components.json and components-*.npz "
+            f"of {run} to count otherwise"
+        )
+    return catalogue.components(dataset, request, site, run=run, missing=missing)
+
+
+def _lacking(dataset: str, shards: int, site: SiteConfig, run: Place) -> list[int]:
+    from abet.run import component_name
+    from abet.shard_set import missing_shards
+
+    lacking = missing_shards(run, dataset, shards, site, named=component_name)
+    _say_kept(lacking, shards, run, "shard of components", "shards of components")
+    return lacking
+
+
+def _say_kept(missing: Sequence[int], shards: int, run: Place, noun: str, plural: str | None = None) -> None:
+    if len(missing) < shards:
+        typer.echo(f"{shards - len(missing)} of {counted(shards, noun, plural)} are there and kept: {run}", err=True)
+
+
+def _of_the_pass(options: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """What `components.json` tells too, --track and --scores, without the hyphens; and the other words."""
+    words, told, others = list(options), dict[str, str](), list[str]()
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if name in ("--track", "--scores") and (equals or words):
+            told[name.removeprefix("--")] = value if equals else words.pop(0)
+        else:
+            others.append(word)
+    return told, others

@@ -9,6 +9,8 @@ FAULT_TABLE ?=
 PURGE ?=
 IMAGE_TABLE ?=
 export TAG BASE EXTRA_INDEX BUILDER BUILD_MOUNTS BUILD_OPTIONS PUSH_OPTIONS REGISTRY
+# Many containers set it; every process would then compile PyTorch anew, for seconds
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-light demo test test-faults test-gpu test-cluster test-image image push cluster-up cluster-down lint types benchmark clean

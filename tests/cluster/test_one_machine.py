@@ -1,8 +1,10 @@
 """The cluster on one machine does what real ones do, as far as abet relies on it."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -148,15 +150,18 @@ def test_accounts_and_objects_outlive_a_stop(slurm: SlurmCluster, s3: S3Server):
     assert client(s3).get_object(Bucket="abet", Key="kept")["Body"].read() == b"1"
 
 
-def test_whoever_is_not_root_is_told(tmp_path: Path):
+def test_whoever_is_not_root_is_told():
     nobody = 65534
-    done = subprocess.run(
-        ["setpriv", f"--reuid={nobody}", "--clear-groups", "bash", SCRIPTS / "slurm-up.sh"],
-        env={"PATH": os.environ["PATH"]},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as readable:  # the checkout may be closed to others
+        scripts = shutil.copytree(SCRIPTS, Path(readable) / "scripts")
+        Path(readable).chmod(0o755)
+        done = subprocess.run(
+            ["setpriv", f"--reuid={nobody}", "--clear-groups", "bash", scripts / "slurm-up.sh"],
+            env={"PATH": os.environ["PATH"]},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 1
     assert "need root" in done.stderr

@@ -88,7 +88,7 @@ def test_void_labels_are_noted_with_their_number(tmp_path):
         save(path, np.zeros((48, 64), dtype=np.uint8))
     report = check("lost_and_found", tmp_path)
     assert report.ok
-    assert "2 images are void throughout: they are read and add nothing to any figure" in report.notes
+    assert "2 images are void throughout: read, and without effect on any figure" in report.notes
 
 
 def test_the_report_does_not_depend_on_the_number_of_workers(tmp_path):

@@ -78,7 +78,7 @@ MISTAKES: dict[str, tuple[Callable[[Documents], Any], str]] = {
         lambda all: container(all)["resources"]["limits"].update(memory="96Gi"),
         "counts as memory of the container",
     ),
-    "codes 2 and 3 tried again": (lambda all: rules_of(all).pop(), "exit codes 2, 3 are final"),
+    "codes 2, 3 and 124 tried again": (lambda all: rules_of(all).pop(), "exit codes 2, 3, 124 are final"),
     "143 as a failure": (lambda all: rules_of(all)[-1]["onExitCodes"]["values"].append(143), "143 means stopped"),
     "evictions as failures": (lambda all: rules_of(all).pop(0), "DisruptionTarget"),
     "one limit for all shards": (

@@ -205,8 +205,18 @@ def _with(
     return json_text(whole).encode(), notes
 
 
+def require_sound(uri: str, s3: S3Settings) -> None:
+    """Raises DataError where a damaged file stands in the place of a new one: asked for before hours of work."""
+    place = parse_place(uri)
+    if (content := companions.read(place, FILE, s3)) is not None:
+        _parse(content, companions.companion(place, FILE))
+
+
 def _parse(content: bytes, source: Place) -> _Calibration:
-    values = parse_json(content, source=source)
+    try:
+        values = parse_json(content, source=source)
+    except DataError:
+        raise DataError(f"{source}: damaged JSON; remove it, and calibrate again") from None
     try:
         found = _Calibration.model_validate(values)
     except ValidationError as error:

@@ -32,7 +32,7 @@ from abet.metrics.components import SIZES, ComponentState
 from abet.metrics.keys import Scores
 from abet.metrics.pixel import Labels
 from abet.progress import progress
-from abet.run import Agree, component_name, evaluation_dir, nobody_else, provenance
+from abet.run import Agree, component_name, evaluation_dir, nobody_else, provenance, require_network
 from abet.scores import SCORES
 from abet.shard_check import all_differences, differences
 from abet.thresholds import best_f1_threshold, disagreements
@@ -82,7 +82,7 @@ def read_evaluated(run: Path, dataset: str) -> Evaluated:
     """What was evaluated of ``dataset``, merged and with protocols.
 
     Raises:
-        UsageError: it is not merged, or without protocols; says what to run.
+        UsageError: it is not merged, without protocols, or of controls; says what to run.
         DataError: a file is damaged.
     """
     folder = evaluation_dir(run, dataset)
@@ -97,6 +97,7 @@ def read_evaluated(run: Path, dataset: str) -> Evaluated:
         uri = metrics["checkpoint"]["uri"]
     except (KeyError, TypeError, AttributeError):
         raise DataError(f"{folder / 'metrics.json'}: damaged; merge the shards again") from None
+    require_network(uri, run, purpose="there is nothing to evaluate again")
     if not held:
         raise UsageError(
             f"{folder / 'metrics.json'}: no {smiyc.PROTOCOL}, whose best F1 is the threshold for components. "

@@ -29,10 +29,9 @@ from abet.metrics.label_counts import NO_PIXELS, add_labels
 from abet.metrics.pixel import PixelCounter, PixelState
 from abet.metrics.ranking import summarise
 from abet.progress import progress
-from abet.run import CHECKPOINTS, OWNER, Agree, evaluation_dir, nobody_else, open_run
+from abet.run import CHECKPOINTS, NO_NETWORK, OWNER, Agree, evaluation_dir, nobody_else, open_run
 from abet.version import __version__
 
-URI: Final = "controls (no network)"
 NO_REFERENCE: Final = "a control, not a score of the paper: its protocol has no range to cut this one to"
 COLOUR_BINS: Final = 32
 """Per channel."""
@@ -136,7 +135,7 @@ def _config(training: Dataset) -> dict[str, Any]:
         "position": [*GRID, GRID_SMOOTHING_CELLS, PSEUDO_IMAGES],
     }
     digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
-    return {"checkpoint": {"uri": URI, "sha256": digest}, "controls": settings}
+    return {"checkpoint": {"uri": NO_NETWORK, "sha256": digest}, "controls": settings}
 
 
 @dataclass(frozen=True, kw_only=True)

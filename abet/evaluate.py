@@ -6,6 +6,7 @@ A shard is every N-th image from the I-th on. Its file holds counts alone, so sh
 (`abet.merge`) to the bytes that one unsharded pass gives.
 """
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -215,7 +216,7 @@ class Evaluation:
                 f"{self._description(run).parent} holds another evaluation of {self.dataset.name} (different: "
                 f"{'; '.join(changed)}): "
                 "choose another --output, remove that folder, or evaluate as there:"
-                f"{same_options(found, wanted=self.fingerprint)}"
+                f"{same_options(found, wanted=self.fingerprint, argv=sys.argv)}"
             )
 
     def _count(self, run: Path, shard: int, pairs: Sequence[Pair]) -> ShardResult:

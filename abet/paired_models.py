@@ -19,7 +19,7 @@ from abet.metrics.protocols import SEED
 from abet.metrics.ranking import summarise
 from abet.mirror import Mirror, mirrored
 from abet.places import Place, S3Uri
-from abet.run import CONFIG, evaluation_dir, read_config
+from abet.run import CONFIG, evaluation_config, evaluation_dir, read_config, require_network
 from abet.shard_set import complete_set
 from abet.shards import ShardResult, read_shard
 from abet.site import SiteConfig
@@ -49,6 +49,7 @@ def read_counts(run: Place, dataset: str, site: SiteConfig) -> ModelCounts:
     """The counts of a run, which may lie in S3.
 
     Raises:
+        UsageError: controls were evaluated there.
         DataError: nothing is evaluated there, shards are missing, damaged or of different evaluations, or they were
             counted without what is compared here.
     """
@@ -86,6 +87,9 @@ def _pull(mirror: Mirror, dataset: str) -> list[str]:
         there = [name.removeprefix(below) for name in names if name.startswith(below)]
     else:
         there = [path.name for path in evaluation_dir(mirror.folder, dataset).glob("shard-*.npz")]
+    if evaluation_config(mirror.folder).is_file():
+        uri = read_config(mirror.folder)["checkpoint"]["uri"]
+        require_network(uri, mirror.place, purpose="they keep no counts to draw images from")
     found = complete_set(mirror.place, dataset, there)
     mirror.pull({below + name for name in found}.__contains__)
     return found

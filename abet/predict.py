@@ -60,6 +60,7 @@ class PredictionJob:
             found = self.calibrated
             names = ("name", "dataset", "split", "tested_on")
             settings["calibrated"] = {name: getattr(found, name) for name in names}
+            settings["calibrated"] |= {"note": found.note} if found.note else {}
         return settings
 
 

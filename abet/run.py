@@ -49,6 +49,8 @@ OURS = frozenset(
         "evaluation",
     }
 )
+NO_NETWORK = "controls (no network)"
+"""In place of a checkpoint's name, where `abet controls` evaluated."""
 PACKAGES = ("torch", "numpy", "pillow", "safetensors")
 SHARD_NAME = re.compile(r"shard-(\d+)-of-(\d+)\.npz")
 COMPONENTS_NAME = re.compile(r"components-(\d+)-of-(\d+)\.npz")
@@ -183,6 +185,14 @@ def _same_checkpoint(run: Path, config: dict[str, Any]) -> None:
         raise UsageError(
             f"{run} holds the run of another checkpoint ({found['uri']}, sha256 {found['sha256'][:12]}; "
             f"this one is {wanted['uri']}, {wanted['sha256'][:12]}): choose another --output"
+        )
+
+
+def require_network(uri: str, run: Place | Path, *, purpose: str) -> None:
+    """Raises UsageError where a network is needed and `abet controls` evaluated, by the name of its checkpoint."""
+    if uri == NO_NETWORK:
+        raise UsageError(
+            f"{run} holds controls, which have no network: {purpose}; `abet report` puts their figures beside a model's"
         )
 
 

@@ -32,15 +32,21 @@ class Remedy(NamedTuple):
     """What no option mends, each with what would."""
 
 
-def same_options(found: Mapping[str, Any], *, wanted: Mapping[str, Any]) -> str:
+def same_options(found: Mapping[str, Any], *, wanted: Mapping[str, Any], argv: Sequence[str] = ()) -> str:
     """What to change on a command line of the fingerprint ``wanted``, so that it goes on with ``found``.
 
     found: the content of ``evaluation.json``; the command that it was begun with tells which images were chosen.
+    argv: the command line as far as it is known; what does not stand on one of `abet evaluate` need not be left out.
     """
     there, here = whole(found), whole(wanted)
     changed = [*changed_entries(found, here)]
     remedies = [_REMEDIES.get(key, _beyond(key))(there, here) for key in changed]
+    if hopeless := [remedy for remedy in remedies if remedy.beyond and not remedy.give]:
+        remedies = hopeless  # whatever else were given
     give, leave_out, beyond = (list(dict.fromkeys(chain.from_iterable(kind))) for kind in zip(*remedies, strict=True))
+    if argv[1:2] == ["evaluate"]:
+        stands = [option for option in leave_out if option in argv or _given(argv, option) is not None]
+        leave_out = stands if stands or give else leave_out
     lines = [f"add or change: {' '.join(give)}"] if give else []
     lines += [f"leave out: {', '.join(leave_out)}"] if leave_out else []
     lines += [f"no option mends this: {each}" for each in beyond]

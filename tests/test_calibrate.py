@@ -134,6 +134,20 @@ def test_a_network_without_a_finite_score_is_refused_and_nothing_is_kept(
 # --- the commands
 
 
+def test_a_damaged_calibration_is_named_before_any_pass(cli: Cli, weights: Path, tmp_path: Path) -> None:
+    make_road_anomaly(tmp_path / "ra", count=2)
+    (weights / FILE).write_bytes(b'{"schema": 1, "check')
+    data = ("--dataset", "road_anomaly", "--data-root", tmp_path / "ra", "--scores", "msp")
+    finished = cli("calibrate", "--checkpoint", weights, *data)
+    assert finished.code == 3
+    assert f"{FILE}: damaged JSON; remove it, and calibrate again" in finished.err
+    assert "road_anomaly 1/2" not in finished.err
+    (weights / FILE).unlink()
+    finished = cli("calibrate", "--checkpoint", weights, *data)
+    assert finished.code == 0
+    assert "--threshold f1-pixel --calibration road_anomaly" in finished.err
+
+
 @pytest.fixture
 def weights(learned_checkpoint: Path, tmp_path: Path) -> Path:
     """A checkpoint of the test's own: calibrations are kept with it."""
@@ -212,6 +226,8 @@ def test_the_note_of_a_threshold_is_kept_and_said_again_where_it_is_used(
     source = photograph(tmp_path / "street.png")
     usual = ("predict", "--checkpoint", weights, "--input", source, "--output")
     assert "note: look at it before" in cli(*usual, tmp_path / "a", "--threshold", "f1-component").err
+    kept = json.loads((tmp_path / "a" / "predictions.json").read_text())["calibrated"]
+    assert kept["note"] == "look at it before you use it"
     assert "note:" not in cli(*usual, tmp_path / "b", "--threshold", "f1-pixel").err
 
 

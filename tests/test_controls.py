@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from abet.cli.controls import register
+from abet.component_pass import read_evaluated
 from abet.controls import (
     COLOUR_BINS,
     GRID,
@@ -30,9 +31,11 @@ from abet.files import read_json, write_json
 from abet.labels import ID, OOD, VOID
 from abet.metrics.pixel import PixelState
 from abet.metrics.ranking import summarise
+from abet.paired_models import read_counts
 from abet.report.page import render_page
 from abet.report.runs import load_run
 from abet.run import evaluation_dir, open_run
+from abet.site import SiteConfig
 from tests.trees import make_lost_and_found, save
 
 SIZES = [(48, 64), (70, 50), (96, 130)]
@@ -133,6 +136,15 @@ def test_the_report_shows_them_beside_other_runs(tmp_path):
     page = render_page([load_run(tmp_path / "controls")])
     for text in ("colour_density", "position_prior", "controls (no network)"):
         assert text in page
+
+
+def test_where_a_network_is_needed_they_are_told_from_models(tmp_path):
+    dataset = mixed_sizes(tmp_path / "data")
+    evaluate_controls(dataset, dataset, tmp_path / "controls")
+    with pytest.raises(UsageError, match=r"controls, which have no network: they keep no counts .*`abet report`"):
+        read_counts(tmp_path / "controls", "road_anomaly", SiteConfig())
+    with pytest.raises(UsageError, match=r"controls, which have no network: there is nothing to evaluate again"):
+        read_evaluated(tmp_path / "controls", "road_anomaly")
 
 
 def test_smoothing_is_a_gaussian_that_keeps_the_sum_of_what_lies_inside():

@@ -59,6 +59,18 @@ def test_what_an_option_mends_is_told_as_the_option(case: str) -> None:
     assert told(there, here) == [line]
 
 
+def test_what_is_not_on_the_command_line_need_not_be_left_out() -> None:
+    found = {**fingerprint(), "started": {"argv": BEGUN}}
+    wanted = fingerprint(images=3, list_sha256="c" * 64, protocols=True)
+    argv = ["abet", "evaluate", "--limit=3", "--protocols"]
+    assert same_options(found, wanted=wanted, argv=argv).split() == ["leave", "out:", "--protocols,", "--limit"]
+
+
+def test_where_something_cannot_be_mended_no_option_is_offered() -> None:
+    (line,) = told({"abet": "0.0.9", "protocols": True}, {})
+    assert line.startswith("no option mends this: it was begun with abet 0.0.9")
+
+
 def test_several_options_stand_in_one_line_that_can_be_copied() -> None:
     lines = told({"protocols": True, "shards": 3}, {"scores": ("msp",), "ood_definition": "road"})
     assert lines == ["add or change: --protocols --scores abet,msp --only-missing", "leave out: --ood-definition"]

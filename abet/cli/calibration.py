@@ -66,7 +66,7 @@ def calibrate(
     from abet import companions
     from abet.calibrate import PASSES, Calibration, leak_note, papers_test_on
     from abet.calibrate import calibrate as measure
-    from abet.calibration import FILE, store
+    from abet.calibration import FILE, require_sound, store
     from abet.cli.before_passes import announce, require_classes, use_threads
     from abet.cli.tables import print_calibration
     from abet.evaluate import Evaluation
@@ -88,6 +88,7 @@ def calibrate(
     keys = _defined(detector.available_scores(), keys, named=scores != "all")
     file = companions.companion(parse_place(detector.uri), FILE)
     require_output(file, kind="file", s3=site.s3)
+    require_sound(detector.uri, site.s3)
     evaluation = Evaluation(detector=detector, dataset=data, scores=keys)
     job = Calibration(detector=detector, dataset=data, scores=keys, track=chosen_track)
     whole = images is None and limit is None
@@ -98,7 +99,8 @@ def calibrate(
     say(*(f"note: {note}" for note in notes))
     say(
         f"wrote {path}",
-        f"next: abet predict --checkpoint {shlex.quote(str(chosen.place))} --score {keys[0]} --threshold f1-pixel ...",
+        f"next: abet predict --checkpoint {shlex.quote(str(chosen.place))} --score {keys[0]} --threshold f1-pixel "
+        f"--calibration {dataset} ...",
     )
 
 

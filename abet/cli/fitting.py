@@ -78,4 +78,4 @@ def fit(
     require_output(companions.companion(weights, NAME), kind="file", s3=site.s3)
     say(f"{data.name} {data.split}: one pass over {counted(len(data.pairs), 'image')} on {detector.device}")
     place = companions.write(weights, NAME, job.run(), site.s3)
-    say(f"wrote {place}", "next: abet evaluate, whose scores it completes")
+    say(f"wrote {place}", "next: abet evaluate, into a new --output where these weights were evaluated without it")

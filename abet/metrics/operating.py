@@ -51,8 +51,8 @@ _GRID_TPR: Final = tuple(range(5, 100, 5))
 _GRID_FPR: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 """In ten-thousandths."""
 FLAGS_MUCH: Final = (
-    f"flags more than {_GRID_FPR[-1] // 100}% of the ID pixels: objects are hardly found as objects, or void around "
-    "each cuts it out of a mask of nearly everything; look before you use it"
+    "flags {:.0f}% of the ID pixels: objects are hardly found as objects, or void around each cuts it out of a mask of "
+    "nearly everything; look before you use it"
 )
 """Beside a component threshold that is looser than any that the grid has for the sake of its FPR."""
 _DRAWS_AT_ONCE: Final = 64
@@ -245,7 +245,8 @@ def _component_point(
     place = int(chosen.argmax())
     value = float(counts.thresholds[place])
     point = _point(value, np.stack([thresholds, thresholds], axis=1), counts, everything, drawn)
-    return {**point, **({"note": FLAGS_MUCH} if 10_000 * everything["fpr"][0, place] > _GRID_FPR[-1] else {})}
+    fpr = float(everything["fpr"][0, place])
+    return {**point, **({"note": FLAGS_MUCH.format(100 * fpr)} if 10_000 * fpr > _GRID_FPR[-1] else {})}
 
 
 def _point(

@@ -185,8 +185,20 @@ def _claim(root: Path, plan: Plan) -> None:
 def _require_same(root: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     changed = [key for key, value in wanted.items() if found.get(key) != value]
     if changed:
-        differences = "; ".join(f"{key} {found.get(key)!r} there, {wanted[key]!r} here" for key in changed)
+        differences = "; ".join(part for key in changed for part in _differences(key, found.get(key), wanted[key]))
         raise UsageError(f"{root} holds other synthetic scenes ({differences}): choose another ROOT or remove it")
+
+
+def _differences(name: str, there: object, here: object) -> list[str]:
+    """In what an entry differs; of counts by part, those parts alone."""
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        parts = {**there, **here}
+        return [
+            f"{part} {there.get(part, 0)} there, {here.get(part, 0)} here"
+            for part in parts
+            if there.get(part, 0) != here.get(part, 0)
+        ]
+    return [f"{name} {there!r} there, {here!r} here"]
 
 
 def _finish(root: Path, plan: Plan) -> None:

@@ -169,6 +169,8 @@ def test_other_parameters_and_foreign_folders_are_refused_untouched(tree, tmp_pa
         synthesize(tree, Plan(scenes=SCENES, seed=3), workers=1)
     with pytest.raises(UsageError, match=r"variety 'full' there, 'calm' here"):
         synthesize(tree, replace(PLAN, variety="calm"), workers=1)
+    with pytest.raises(UsageError, match=r"scenes \(mapillary/training \d+ there, 99 here\)"):
+        synthesize(tree, replace(PLAN, scenes={**SCENES, "mapillary/training": 99}), workers=1)
     assert digests(tree) == before
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="not empty"):

@@ -39,12 +39,22 @@ def run_of(request: Request, site: SiteConfig) -> Place:
 
 
 def _evaluation(dataset: str, request: Request, site: SiteConfig, run: Place) -> list[JobSpec]:
-    from abet.second_pass import require_protocols, require_same_pass
+    from abet.begun import require_same_evaluation
+    from abet.second_pass import require_same_pass
     from abet.shard_set import missing_shards
 
     shards = request.shards or 1
+    told, others = _told(request.options, ("--scores", "--shard", "--limit"))
+    require_same_evaluation(
+        run,
+        dataset,
+        site,
+        shards=_shards_of(shards, told.get("shard"), others),
+        scores=told.get("scores", "all"),
+        protocols=request.components or not {"--protocols", "--components"}.isdisjoint(others),
+        limit=int(told["limit"]) if told.get("limit", "").isdecimal() else None,
+    )
     if request.components:
-        require_protocols(run, dataset, site)
         require_same_pass(run, dataset, site, shards=shards)
     missing = missing_shards(run, dataset, shards, site) if shards > 1 else [1]
     _say_kept(missing, shards, run, "shard")
@@ -56,7 +66,7 @@ def _components(dataset: str, request: Request, site: SiteConfig, run: Place) ->
     from abet.second_pass import require_merged, require_same_pass
 
     shards = request.shards or 1
-    told, others = _of_the_pass(request.options)
+    told, others = _told(request.options, ("--track", "--scores"))  # what components.json tells too
     require_merged(run, dataset, site)
     require_same_pass(run, dataset, site, shards=shards, **told)
     missing = _lacking(dataset, shards, site, run)
@@ -83,13 +93,21 @@ def _say_kept(missing: Sequence[int], shards: int, run: Place, noun: str, plural
         typer.echo(f"{shards - len(missing)} of {counted(shards, noun, plural)} are there and kept: {run}", err=True)
 
 
-def _of_the_pass(options: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """What `components.json` tells too, --track and --scores, without the hyphens; and the other words."""
+def _shards_of(shards: int, shard: str | None, others: Sequence[str]) -> int | None:
+    """Into how many an evaluation is split, given its option --shard; None: as many as there are, or not to be told."""
+    if shard is not None:
+        count = shard.partition("/")[2]
+        return int(count) if count.isdecimal() else None
+    return None if shards == 1 and "--only-missing" in others else shards
+
+
+def _told(options: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The values of those options that are among ``names``, by name without the hyphens; and the other words."""
     words, told, others = list(options), dict[str, str](), list[str]()
     while words:
         word = words.pop(0)
         name, equals, value = word.partition("=")
-        if name in ("--track", "--scores") and (equals or words):
+        if name in names and (equals or words):
             told[name.removeprefix("--")] = value if equals else words.pop(0)
         else:
             others.append(word)

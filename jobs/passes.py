@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import typer
 
@@ -39,27 +40,34 @@ def run_of(request: Request, site: SiteConfig) -> Place:
 
 
 def _evaluation(dataset: str, request: Request, site: SiteConfig, run: Place) -> list[JobSpec]:
-    from abet.begun import require_same_evaluation
     from abet.second_pass import require_same_pass
     from abet.shard_set import missing_shards
 
     shards = request.shards or 1
-    told, others = _told(request.options, ("--scores", "--shard", "--limit"))
-    require_same_evaluation(
-        run,
-        dataset,
-        site,
-        shards=_shards_of(shards, told.get("shard"), others),
-        scores=told.get("scores", "all"),
-        protocols=request.components or not {"--protocols", "--components"}.isdisjoint(others),
-        limit=int(told["limit"]) if told.get("limit", "").isdecimal() else None,
-    )
+    # One job finds out by itself: where its run lies in S3, the keys may be the cluster's alone
+    if shards > 1 or request.components or isinstance(run, Path):
+        _require_same_evaluation(dataset, request, site, run)
     if request.components:
         require_same_pass(run, dataset, site, shards=shards)
     missing = missing_shards(run, dataset, shards, site) if shards > 1 else [1]
     _say_kept(missing, shards, run, "shard")
     lacking = _lacking(dataset, shards, site, run) if request.components and shards > 1 else []
     return catalogue.evaluation(dataset, request, site, run=run, missing=missing, lacking=lacking)
+
+
+def _require_same_evaluation(dataset: str, request: Request, site: SiteConfig, run: Place) -> None:
+    from abet.begun import require_same_evaluation
+
+    told, others = _told(request.options, ("--scores", "--shard", "--limit"))
+    require_same_evaluation(
+        run,
+        dataset,
+        site,
+        shards=_shards_of(request.shards or 1, told.get("shard"), others),
+        scores=told.get("scores", "all"),
+        protocols=request.components or not {"--protocols", "--components"}.isdisjoint(others),
+        limit=int(told["limit"]) if told.get("limit", "").isdecimal() else None,
+    )
 
 
 def _components(dataset: str, request: Request, site: SiteConfig, run: Place) -> list[JobSpec]:

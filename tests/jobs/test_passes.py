@@ -163,6 +163,12 @@ def test_the_same_evaluation_goes_on_and_keeps_its_shards(
     assert ("3 of 3 shards are there and kept" in shown.err) == (shards == 3)
 
 
+@pytest.mark.usefixtures("site")
+def test_one_job_needs_no_keys_of_s3_where_it_is_submitted(jobs: Jobs) -> None:
+    words = ("--dataset", SET, "--checkpoint", "/x.pth", "--output", "s3://models/run", "--on", "local", "--dry-run")
+    assert kinds(jobs("submit", "evaluate", *words)) == ["eval"]
+
+
 def test_an_evaluation_that_was_not_begun_is_refused_nothing(submit: Submit, run: Run) -> None:
     for path in run.folder.iterdir():
         path.unlink()

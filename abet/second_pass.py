@@ -9,7 +9,7 @@ from typing import Any, Final
 from abet.errors import DataError, UsageError
 from abet.files import parse_json
 from abet.places import Place
-from abet.run import DESCRIPTION, evaluation_dir
+from abet.run import evaluation_dir
 from abet.site import SiteConfig
 from abet.storage import NotFound, open_storage
 from abet.text import counted
@@ -20,20 +20,9 @@ COMPONENTS: Final = "components.json"
 REMOVE: Final = "remove it with the components-*.npz beside it"
 
 
-def require_protocols(run: Place, dataset: str, site: SiteConfig) -> None:
-    """Raises UsageError for an evaluation that was begun without the protocols, which no second pass can follow."""
-    begun = _read(run, dataset, DESCRIPTION, site)
-    if begun is not None and begun.get("protocols") is not True:
-        raise UsageError(
-            f"{evaluation_dir(run, dataset) / DESCRIPTION}: protocols is {begun.get('protocols', False)!r}, and the "
-            "second pass takes its thresholds from an evaluation with protocols: give a new --output (make: OUTPUT=) "
-            "to evaluate with --components (COMPONENTS=1) into, or leave that out"
-        )
-
-
 def require_merged(run: Place, dataset: str, site: SiteConfig) -> None:
     """Raises UsageError for an evaluation without the figures that a second pass takes its thresholds from."""
-    path, metrics = evaluation_dir(run, dataset) / METRICS, _read(run, dataset, METRICS, site)
+    path, metrics = evaluation_dir(run, dataset) / METRICS, read_from_run(run, dataset, METRICS, site)
     if metrics is None:
         raise UsageError(
             f"{evaluation_dir(run, dataset)}: no metrics.json, which holds the thresholds of components: evaluate "
@@ -59,10 +48,10 @@ def require_same_pass(
         track: minimum sizes; None: not said.
         scores: keys with commas between, or ``all``; None: not said.
     """
-    path, found = evaluation_dir(run, dataset) / COMPONENTS, _read(run, dataset, COMPONENTS, site)
+    path, found = evaluation_dir(run, dataset) / COMPONENTS, read_from_run(run, dataset, COMPONENTS, site)
     if found is None:
         return
-    metrics = _read(run, dataset, METRICS, site)
+    metrics = read_from_run(run, dataset, METRICS, site)
     try:
         changed = [] if metrics is None else disagreements(found, metrics)
         keys, there = set(found["scores"]), int(found["shards"])
@@ -92,7 +81,8 @@ def _scores(path: Place, metrics: Mapping[str, Any] | None) -> list[str]:
         raise DataError(f"{path}: damaged; merge the shards again") from None
 
 
-def _read(run: Place, dataset: str, name: str, site: SiteConfig) -> dict[str, Any] | None:
+def read_from_run(run: Place, dataset: str, name: str, site: SiteConfig) -> dict[str, Any] | None:
+    """The JSON file ``name`` of an evaluation; None: there is none. Raises DataError for a damaged one."""
     folder = evaluation_dir(run, dataset)
     try:
         content, _ = open_storage(folder, site.s3).read(name)

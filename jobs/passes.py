@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import typer
 
@@ -39,12 +40,14 @@ def run_of(request: Request, site: SiteConfig) -> Place:
 
 
 def _evaluation(dataset: str, request: Request, site: SiteConfig, run: Place) -> list[JobSpec]:
-    from abet.second_pass import require_protocols, require_same_pass
+    from abet.second_pass import require_same_pass
     from abet.shard_set import missing_shards
 
     shards = request.shards or 1
+    # One job finds out by itself: where its run lies in S3, the keys may be the cluster's alone
+    if shards > 1 or request.components or isinstance(run, Path):
+        _require_same_evaluation(dataset, request, site, run)
     if request.components:
-        require_protocols(run, dataset, site)
         require_same_pass(run, dataset, site, shards=shards)
     missing = missing_shards(run, dataset, shards, site) if shards > 1 else [1]
     _say_kept(missing, shards, run, "shard")
@@ -52,11 +55,26 @@ def _evaluation(dataset: str, request: Request, site: SiteConfig, run: Place) ->
     return catalogue.evaluation(dataset, request, site, run=run, missing=missing, lacking=lacking)
 
 
+def _require_same_evaluation(dataset: str, request: Request, site: SiteConfig, run: Place) -> None:
+    from abet.begun import require_same_evaluation
+
+    told, others = _told(request.options, ("--scores", "--shard", "--limit"))
+    require_same_evaluation(
+        run,
+        dataset,
+        site,
+        shards=_shards_of(request.shards or 1, told.get("shard"), others),
+        scores=told.get("scores", "all"),
+        protocols=request.components or not {"--protocols", "--components"}.isdisjoint(others),
+        limit=int(told["limit"]) if told.get("limit", "").isdecimal() else None,
+    )
+
+
 def _components(dataset: str, request: Request, site: SiteConfig, run: Place) -> list[JobSpec]:
     from abet.second_pass import require_merged, require_same_pass
 
     shards = request.shards or 1
-    told, others = _of_the_pass(request.options)
+    told, others = _told(request.options, ("--track", "--scores"))  # what components.json tells too
     require_merged(run, dataset, site)
     require_same_pass(run, dataset, site, shards=shards, **told)
     missing = _lacking(dataset, shards, site, run)
@@ -83,13 +101,21 @@ def _say_kept(missing: Sequence[int], shards: int, run: Place, noun: str, plural
         typer.echo(f"{shards - len(missing)} of {counted(shards, noun, plural)} are there and kept: {run}", err=True)
 
 
-def _of_the_pass(options: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """What `components.json` tells too, --track and --scores, without the hyphens; and the other words."""
+def _shards_of(shards: int, shard: str | None, others: Sequence[str]) -> int | None:
+    """Into how many an evaluation is split, given its option --shard; None: as many as there are, or not to be told."""
+    if shard is not None:
+        count = shard.partition("/")[2]
+        return int(count) if count.isdecimal() else None
+    return None if shards == 1 and "--only-missing" in others else shards
+
+
+def _told(options: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The values of those options that are among ``names``, by name without the hyphens; and the other words."""
     words, told, others = list(options), dict[str, str](), list[str]()
     while words:
         word = words.pop(0)
         name, equals, value = word.partition("=")
-        if name in ("--track", "--scores") and (equals or words):
+        if name in names and (equals or words):
             told[name.removeprefix("--")] = value if equals else words.pop(0)
         else:
             others.append(word)

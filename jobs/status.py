@@ -11,13 +11,14 @@ from jobs import attempts
 from jobs.executors.states import TaskState, UnansweredError, query
 from jobs.kubernetes.states import status_of
 from jobs.records import Record, process_start
-from jobs.words import ENDED, Status
+from jobs.words import ENDED, NOT_STARTED, Status
 
 WAITING = {"PENDING", "REQUEUED", "CONFIGURING", "REQUEUE_HOLD", "SPECIAL_EXIT", "REQUEUE_FED"}
 UNKNOWN = "UNKNOWN"
 UNFINISHED = {*WAITING, UNKNOWN, "RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "STOPPED"}
 GONE = {"CANCELLED": "cancelled", "COMPLETED": "done", "TIMEOUT": "failed", "NODE_FAIL": "failed"}
 """What SLURM's last word means for a job whose diary is silent."""
+SILENT = "its process is gone and it never told how it ended"
 
 
 def statuses(known: Sequence[Record]) -> list[Status]:
@@ -97,19 +98,31 @@ def _local(record: Record, last: attempts.Attempt | None) -> tuple[str, str]:
     started = None if record.job.pid in (None, os.getpid()) else process_start(record.job.pid)
     if started is not None and started == record.job.pid_started:
         return "running", f"process {record.job.pid}"
-    return "lost", "its process is gone and it never told how it ended"
+    if record.job.spec.shards and last is None:  # one after the other, up to the first that does not succeed
+        return NOT_STARTED, ""
+    return "lost", SILENT
 
 
 def _together(parts: Mapping[int, Status]) -> Status:
     counts = Counter(part.state for part in parts.values())
     live = [state for state in ("running", "waiting", "unknown") if counts[state]]
     wrong = [state for state in ENDED[1:] if counts[state]]
-    state = live[0] if live else (wrong[0] if wrong else "done")
+    silent = not live and not wrong and counts[NOT_STARTED] > 0
+    state = [*live, *wrong, "lost" if silent else "done"][0]
     told = ", ".join(f"{count} {word}" for word, count in counts.items())
-    detail = "; ".join(f"shard {shard}: {part.detail}" for shard, part in parts.items() if part.state in ENDED[1:])
+    detail = SILENT if silent else _reasons(parts)
     return Status(
         state, f"{told}{f' ({detail})' if detail else ''}", None, sum(part.attempts for part in parts.values())
     )
+
+
+def _reasons(parts: Mapping[int, Status]) -> str:
+    """Why tasks ended badly, each reason once."""
+    shards: dict[str, list[str]] = {}
+    for shard, part in parts.items():
+        if part.state in ENDED[1:]:
+            shards.setdefault(part.detail, []).append(str(shard))
+    return "; ".join(f"shard{'s' * (len(those) > 1)} {', '.join(those)}: {detail}" for detail, those in shards.items())
 
 
 def exit_code(of: Status) -> int:

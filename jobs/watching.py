@@ -24,6 +24,10 @@ POLL_SECONDS: Final = 1.0
 STATE_SECONDS: Final = 5.0
 """How often the scheduler is asked while logs are followed."""
 LOG_WIDTH_COLUMNS: Final = 160
+REASON_LENGTH: Final = 200
+"""Characters in the table of why a job ended; the logs and the diary hold the whole."""
+DETAIL_LENGTH: Final = 600
+"""Of what a scheduler says of one that has not, which stands nowhere else."""
 
 
 def print_statuses(known: Sequence[Record], found: Sequence[Status]) -> None:
@@ -38,10 +42,12 @@ def print_statuses(known: Sequence[Record], found: Sequence[Status]) -> None:
         step = "" if status.step is None else str(status.step)
         number = (record.job.number or "").rpartition("/")[2]  # on Kubernetes KIND/NAME
         cells = (record.job.id, record.job.on, number, status.state, step, str(status.attempts))
-        table.add_row(*cells, Text(printable(one_line(status.detail, limit=600), limit=600)))
+        length = REASON_LENGTH if status.ended else DETAIL_LENGTH
+        table.add_row(*cells, Text(printable(one_line(status.detail, limit=length), limit=length)))
     console.print(table)
     for record, status in zip(known, found, strict=True):
-        if status.state in ("failed", "lost", "refused"):
+        cut = status.ended and len(one_line(status.detail)) > REASON_LENGTH
+        if cut or status.state in ("failed", "lost", "refused"):
             where = f"python -m jobs logs {record.job.id}" if record.job.on == "kubernetes" else record.logs
             console.print(f"logs of {record.job.id}: {where}", soft_wrap=True)
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 ENDED: Final = ("done", "below target", "refused", "failed", "stopped", "cancelled", "lost")
+NOT_STARTED: Final = "not started"
+"""Of a task of an array alone, which another one's end left undone."""
 
 
 @dataclass(frozen=True)
@@ -11,7 +13,7 @@ class Status:
     """One job, or one task of an array."""
 
     state: str
-    """waiting, running, unknown (the scheduler does not answer), or one of ENDED."""
+    """waiting, running, unknown (the scheduler does not answer), or one of ENDED; of a task also NOT_STARTED."""
     detail: str = ""
     step: int | None = None
     """Newest step that is safely kept, of a training job."""

@@ -23,7 +23,7 @@ LAYERS = (
     {"checkpoint", "models", "promote", "report", "shard_set", "site_file", "sync", "windows"},
     {"companions", "component_shards", "estimates", "launch", "published", "regions", "remote", "samples", "scores"},
     {"second_pass", "shards", "staging"},
-    {"calibration", "detector", "listing", "shard_check", "shard_wait"},
+    {"begun", "calibration", "detector", "listing", "shard_check", "shard_wait"},
     {"counting", "same_options"},
     {"controls", "evaluate", "merge", "paired_models", "predict", "compare", "submission", "training", "validate"},
     {"calibrate", "component_pass", "doctor", "fit", "reproduction", "train"},
@@ -68,8 +68,8 @@ def test_imports_go_one_way(room: str) -> None:
 # --- jobs, which stand beside the package
 
 JOBS = sorted((ROOT / "jobs").rglob("*.py"))
-FOR_JOBS = {"batching", "config", "errors", "exits", "files", "mirror", "names", "places", "promote", "run"} | {
-    *("second_pass", "settings", "shard_set", "shard_wait", "site", "storage", "text"),
+FOR_JOBS = {"batching", "begun", "config", "errors", "exits", "files", "mirror", "names", "places", "promote"} | {
+    *("run", "second_pass", "settings", "shard_set", "shard_wait", "site", "storage", "text"),
 }
 # What runs on the bare Python of a node: the standard library, and of abet what needs no more
 BARE = ("supervisor", "cluster", "attempts", "copying")

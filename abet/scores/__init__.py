@@ -7,6 +7,6 @@ units (nothing is squashed to [0, 1]: ranking metrics need every digit). No torc
 """
 
 from abet.scores.score import Head, Observation, Score, missing
-from abet.scores.table import SCORES
+from abet.scores.table import OWN_KEYS, SCORES
 
-__all__ = ["SCORES", "Head", "Observation", "Score", "missing"]
+__all__ = ["OWN_KEYS", "SCORES", "Head", "Observation", "Score", "missing"]

@@ -138,5 +138,8 @@ def _shaped() -> tuple[Score, ...]:
     )
 
 
-SCORES: Final[Mapping[str, Score]] = ScoreTable((*_CLOSED_FORM, *_DISTANCES, *_shaped()))
+_OWN: Final = (*_CLOSED_FORM, *_DISTANCES, *_shaped())
+OWN_KEYS: Final = tuple(row.key for row in _OWN)
+"""Those of abet itself: no plug-in is looked for."""
+SCORES: Final[Mapping[str, Score]] = ScoreTable(_OWN)
 """Every score by key, in the order of tables and reports; plug-ins, found when they are first asked for, stand last."""

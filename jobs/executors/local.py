@@ -91,8 +91,10 @@ def require_room(spec: JobSpec) -> None:
     if spec.nodes > 1 or spec.gpus_per_node > there:
         wanted = f"{spec.nodes} x {spec.gpus_per_node} GPUs" if spec.nodes > 1 else f"{spec.gpus_per_node} GPUs"
         fits = f"GPUS={min(there, spec.gpus_per_node)}" if there else "GPUS=0 for the CPU (very slow at full size)"
+        # Every job but training is of one machine, and refuses to be told so
+        one, some = ("NODES=1 ", "NODES= and GPUS= fit") if spec.kind == "train" else ("", "GPUS= fits")
         raise UsageError(
-            f"{spec.name} asks for {wanted}; this machine has {there} and no scheduler: use ON=local NODES=1 {fits}, "
-            "submit where sbatch is on PATH (NODES= and GPUS= fit the job to the cluster), or look at it first with "
+            f"{spec.name} asks for {wanted}; this machine has {there} and no scheduler: use ON=local {one}{fits}, "
+            f"submit where sbatch is on PATH ({some} the job to the cluster), or look at it first with "
             "--dry-run (make: DRY_RUN=1)"
         )

@@ -83,9 +83,39 @@ def test_a_job_that_this_machine_cannot_hold_is_refused_with_what_would_do(
 ) -> None:
     monkeypatch.setattr(local, "GPU_NODES", "no-such-device*")
     with pytest.raises(UsageError) as error:
-        require_room(MERGE.model_copy(update={"nodes": nodes, "gpus_per_node": gpus}))
+        require_room(MERGE.model_copy(update={"kind": "train", "nodes": nodes, "gpus_per_node": gpus}))
     for remedy in ("ON=local NODES=1 GPUS=0", "sbatch is on PATH", "NODES= and GPUS=", "--dry-run", "DRY_RUN=1"):
         assert remedy in str(error.value)
+
+
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize(
+    "job",
+    [
+        "mapillary_pretrain --snapshot none --output OUT",
+        "evaluate --dataset road_anomaly --checkpoint /x.pth --output OUT",
+        "components --dataset road_anomaly --checkpoint /x.pth --output OUT",
+        "fit --checkpoint /x.pth",
+        "calibrate --dataset road_anomaly --checkpoint /x.pth",
+    ],
+)
+def test_what_would_do_instead_is_taken_by_the_same_job(
+    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    monkeypatch.setattr(local, "GPU_NODES", "no-such-device*")
+    metrics = tmp_path / "run" / "evaluation" / "road_anomaly" / "metrics.json"  # what components needs
+    metrics.parent.mkdir(parents=True)
+    metrics.write_text('{"scores": {"abet": {"protocols": {"smiyc-quantile-bins": {"best_f1_threshold": 1}}}}}')
+    words = [str(tmp_path / "run") if word == "OUT" else word for word in job.split()]
+    training = words[0] == "mapillary_pretrain"
+    refused = jobs("submit", *words, "--on", "local")
+    assert refused.code == 2, refused.err
+    told = refused.err.partition("use ON=local ")[2].partition(" for the CPU")[0].split()
+    assert told == (["NODES=1", "GPUS=0"] if training else ["GPUS=0"]), refused.err
+    assert ("NODES=" in refused.err) == training
+    options = [part for word in told for part in (f"--{word.partition('=')[0].lower()}", word.partition("=")[2])]
+    taken = jobs("submit", *words, "--on", "local", "--dry-run", *options)
+    assert taken.code == 0, taken.err
 
 
 def test_a_machine_with_gpus_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:

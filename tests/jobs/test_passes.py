@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from abet.scores import SCORES
 from abet.site import SiteConfig
 from tests.conftest import Finished
 from tests.jobs.conftest import ROOT, Jobs
@@ -101,8 +102,71 @@ def test_one_shard_is_one_piece(submit: Submit, run: Run) -> None:
 def test_a_second_pass_of_an_evaluation_without_protocols_is_refused(submit: Submit, run: Run, shards: int) -> None:
     run.write("evaluation.json", {"shards": shards})  # as files say it that have none
     shown = submit("evaluate", "--components", shards=shards)
-    refused(shown, "evaluation.json: protocols is False", "a new --output (make: OUTPUT=)")
+    refused(shown, "protocols False there, True here", "choose a new OUTPUT= (--output)", "leave out: COMPONENTS=1")
     assert submit("evaluate", shards=shards).code == 0
+
+
+def begun(run: Run, **values: Any) -> None:
+    run.write("evaluation.json", {"shards": 3, "scores": ["abet", "msp"], "images": 9, **values})
+
+
+AGREES = ("--option=--scores=msp,abet",)
+
+
+@pytest.mark.parametrize(
+    ("there", "shards", "more", "told"),
+    [
+        ({}, 8, AGREES, ("shards 3 there, 8 here", "give: SHARDS=3 (--shards 3)")),
+        ({}, None, AGREES, ("shards 3 there, 1 here", "give: SHARDS=3")),
+        ({"shards": 1}, 3, AGREES, ("shards 1 there, 3 here", "give: SHARDS=1")),
+        ({}, None, (*AGREES, "--option=--shard=1/2"), ("shards 3 there, 2 here",)),
+        ({}, 3, ("--option=--scores", "--option=abet"), ("scores abet,msp there, abet here", "--scores abet,msp")),
+        ({}, 3, ("--option=--scores=all",), ("scores abet,msp there, all here",)),
+        ({}, 3, (), ("scores abet,msp there, all here", "in EVAL_ARGS= (--option): --scores abet,msp")),
+        ({"scores": list(SCORES)}, 3, AGREES, ("scores all there, msp,abet here", "--scores all")),
+        ({"protocols": True}, 3, AGREES, ("protocols True there, False here", "in EVAL_ARGS= (--option): --protocols")),
+        ({}, 3, (*AGREES, "--option=--protocols"), ("protocols False there, True here", "leave out: ", "--protocols")),
+        ({}, 3, (*AGREES, "--option=--limit=8"), ("images 9 there, at most 8 here", "leave out: --limit 8")),
+    ],
+)
+def test_an_evaluation_that_was_begun_otherwise_is_refused_before_anything_waits(
+    submit: Submit, run: Run, there: dict[str, Any], shards: int | None, more: tuple[str, ...], told: tuple[str, ...]
+) -> None:
+    begun(run, **there)
+    refused(submit("evaluate", *more, shards=shards), str(run.folder), "choose a new OUTPUT= (--output)", *told)
+
+
+def test_all_that_differs_is_told_at_once(submit: Submit, run: Run) -> None:
+    begun(run, protocols=True)
+    shown = submit("evaluate", shards=8)
+    refused(shown, "shards 3 there", "scores abet,msp there", "protocols True there", "--scores abet,msp --protocols\n")
+
+
+@pytest.mark.parametrize(
+    ("there", "shards", "more"),
+    [
+        ({}, 3, (*AGREES, "--option=--limit=9")),
+        ({}, None, (*AGREES, "--option=--only-missing")),  # takes the number of shards that is there
+        ({}, None, (*AGREES, "--option=--shard", "--option=2/3")),
+        ({"protocols": True}, 3, (*AGREES, "--option=--protocols")),
+        ({"protocols": True}, 3, (*AGREES, "--components")),
+        ({"scores": list(SCORES)}, 3, ()),
+        ({"scores": [*SCORES, "of_a_plugin"]}, 3, ()),  # which may be installed on the nodes alone
+    ],
+)
+def test_the_same_evaluation_goes_on_and_keeps_its_shards(
+    submit: Submit, run: Run, there: dict[str, Any], shards: int | None, more: tuple[str, ...]
+) -> None:
+    begun(run, **there)
+    shown = submit("evaluate", *more, shards=shards)
+    assert shown.code == 0, shown.err
+    assert ("3 of 3 shards are there and kept" in shown.err) == (shards == 3)
+
+
+@pytest.mark.usefixtures("site")
+def test_one_job_needs_no_keys_of_s3_where_it_is_submitted(jobs: Jobs) -> None:
+    words = ("--dataset", SET, "--checkpoint", "/x.pth", "--output", "s3://models/run", "--on", "local", "--dry-run")
+    assert kinds(jobs("submit", "evaluate", *words)) == ["eval"]
 
 
 def test_an_evaluation_that_was_not_begun_is_refused_nothing(submit: Submit, run: Run) -> None:
@@ -163,14 +227,16 @@ def test_a_merge_that_may_find_other_thresholds_must_keep_components(submit: Sub
     assert shown.out.splitlines()[-1].endswith(" --components")
 
 
-def test_all_of_this_needs_nothing_that_computes(site: SiteConfig, run: Run) -> None:
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize("job", ["evaluate", "components"])
+def test_all_of_this_needs_nothing_that_computes(run: Run, job: str) -> None:
     run.merge()
     run.count([1])
-    words = ["jobs", "submit", "components", "--dataset", SET, "--checkpoint", "/x.pth", "--output", str(run.place)]
+    words = ["jobs", "submit", job, "--dataset", SET, "--checkpoint", "/x.pth", "--output", str(run.place)]
     code = f"""
 import sys
 from jobs.cli import main
-sys.argv = {[*words, "--shards", "3", "--on", "local", "--dry-run"]}
+sys.argv = {[*words, "--shards", "3", "--on", "local", "--dry-run", *(["--components"] if job == "evaluate" else [])]}
 try:
     main()
 except SystemExit as stop:

@@ -158,6 +158,31 @@ def test_a_local_job_lives_as_long_as_its_process(tmp_path: Path) -> None:
     assert local(pid=1, host="elsewhere") == Status("unknown", "it runs on elsewhere, or did: ask there", None, 1)
 
 
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ((2, "another evaluation", "refused", False), ("refused", "1 refused, 1 not started (shard 2: another")),
+        (None, ("lost", "1 lost, 1 not started (shard 2: its process is gone")),
+        ((0, "", "done", False), ("lost", "1 done, 1 not started (its process is gone")),
+    ],
+)
+def test_a_shard_that_was_never_begun_here_is_not_lost(
+    tmp_path: Path, end: tuple[int, str, str, bool] | None, expected: tuple[str, str]
+) -> None:
+    job = record(tmp_path, ARRAY, on="local", number=None, pid=2**22 + 1, host=socket.gethostname())
+    attempt(job.shard_folder(2), end=end)
+    found = status(job, {})
+    assert (found.state, found.detail[: len(expected[1])]) == expected
+    assert (found.ended, exit_code(found)) == (True, 1)
+
+
+def test_a_reason_that_several_shards_have_is_told_once(tmp_path: Path) -> None:
+    job = record(tmp_path, ARRAY)
+    for diary in job.diaries():
+        attempt(diary, end=(3, "no such image", "refused", False))
+    assert status(job, {}).detail == "2 refused (shards 2, 5: no such image)"
+
+
 def test_every_ending_is_one_of_the_list() -> None:
     assert ENDED == ("done", "below target", "refused", "failed", "stopped", "cancelled", "lost")
 
@@ -174,3 +199,22 @@ def test_a_long_reason_is_shown_with_its_beginning_and_the_remedy_at_its_end(
     assert told.startswith("evaluated otherwise (different: threads): why why")
     assert "..." in told
     assert told.endswith("why; leave out: --limit; add: --threads 2")
+    assert len(told) <= 200
+
+
+@pytest.mark.parametrize("state", ["refused", "stopped", "below target"])
+def test_where_a_reason_was_cut_the_place_of_the_whole_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], state: str
+) -> None:
+    job = record(tmp_path)
+    print_statuses([job], [Status(state, 100 * "why ")])
+    assert f"logs of {job.job.id}: {job.logs}" in capsys.readouterr().out
+
+
+def test_what_a_scheduler_says_of_a_job_that_waits_stands_nowhere_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_statuses([record(tmp_path)], [Status("waiting", 100 * "why ")])
+    shown = capsys.readouterr().out
+    assert shown.count("why") == 100
+    assert "logs of" not in shown

@@ -152,7 +152,7 @@ def test_a_run_that_is_named_twice_is_refused(tmp_path: Path):
     run = load_run(make_run(tmp_path / "abet"))
     (tmp_path / "link").symlink_to(tmp_path / "abet")
     for other in (tmp_path / "abet", tmp_path / "link", tmp_path / "link" / ".." / "abet"):
-        with pytest.raises(UsageError, match="is named twice.*name each run once") as caught:
+        with pytest.raises(UsageError, match=r"is named twice.*name each run once") as caught:
             label_runs([run, replace(run, place=other)])
         assert str(other) in str(caught.value)
     in_s3 = replace(run, place=S3Uri("bucket", "runs/abet"))

@@ -46,3 +46,14 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     ('1 shard', '1,203 images', '0 copies')
     """
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def points(fraction: float) -> str:
+    """A difference of two shares in percentage points, with its sign; one that 0.01 does not show, to its first digit.
+
+    >>> points(-0.08171), points(-0.0000321), points(0.0), points(-0.0)
+    ('-8.17', '-0.003', '+0.00', '+0.00')
+    """
+    value = 100 * fraction + 0.0  # there is no negative zero
+    rounded = f"{value:+.2f}"
+    return f"{value:+.1g}" if value and not float(rounded) else rounded

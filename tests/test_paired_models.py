@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from abet.cli.comparing import _cells
 from abet.data.index import Dataset, open_dataset
 from abet.detector import Detector
 from abet.errors import DataError, UsageError
@@ -156,3 +157,12 @@ def test_the_command_prints_what_it_writes(cli: Cli, runs: dict[str, Path], tmp_
     assert "1,000 draws of 4 images" in finished.out
     refused = cli("compare", runs["learned"], runs["plain"], "--dataset", "road_anomaly", "--scores", "abbet")
     assert (refused.code, "did you mean 'abet'" in refused.err) == (2, True)
+
+
+def test_an_end_of_an_interval_that_is_not_0_does_not_read_as_0() -> None:
+    figure = {"first": 0.5, "second": 0.54, "difference": -0.04, "low": -0.0817, "high": -0.00003, "verdict": "worse"}
+    assert list(_cells(figure)) == ["50.00", "54.00", "-4.00", "-8.17 .. -0.003", "worse"]
+    assert list(_cells({**figure, "high": 0.0, "verdict": "not told apart"}))[3:] == [
+        "-8.17 .. +0.00",
+        "not told apart",
+    ]

@@ -10,7 +10,7 @@ import typer
 from abet.cli.options import DatasetOption, place_of, require_ood_set, require_output, say, split_names
 from abet.cli.panels import EVALUATE
 from abet.places import Place, parse_place
-from abet.text import counted
+from abet.text import counted, points
 
 if TYPE_CHECKING:
     from abet.report.formats import Format
@@ -87,7 +87,7 @@ def _cells(figure: Mapping[str, Any] | None) -> Sequence[str]:
     if figure is None:
         return ("n/a",) * 4 + ("not told apart",)
     plain = [f"{100 * figure[key]:.2f}" for key in ("first", "second")]
-    signed = [f"{100 * figure[key]:+.2f}" for key in ("difference", "low", "high")]
+    signed = [points(figure[key]) for key in ("difference", "low", "high")]
     return (*plain, signed[0], f"{signed[1]} .. {signed[2]}", figure["verdict"])
 
 

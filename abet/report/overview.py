@@ -18,6 +18,8 @@ class Overview:
     rows: Sequence[tuple[str, str]]
     """(run, score)."""
     sets: Sequence[str]
+    apart: Sequence[str]
+    """The sets whose runs do not compare: their columns have no best."""
     figures: Sequence[str]
     better: Sequence[int]
     cells: Sequence[Sequence[Sequence[Cell | None]]]
@@ -41,8 +43,8 @@ def _cell_data(cell: Cell | None, better: int) -> list[Any] | None:
     return None if cell is None else [cell.text, cell.spread, cell.detail, cell.value, better if cell.compares else 0]
 
 
-def overview(tables: Mapping[str, tuple[Table, Sequence[ProtocolTable]]]) -> Overview:
-    """From the tables of each data set, by its name."""
+def overview(tables: Mapping[str, tuple[Table, Sequence[ProtocolTable]]], *, apart: Sequence[str] = ()) -> Overview:
+    """From the tables of each data set, by its name; of those in ``apart`` the runs do not compare."""
     found: dict[str, dict[tuple[str, str], dict[str, Cell]]] = {}
     columns: dict[str, Column] = {}
     for name, (table, protocols) in tables.items():
@@ -58,6 +60,7 @@ def overview(tables: Mapping[str, tuple[Table, Sequence[ProtocolTable]]]) -> Ove
     return Overview(
         rows=rows,
         sets=list(tables),
+        apart=apart,
         figures=figures,
         better=[columns[figure].better for figure in figures],
         cells=[[[found[f].get(row, {}).get(name) for name in tables] for row in rows] for f in figures],

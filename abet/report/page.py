@@ -100,7 +100,10 @@ def _render(
         "plotly": _plotly_script(),
         "draw": "".join(_template_file(name) for name in SCRIPTS),
     }
-    shown = overview({section["name"]: (section["table"], section["protocols"]) for section in sections})
+    shown = overview(
+        {section["name"]: (section["table"], section["protocols"]) for section in sections},
+        apart=[section["name"] for section in sections if not section["compares"]],
+    )
     data = {
         "runs": labels,
         "scores": score_keys(runs),
@@ -174,11 +177,13 @@ def _section(runs: Sequence[RunResults], labels: Sequence[str], name: str) -> di
     """What the template shows of one data set; ``figures`` are drawn by their place among all of the page."""
     found = figures.histograms(runs, labels, name)
     metrics = [run.datasets[name].metrics for run in runs if name in run.datasets]
+    held = [label for run, label in zip(runs, labels, strict=True) if name in run.datasets]
     images = image_names(runs, name)
     return {
         "name": name,
         "metrics": metrics[0],
-        "runs": [label for run, label in zip(runs, labels, strict=True) if name in run.datasets],
+        "runs": held,
+        "evaluated": list(zip(held, metrics, strict=True)),
         "absent": [label for run, label in zip(runs, labels, strict=True) if name not in run.datasets],
         "compares": table.compares(runs, name),
         "table": table.comparison(runs, labels, name),

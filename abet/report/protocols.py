@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from abet.report.runs import RunResults
 from abet.report.table import Cell, Column, compares, mark_best, percent, spread
+from abet.text import points
 
 TITLES: Final = {
     "auroc": ("AUROC", +1),
@@ -190,7 +191,7 @@ def _difference(value: Any) -> Cell:
     low, high = value["low"], value["high"]
     return Cell(
         value=None,
-        text=f"{100 * low:+.2f} to {100 * high:+.2f}",
+        text=f"{points(low)} to {points(high)}",
         detail=f"[{low!r}, {high!r}]",
         best=bool(low > 0 or high < 0),
     )

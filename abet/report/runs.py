@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from abet.errors import DataError, unknown_name
+from abet.errors import DataError, UsageError, unknown_name
 from abet.files import read_json
 from abet.labels import CITYSCAPES
 from abet.places import Place, S3Uri
@@ -202,20 +202,41 @@ def _concerns(entry: str, scores: Sequence[str]) -> bool:
 
 
 def label_runs(runs: Sequence[RunResults]) -> list[str]:
-    """A distinct label for each run: directory and checkpoint, with as many parent folders as tell the runs apart."""
+    """A distinct label for each run: directory and checkpoint, with as many parent folders as tell the runs apart.
+
+    Raises UsageError for a run that is named twice.
+    """
+    _refuse_twice([run.place for run in runs])
     parts = [_parts(run.place) for run in runs]
     deepest = max((len(path) for path in parts), default=0)
     labels: list[str] = []
     for depth in range(1, deepest + 1):
-        labels = [_label(run, "/".join(path[-depth:])) for run, path in zip(runs, parts, strict=True)]
+        labels = [_label(run, _joined(path[-depth:])) for run, path in zip(runs, parts, strict=True)]
         if len(set(labels)) == len(labels):
             return labels
-    # Only the same directory given twice gets here
+    # Only a folder named like another one's label gets here
     return [f"{label} ({number})" for number, label in enumerate(labels, start=1)]
 
 
+def _refuse_twice(places: Sequence[Place]) -> None:
+    """Raises UsageError for a run that is named twice, however: its rows would stand there twice."""
+    seen: dict[tuple[str, ...], Place] = {}
+    for place in places:
+        if (first := seen.get(_parts(place))) is not None:
+            also = "" if str(first) == str(place) else f" (as {first} too)"
+            raise UsageError(f"run {place} is named twice{also}: name each run once")
+        seen[_parts(place)] = place
+
+
 def _parts(place: Place) -> tuple[str, ...]:
-    return (place.bucket, *place.prefix.split("/")) if isinstance(place, S3Uri) else place.resolve().parts
+    """Of a folder they begin with the root, which is no name of a bucket."""
+    if isinstance(place, S3Uri):
+        return (place.bucket, *(place.prefix.split("/") if place.prefix else ()))
+    return place.resolve().parts
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return f"/{'/'.join(parts[1:])}" if parts[0] == "/" else "/".join(parts)
 
 
 def _label(run: RunResults, directory: str) -> str:

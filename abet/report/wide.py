@@ -8,7 +8,7 @@ from abet.report.csv_rows import EXACT, FIGURES, REFERENCE, prevalence
 from abet.report.protocols import TITLES, ProtocolTable, protocol_tables
 from abet.report.records import Interval, Intervals, Metrics
 from abet.report.runs import RunResults, score_keys
-from abet.report.table import COLUMNS, MEASURED, UNEXPLAINED, Cell, Row, compares, comparison, percent
+from abet.report.table import COLUMNS, MEASURED, UNEXPLAINED, Cell, Row, comparison, percent
 from abet.text import counted
 
 _PLACES: Final = {EXACT: range(MEASURED), REFERENCE: range(MEASURED, len(COLUMNS))}
@@ -83,13 +83,14 @@ def _wide(
     keys = [key for key in keys if any(key in part for part in parts)]
     rows = [(*key, [cell for part in parts for cell in part.get(key, [None] * len(titles))]) for key in keys]
     kept = [row for row in rows if any(cell and cell.cell.text != "n/a" for cell in row[2])]
+    bold = any(cell and cell.cell.best for *_, cells in kept for cell in cells)
     return Wide(
         protocol=protocol,
         sets=names,
         titles=titles,
         rows=kept,
         notes=list(dict.fromkeys(note for *_, cells in kept for cell in cells if cell for note in cell.notes)),
-        about=[_units(runs, names, protocol), *about, *_left_out([row for row in rows if row not in kept])],
+        about=[_units(runs, names, protocol, bold=bold), *about, *_left_out([row for row in rows if row not in kept])],
     )
 
 
@@ -135,16 +136,15 @@ def _left_out(rows: Sequence[tuple[str, str, Sequence[Shown | None]]]) -> list[s
     return [f"Left out: {', '.join(names)}: {why}." for why, names in reasons.items()]
 
 
-def _units(runs: Sequence[RunResults], names: Sequence[str], protocol: str) -> str:
+def _units(runs: Sequence[RunResults], names: Sequence[str], protocol: str, *, bold: bool) -> str:
     """What the whole table says: protocol, units, and sets with their images."""
     parts = []
-    comparable = any(compares(runs, name) for name in names)
     for name in names:
         found = {_describe(run.datasets[name].metrics) for run in runs if name in run.datasets}
         unlike = " is not the same for all runs" if len(found) > 1 else ""
         parts.append(f"{name}{unlike}: {'; '.join(sorted(found))}")
-    bold = " best of a column in bold;" if comparable else ""
-    return f"Protocol {protocol}, in percent;{bold} ± half the proven bracket, where it shows. {'. '.join(parts)}."
+    best = " best of a column in bold;" if bold else ""
+    return f"Protocol {protocol}, in percent;{best} ± half the proven bracket, where it shows. {'. '.join(parts)}."
 
 
 def _draws(runs: Sequence[RunResults]) -> list[str]:

@@ -189,3 +189,24 @@ def test_what_a_link_leads_to_is_not_below_the_filter(browser, tmp_path: Path):
             last = tab.locator("#filter button")
             last.scroll_into_view_if_needed()
             assert last.is_visible(), f"everything in it can be reached at {width} pixels"
+
+
+@pytest.mark.parametrize("kind", ["run", "score"])
+def test_a_plot_of_which_all_is_unchecked_gives_way_until_something_is_checked(browser, report: Path, kind: str):
+    with watched(browser, report) as tab:  # which fails of what the console says
+        curves, boxes = tab.locator(".plot").first, tab.locator(f'input[name="{kind}"]')
+        lines = 2 * 2 * len(SCORES)
+        count = "(lines) => document.querySelector('.plot').querySelectorAll('.scatterlayer .trace').length === lines"
+        tab.wait_for_function(count, arg=lines)
+        nothing = tab.get_by_text("Nothing to draw").first
+        assert not nothing.is_visible()
+        for place in range(boxes.count()):
+            boxes.nth(place).uncheck()
+        assert not curves.is_visible()
+        assert nothing.is_visible()
+        resized(tab, 800)
+        for place in range(boxes.count()):
+            boxes.nth(place).check()
+        tab.wait_for_function(count, arg=lines)
+        assert curves.evaluate("(plot) => plot._fullLayout.width === plot.clientWidth")
+        assert not nothing.is_visible()

@@ -143,6 +143,16 @@ def test_sets_read_in_two_ways_are_named(two: tuple[Path, Path]) -> None:
     assert "definition image" in text
 
 
+@pytest.mark.parametrize(("kind", "mark"), [("md", "**"), ("latex", r"\textbf")])
+def test_a_table_speaks_of_bold_only_where_a_cell_is(two: tuple[Path, Path], kind: Format, mark: str) -> None:
+    edit_metrics(two[1], lambda metrics: metrics["scores"]["abet"].update(protocols={"image-bootstrap": BOOTSTRAP}))
+    for options in ({"scores": ("abet",)}, {"groups": ("image-bootstrap",)}):
+        text = table(kind, two[1], **options)
+        assert (mark in text, "in bold" in text) == (False, False), options
+    text = table(kind, two[1])
+    assert (mark in text, "in bold" in text) == (True, True)
+
+
 def test_latex_is_one_tabular_whose_rows_fit_its_columns(two: tuple[Path, Path]) -> None:
     text = table("latex", *two, scores=("abet", "max_logit"))
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1

@@ -173,6 +173,33 @@ def test_runs_over_different_pixels_are_not_compared_silently(tmp_path: Path):
     assert "different pixels" not in Page(render_page(runs[:1])).text
 
 
+def test_the_overview_names_the_sets_whose_runs_do_not_compare(tmp_path: Path):
+    paths = [make_run(tmp_path / name) for name in "ab"]
+    for path in paths:
+        make_run(path, dataset="lost_and_found")
+    edit_metrics(paths[1], lambda metrics: metrics.update(ood_definition="image"))
+    text = Page(render_page([load_run(path) for path in paths])).text
+    assert "The runs do not compare on road_anomaly:" in text.partition("Comparison")[0]
+    assert text.count("Best value of each column in bold") == 1, "that of the other set"
+    alike = Page(render_page([load_run(paths[0])])).text
+    assert "do not compare" not in alike
+
+
+def test_runs_that_do_not_compare_say_each_what_it_was_evaluated_on(tmp_path: Path):
+    paths = [make_run(tmp_path / name, images=n) for name, n in (("a", 1), ("b", 2))]
+    edit_metrics(paths[0], lambda metrics: metrics.update(ood_definition="image"))
+    page = Page(render_page([load_run(path) for path in paths]))
+    wanted: list[str] = []
+    for path, definition in zip(paths, ("image", ""), strict=True):
+        metrics = edit_metrics(path, lambda metrics: None)
+        counts = [metrics["images"], *(metrics["pixels"][kind] for kind in ("id", "ood", "void"))]
+        share = 100 * counts[2] / (counts[1] + counts[2])
+        wanted += ["test", definition, *(f"{count:,}" for count in counts), f"{share:.3g} %"]
+    start = page.cells.index("test")
+    assert page.cells[start : start + len(wanted)] == wanted
+    assert "Best value" not in page.text
+
+
 def test_writing_is_atomic_and_repeatable(run_path: Path, tmp_path: Path, source: str):
     output = tmp_path / "made" / "report.html"
     write_report([load_run(run_path)], output)

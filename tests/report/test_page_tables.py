@@ -7,6 +7,7 @@ import pytest
 
 from abet.report.page import render_page
 from abet.report.runs import load_run
+from abet.text import points
 from tests.report.fake_runs import SCORES, edit_metrics, make_run
 from tests.report.page_reader import Page, block
 
@@ -67,7 +68,7 @@ def test_every_protocol_has_its_table_with_conditions(tmp_path: Path):
     options = block(page, "page")["overview"]["cells"]
     assert len(options) == len([1 for option in page.attributes("option")]), "every figure can be chosen"
     pair = metrics["paired_differences"][0]["ap"]
-    assert f"{100 * pair['low']:+.2f} to {100 * pair['high']:+.2f}" in page.cells
+    assert f"{points(pair['low'])} to {points(pair['high'])}" in page.cells
 
 
 def test_null_figures_show_as_absent_with_their_reason(tmp_path: Path):

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from abet.errors import DataError, UsageError
+from abet.places import S3Uri
 from abet.report.runs import label_runs, load_run, load_sample, score_keys
 from tests.report.fake_runs import SCORES, edit_metrics, make_run
 
@@ -136,8 +138,28 @@ def test_labels_name_directory_and_checkpoint_and_grow_until_distinct(tmp_path: 
     runs = [load_run(path) for path in paths]
     assert label_runs(runs[:1]) == ["eval · best"]
     assert label_runs(runs) == ["monday/eval · best", "tuesday/eval · best"]
-    assert label_runs([runs[0], runs[0]]) != label_runs(runs)
-    assert len(set(label_runs([runs[0], runs[0]]))) == 2
+
+
+def test_a_label_that_is_a_whole_path_is_written_like_one(tmp_path: Path):
+    near = load_run(make_run(tmp_path / "abet"))
+    below_root = [replace(near, place=Path(place)) for place in ("/run", "/deeper/run")]
+    assert label_runs(below_root) == ["/run · abet-cityscapes", "deeper/run · abet-cityscapes"]
+    in_s3 = [replace(near, place=S3Uri(bucket)) for bucket in ("one", "two")]
+    assert label_runs(in_s3) == ["one · abet-cityscapes", "two · abet-cityscapes"]
+
+
+def test_a_run_that_is_named_twice_is_refused(tmp_path: Path):
+    run = load_run(make_run(tmp_path / "abet"))
+    (tmp_path / "link").symlink_to(tmp_path / "abet")
+    for other in (tmp_path / "abet", tmp_path / "link", tmp_path / "link" / ".." / "abet"):
+        with pytest.raises(UsageError, match=r"is named twice.*name each run once") as caught:
+            label_runs([run, replace(run, place=other)])
+        assert str(other) in str(caught.value)
+    in_s3 = replace(run, place=S3Uri("bucket", "runs/abet"))
+    with pytest.raises(UsageError, match="run s3://bucket/runs/abet is named twice:"):
+        label_runs([run, in_s3, replace(in_s3, place=S3Uri("bucket", "runs/abet"))])
+    with pytest.raises(UsageError, match="is named twice"):
+        label_runs([run, run])
 
 
 def test_a_directory_named_like_its_checkpoint_says_it_once(tmp_path: Path):

@@ -68,6 +68,12 @@
     for (const figure of /** @type {HTMLElement[]} */ ([...document.querySelectorAll("figure[data-score]")])) {
       figure.hidden = !isShown(Number(figure.dataset.run), figure.dataset.score);
     }
+    // Plotly places the axes of a plot without a visible trace at NaN
+    for (const plot of plots) {
+      const nothing = /** @type {HTMLElement | null} */ (plot.parentElement.querySelector(`[data-without="${plot.dataset.figure}"]`));
+      plot.hidden = !figures[Number(plot.dataset.figure)].data.some(({ meta }) => !meta || isShown(meta.run, meta.score));
+      if (nothing) nothing.hidden = !plot.hidden;
+    }
   };
   hide();
   drawAll();

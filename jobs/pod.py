@@ -8,7 +8,7 @@ that takes time to import, with the standard library and `jobs.supervisor` alone
 
 import sys
 
-from jobs.supervisor import listening
+from jobs.signals import listening
 
 
 def main() -> int:

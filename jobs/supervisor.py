@@ -9,7 +9,6 @@ node 0, which alone asks the scheduler to start the job again.
 """
 
 import argparse
-import ctypes
 import os
 import secrets
 import shlex
@@ -21,7 +20,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Final, Literal
 
 from abet.errors import AbetError, DataError
@@ -42,13 +40,12 @@ from abet.text import one_line
 from jobs import attempts
 from jobs.cluster import Cluster, asked, requeue_by_scontrol, slurm_cluster
 from jobs.copying import start_copying
+from jobs.signals import listening, stop_with_parent
 
 POLL_SECONDS: Final = 0.1
 WAIT_FOR_NODES_SECONDS: Final = 90.0
 """How long node 0 waits for the others' words: a launcher ends within a minute once a rank anywhere has died, and a
 network file system may show a new file half a minute late."""
-PR_SET_PDEATHSIG: Final = 1
-SIGNALS: Final = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
 TIME_IS_OVER: Final = signal.SIGALRM
 """Among the signals that were received: nobody sent it, `Task.time_limit_minutes` are over."""
 Cause = Literal["done", "timeout", "preempted", "stopped", "failed", "refused"]
@@ -214,33 +211,6 @@ def command_line(task: Task, cluster: Cluster) -> list[str]:
         # Of this start alone: what is left of an earlier one must not join
         words += ["--rendezvous", cluster.rendezvous, "--run-id", f"{cluster.job_id}-{cluster.restarts}"]
     return [*words, "--", *task.command]
-
-
-@contextmanager
-def listening() -> Iterator[list[int]]:
-    """While inside, stop signals are only noted; the handlers from before (submitit's, say) return at the end."""
-    received: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in SIGNALS}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def stop_with_parent(number: int) -> Callable[[], None] | None:
-    """Asks the kernel to stop a child politely when this process dies, however that happens; None where it cannot.
-
-    Ranks whose supervisor is gone would train on, and nobody would hear how they end.
-    """
-    if not sys.platform.startswith("linux"):
-        return None
-    libc = ctypes.CDLL(None)  # before the fork: a child may not load anything
-    return lambda: libc.prctl(PR_SET_PDEATHSIG, number)
 
 
 def _words_of_all(record: Path, attempt: int, own: attempts.Word, nodes: int) -> list[attempts.Word]:

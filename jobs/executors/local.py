@@ -15,8 +15,9 @@ from jobs.cluster import Cluster
 from jobs.executors.parameters import task_of
 from jobs.records import Record, new_record, process_start
 from jobs.runtime import bare_runner
+from jobs.signals import listening
 from jobs.spec import JobSpec
-from jobs.supervisor import Outcome, Task, command_line, listening, say, supervise
+from jobs.supervisor import Outcome, Task, command_line, say, supervise
 
 GPU_NODES = "nvidia[0-9]*"
 

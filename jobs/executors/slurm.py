@@ -23,8 +23,9 @@ from jobs.executors.parameters import exported_names, submitit_parameters, task_
 from jobs.profile import ROOT, SlurmProfile
 from jobs.records import Record, new_record, write
 from jobs.runtime import runner_of
+from jobs.signals import listening
 from jobs.spec import JobSpec
-from jobs.supervisor import Task, listening, say, supervise
+from jobs.supervisor import Task, say, supervise
 
 TIMEOUTS: Final = 10_000
 """submitit's own cap is out of the way: the supervisor tells timeouts from preemptions and knows when to give up."""

@@ -15,7 +15,8 @@ from abet.errors import AbetError
 from jobs import attempts
 from jobs.attempts import ATTEMPTS, WORDS
 from jobs.cluster import Cluster
-from jobs.supervisor import Outcome, Task, command_line, listening, supervise
+from jobs.signals import listening
+from jobs.supervisor import Outcome, Task, command_line, supervise
 from tests.jobs.conftest import HOSTILE, ROOT
 
 HERE = Cluster(job_id="7", node="n1", requeues=True)
@@ -112,7 +113,8 @@ def test_a_reader_that_leaves_stops_no_job(task: Callable[..., Task], tmp_path: 
 import sys
 from pathlib import Path
 from jobs.cluster import Cluster
-from jobs.supervisor import Task, listening, supervise
+from jobs.signals import listening
+from jobs.supervisor import Task, supervise
 record, logs, *runner = sys.argv[1:5]
 task = Task(name="job", command=tuple(sys.argv[5:]), runner=tuple(runner), record=record, launch=False)
 with listening() as received:

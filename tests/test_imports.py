@@ -72,7 +72,7 @@ FOR_JOBS = {"batching", "begun", "config", "errors", "exits", "files", "mirror",
     *("run", "second_pass", "settings", "shard_set", "shard_wait", "site", "storage", "text"),
 }
 # What runs on the bare Python of a node: the standard library, and of abet what needs no more
-BARE = ("supervisor", "cluster", "attempts", "copying")
+BARE = ("supervisor", "cluster", "attempts", "copying", "signals")
 FOR_BARE = {"errors", "exits", "files", "text"}
 
 

@@ -18,6 +18,7 @@ from abet.promote import DETECTOR_CLASSES, PRETRAINING_CLASSES, newest_promoted
 from abet.settings import parse
 from abet.site import FROM_NOTHING, SiteConfig, data_root, imagenet_trunk
 from jobs.mounts import mounts_of
+from jobs.options import told
 from jobs.spec import SHARD, JobSpec, Kind, Mount, fitting_grace
 
 CPUS_PER_GPU: Final = 8
@@ -166,8 +167,8 @@ def evaluation(
     if shards == 1:
         return [array]
     # Shards that are there may be of another checkpoint: the merge compares
-    told = [] if lacking or not request.components else ["--components"]
-    merge = _merge(dataset, request, told, run=run, checkpoint=checkpoint, mounts=array.mounts)
+    more = [] if lacking or not request.components else ["--components"]
+    merge = _merge(dataset, request, more, run=run, checkpoint=checkpoint, mounts=array.mounts)
     made = [array, merge.model_copy(update={"after": (array.name,)})] if missing else [merge]
     if request.components and lacking:
         again = replace(request, name=None, checkpoint=checkpoint, options=_of_both_passes(request.options))
@@ -193,19 +194,16 @@ def components(
 
 
 def _merge(
-    dataset: str, request: Request, told: Sequence[str], *, run: Place, checkpoint: Place, mounts: tuple[Mount, ...]
+    dataset: str, request: Request, more: Sequence[str], *, run: Place, checkpoint: Place, mounts: tuple[Mount, ...]
 ) -> JobSpec:
-    command = ("merge", str(run), "--dataset", dataset, "--checkpoint", str(checkpoint), *told)
+    command = ("merge", str(run), "--dataset", dataset, "--checkpoint", str(checkpoint), *more)
     return _small(request, name=f"merge-{job_name(dataset)}", kind="merge", command=command, run=run, mounts=mounts)
 
 
 def _of_both_passes(options: Sequence[str]) -> tuple[str, ...]:
     """Those of an evaluation's further options that decide what its second pass looks at, and how it computes."""
-    kept: list[str] = []
-    for number, word in enumerate(options):
-        if word.partition("=")[0] in OF_BOTH_PASSES:
-            kept += [word] if "=" in word else options[number : number + 2]
-    return tuple(kept)
+    given, _ = told(options, OF_BOTH_PASSES)
+    return tuple(word for name, value in given.items() for word in (f"--{name}", value))
 
 
 def fit(dataset: str, request: Request, site: SiteConfig) -> JobSpec:

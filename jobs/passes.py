@@ -14,6 +14,7 @@ from abet.site import SiteConfig
 from abet.text import counted
 from jobs import catalogue
 from jobs.catalogue import Request
+from jobs.options import told
 from jobs.spec import JobSpec
 
 
@@ -58,15 +59,15 @@ def _evaluation(dataset: str, request: Request, site: SiteConfig, run: Place) ->
 def _require_same_evaluation(dataset: str, request: Request, site: SiteConfig, run: Place) -> None:
     from abet.begun import require_same_evaluation
 
-    told, others = _told(request.options, ("--scores", "--shard", "--limit"))
+    given, others = told(request.options, ("--scores", "--shard", "--limit"))
     require_same_evaluation(
         run,
         dataset,
         site,
-        shards=_shards_of(request.shards or 1, told.get("shard"), others),
-        scores=told.get("scores", "all"),
+        shards=_shards_of(request.shards or 1, given.get("shard"), others),
+        scores=given.get("scores", "all"),
         protocols=request.components or not {"--protocols", "--components"}.isdisjoint(others),
-        limit=int(told["limit"]) if told.get("limit", "").isdecimal() else None,
+        limit=int(given["limit"]) if given.get("limit", "").isdecimal() else None,
     )
 
 
@@ -74,9 +75,9 @@ def _components(dataset: str, request: Request, site: SiteConfig, run: Place) ->
     from abet.second_pass import require_merged, require_same_pass
 
     shards = request.shards or 1
-    told, others = _told(request.options, ("--track", "--scores"))  # what components.json tells too
+    given, others = told(request.options, ("--track", "--scores"))  # what components.json tells too
     require_merged(run, dataset, site)
-    require_same_pass(run, dataset, site, shards=shards, **told)
+    require_same_pass(run, dataset, site, shards=shards, **given)
     missing = _lacking(dataset, shards, site, run)
     if others and not missing:
         raise UsageError(
@@ -107,16 +108,3 @@ def _shards_of(shards: int, shard: str | None, others: Sequence[str]) -> int | N
         count = shard.partition("/")[2]
         return int(count) if count.isdecimal() else None
     return None if shards == 1 and "--only-missing" in others else shards
-
-
-def _told(options: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The values of those options that are among ``names``, by name without the hyphens; and the other words."""
-    words, told, others = list(options), dict[str, str](), list[str]()
-    while words:
-        word = words.pop(0)
-        name, equals, value = word.partition("=")
-        if name in names and (equals or words):
-            told[name.removeprefix("--")] = value if equals else words.pop(0)
-        else:
-            others.append(word)
-    return told, others

@@ -139,12 +139,10 @@ def _counted(number: int | None, small: int | None) -> str:
 
 
 def _definition(metrics: Mapping[str, Any]) -> list[str]:
-    from abet.data.registry import OOD_SETS
+    from abet.data.registry import known_definition
 
-    spec = OOD_SETS.get(metrics["dataset"])
-    named = {row.name: row for row in spec.definitions} if spec else {}
-    chosen = metrics.get("ood_definition") or next(iter(named), None)
-    return [f"definition {named[chosen]}"] if chosen in named else []
+    found = known_definition(metrics["dataset"], metrics.get("ood_definition"))
+    return [f"definition {found}"] if found else []
 
 
 def print_sets(sets: Mapping[str, "DatasetSpec"]) -> None:

@@ -74,3 +74,10 @@ def _resolve_split(name: str, spec: DatasetSpec, split: str | None, *, unlabelle
     if split is not None and split not in spec.splits:
         raise unknown_name(kind=f"split of {name}", name=split, choices=spec.splits)
     return split or spec.default_split
+
+
+def known_definition(dataset: str, chosen: str | None) -> Definition | None:
+    """The definition of OOD that figures were taken by: ``chosen``, or the usual one for None; None if unknown here."""
+    spec = OOD_SETS.get(dataset)
+    named = {row.name: row for row in spec.definitions} if spec else {}
+    return named.get(chosen or next(iter(named), ""))

@@ -17,6 +17,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from abet.data.registry import known_definition
 from abet.errors import UsageError, unknown_name
 from abet.files import write_bytes
 from abet.labels import CITYSCAPES, colour_table
@@ -155,13 +156,22 @@ def first_scores(runs: Sequence[RunResults]) -> list[str]:
     """The scores that are shown at first: all if they are few, else the first and the best of every run and set by AP.
 
     Sets differ in their share of OOD pixels, and with it in AP: scores are ranked within each. First come the best of
-    every run on every set, so that no run is hidden and no winner; then the second best, and so on.
+    every run on its first set, so that no run is hidden as long as they are few, on its second, and so on; then the
+    second best.
     """
     keys = score_keys(runs)
-    ranked = [_by_ap(data.metrics) for run in runs for data in run.datasets.values()]
+    of_runs = ([_by_ap(data.metrics) for data in run.datasets.values()] for run in runs)
+    ranked = [scores for of_set in zip_longest(*of_runs) for scores in of_set if scores is not None]
     by_rank = (key for places in zip_longest(*ranked) for key in places if key is not None)
     kept = set(list(dict.fromkeys([*keys[:1], *by_rank, *keys]))[:SCORES_AT_FIRST])
     return [key for key in keys if key in kept]
+
+
+def _definition(metrics: Metrics) -> str:
+    """What counts as OOD, in words; of one that is not known here, its name."""
+    found = known_definition(metrics.dataset, metrics.ood_definition)
+    usual = "" if metrics.ood_definition else " (the usual one)"
+    return f"{found}{usual}" if found else metrics.ood_definition or ""
 
 
 def _looks(runs: Sequence[RunResults]) -> dict[str, Look]:
@@ -184,6 +194,7 @@ def _section(runs: Sequence[RunResults], labels: Sequence[str], name: str) -> di
         "metrics": metrics[0],
         "runs": held,
         "evaluated": list(zip(held, metrics, strict=True)),
+        "definitions": [_definition(one) for one in metrics],
         "absent": [label for run, label in zip(runs, labels, strict=True) if name not in run.datasets],
         "compares": table.compares(runs, name),
         "table": table.comparison(runs, labels, name),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from abet.data.registry import OOD_SETS
 from abet.errors import UsageError
 from abet.report.page import SCORES_AT_FIRST, first_scores, render_page, write_report
 from abet.report.records import Figure
@@ -212,3 +213,31 @@ def test_bad_arguments_name_the_remedy(run_path: Path, tmp_path: Path):
         write_report([], tmp_path / "report.html")
     with pytest.raises(UsageError, match="is a folder"):
         write_report([load_run(run_path)], tmp_path)
+
+
+def test_the_definition_of_ood_is_named_though_it_is_the_usual_one(tmp_path: Path):
+    path = make_run(tmp_path / "a", images=1)
+    usual = OOD_SETS["road_anomaly"].definitions[0]
+    assert f"Definition of OOD: {usual} (the usual one)." in Page(render_page([load_run(path)])).text
+    edit_metrics(path, lambda metrics: metrics.update(ood_definition="of my own"))
+    assert "Definition of OOD: of my own." in Page(render_page([load_run(path)])).text
+
+
+def test_of_more_winners_than_are_shown_at_first_each_runs_first_set_has_its_own(tmp_path: Path):
+    """Six runs with a winner of their own on each of two sets: twelve for eight places."""
+    keys = tuple(f"score_{number:02}" for number in range(13))
+    run = load_run(make_run(tmp_path / "a", images=1, scores=keys))
+    (data,) = run.datasets.values()
+
+    def won_by(number: int):
+        scores = {
+            key: data.metrics.scores[key].model_copy(update={"ap": Figure(value=0.9 if place == number else 0.1)})
+            for place, key in enumerate(keys)
+        }
+        return replace(data, metrics=data.metrics.model_copy(update={"scores": scores}))
+
+    runs = [
+        replace(run, datasets={"lost_and_found": won_by(12 - number), "road_anomaly": won_by(number)})
+        for number in range(6)
+    ]
+    assert {f"score_{12 - number:02}" for number in range(6)} <= set(first_scores(runs))

@@ -194,7 +194,7 @@ def _section(runs: Sequence[RunResults], labels: Sequence[str], name: str) -> di
         "metrics": metrics[0],
         "runs": held,
         "evaluated": list(zip(held, metrics, strict=True)),
-        "definitions": [_definition(one) for one in metrics],
+        "definition": _definition(metrics[0]),
         "absent": [label for run, label in zip(runs, labels, strict=True) if name not in run.datasets],
         "compares": table.compares(runs, name),
         "table": table.comparison(runs, labels, name),

@@ -6,6 +6,7 @@ One source: `make`, ``python -m jobs`` and the committed files of slurm/ and k8s
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from abet.promote import DETECTOR_CLASSES, PRETRAINING_CLASSES, newest_promoted
 from abet.settings import parse
 from abet.site import FROM_NOTHING, SiteConfig, data_root, imagenet_trunk
 from jobs.mounts import mounts_of
-from jobs.options import told
+from jobs.options import chosen
 from jobs.spec import SHARD, JobSpec, Kind, Mount, fitting_grace
 
 CPUS_PER_GPU: Final = 8
@@ -202,8 +203,8 @@ def _merge(
 
 def _of_both_passes(options: Sequence[str]) -> tuple[str, ...]:
     """Those of an evaluation's further options that decide what its second pass looks at, and how it computes."""
-    given, _ = told(options, OF_BOTH_PASSES)
-    return tuple(word for name, value in given.items() for word in (f"--{name}", value))
+    kept, _ = chosen(options, OF_BOTH_PASSES)
+    return tuple(chain.from_iterable(kept))
 
 
 def fit(dataset: str, request: Request, site: SiteConfig) -> JobSpec:

@@ -3,14 +3,21 @@
 from collections.abc import Sequence
 
 
-def told(options: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The values of those options that are among ``names``, by name without the hyphens; and the other words."""
-    words, found, others = list(options), dict[str, str](), list[str]()
+def chosen(options: Sequence[str], names: Sequence[str]) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Those options that are among ``names``, each in its words (``--limit 3`` or ``--limit=3``); and the other words."""
+    words, found, others = list(options), list[tuple[str, ...]](), list[str]()
     while words:
         word = words.pop(0)
-        name, equals, value = word.partition("=")
+        name, equals, _ = word.partition("=")
         if name in names and (equals or words):
-            found[name.removeprefix("--")] = value if equals else words.pop(0)
+            found.append((word,) if equals else (word, words.pop(0)))
         else:
             others.append(word)
     return found, others
+
+
+def told(options: Sequence[str], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The same, their values by name without the hyphens: the last one counts."""
+    found, others = chosen(options, names)
+    pairs = (words if len(words) > 1 else words[0].split("=", 1) for words in found)
+    return {name.removeprefix("--"): value for name, value in pairs}, others

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def chosen(options: Sequence[str], names: Sequence[str]) -> tuple[list[tuple[str, ...]], list[str]]:
-    """Those options that are among ``names``, each in its words (``--limit 3`` or ``--limit=3``); and the other words."""
+    """Those options that are among ``names``, each in its words (``--limit 3``, ``--limit=3``); and the other words."""
     words, found, others = list(options), list[tuple[str, ...]](), list[str]()
     while words:
         word = words.pop(0)

@@ -216,14 +216,14 @@ def test_missing_weights_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.faults
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
-    # A file size limit stands in for the full disk: the kernel refuses the write in the same place.
     code = """
-import errno, resource, sys
+import errno, sys
 from pathlib import Path
 from tests.conftest import random_weights
+from tests.small_disk import limit_files
 from abet import checkpoint
 weights = random_weights()
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+limit_files(100_000)
 try:
     checkpoint.save(weights, Path(sys.argv[1]) / "c")
 except OSError as error:

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,9 +13,8 @@ from PIL import Image
 from abet import checkpoint
 from abet.scores import SCORES
 from tests.conftest import Cli, Finished, random_weights
+from tests.small_disk import abet_with_small_disk
 from tests.trees import make_lost_and_found, make_road_anomaly
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -268,18 +265,11 @@ def test_an_output_of_another_run_exits_2(
 def test_a_full_disk_exits_1_and_keeps_nothing_half_written(
     learned_checkpoint: Path, road_anomaly: Path, tmp_path: Path
 ) -> None:
-    # A file size limit stands in for the full disk: the kernel refuses the write in the same place.
-    code = """
-import resource, sys
-from abet.cli import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000))
-sys.argv[0] = "abet"
-main()
-"""
-    command = [sys.executable, "-c", code, "evaluate", "--checkpoint", learned_checkpoint, "--dataset", "road_anomaly"]
-    command += ["--data-root", road_anomaly, "--output", tmp_path / "run", "--device", "cpu"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    refused(Finished(result.returncode, result.stdout, result.stderr), 1, "no space left", "choose another --output")
+    finished = abet_with_small_disk(
+        *(8_000, "evaluate", "--checkpoint", learned_checkpoint, "--dataset", "road_anomaly"),
+        *("--data-root", road_anomaly, "--output", tmp_path / "run", "--device", "cpu"),
+    )
+    refused(finished, 1, "no space left", "choose another --output")
     left = [path.name for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert sorted(left) == ["config.yaml", "evaluation.json", "run.json"]
 

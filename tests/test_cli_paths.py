@@ -2,8 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +13,7 @@ from abet.cli.options import require_output, split_names
 from abet.errors import UsageError
 from tests.conftest import Cli, Finished
 from tests.report.fake_runs import make_run
-
-ROOT = Path(__file__).parents[1]
+from tests.small_disk import abet_with_small_disk
 
 
 @pytest.fixture
@@ -182,32 +179,17 @@ def test_a_list_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 # --- what only the system knows
 
 
-def with_small_disk(*arguments: object) -> Finished:
-    # A file size limit stands in for the full disk: the kernel refuses the write in the same place.
-    code = """
-import resource, sys
-from abet.cli import main
-import matplotlib.font_manager  # keeps a cache file of its own
-resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, 3_000))
-sys.argv[0] = "abet"
-main()
-"""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return Finished(result.returncode, result.stdout, result.stderr)
-
-
 @pytest.mark.faults
 def test_a_full_disk_leaves_no_half_written_prediction(learned_checkpoint: Path, street: Path, tmp_path: Path) -> None:
     arguments = ("--checkpoint", learned_checkpoint, "--input", street, "--output", tmp_path / "o", "--device", "cpu")
-    refused(with_small_disk("predict", *arguments), 1, "no space left", "choose another --output")
+    refused(abet_with_small_disk(3_000, "predict", *arguments), 1, "no space left", "choose another --output")
     assert [path.name for path in tree(tmp_path / "o")] == ["predictions.json"]
 
 
 def test_a_full_disk_leaves_no_half_written_page(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     before = tree(tmp_path)
-    finished = with_small_disk("report", run, "--output", tmp_path / "r.html")
+    finished = abet_with_small_disk(3_000, "report", run, "--output", tmp_path / "r.html")
     refused(finished, 1, "no space left", "choose another --output")
     assert tree(tmp_path) == before
 

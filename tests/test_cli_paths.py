@@ -225,3 +225,12 @@ def test_an_interrupted_command_says_so_and_exits_130(cli: Cli, monkeypatch: pyt
     monkeypatch.setattr("abet.data.check.check", interrupt)
     finished = cli("data", "check", "road_anomaly", "x")
     refused(finished, 130, "abet: interrupted")
+
+
+def test_what_ends_early_is_not_taken_for_an_abort(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(*_: object, **__: object) -> None:
+        raise EOFError("No data left in file")
+
+    monkeypatch.setattr("abet.data.check.check", ended)
+    with pytest.raises(RuntimeError, match="ends early: No data left in file"):
+        cli("data", "check", "road_anomaly", "x")

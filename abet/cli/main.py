@@ -4,9 +4,10 @@ import errno
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from abet.cli import (
     calibration,
@@ -48,7 +49,19 @@ from abet.files import DISK_FULL, TEMPORARY
 from abet.install import FULL_INSTALL, FULL_REMEDY
 from abet.version import __version__
 
+
+class _Commands(TyperGroup):
+    """The commands; a file that ends early is an error with its trace, where typer says only "Aborted."."""
+
+    def invoke(self, ctx: Any) -> object:
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            raise RuntimeError(f"something that was read ends early: {error}") from error
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="AbeT: pixel-level out-of-distribution detection for road scenes.",
     no_args_is_help=True,
     add_completion=False,

@@ -37,15 +37,28 @@ def curves_figure(
             style = _style(looks[key], run_dash(number) if len(runs) > 1 else looks[key].dash)
             group = {"legendgroup": f"{number} {key}", "meta": {"run": number, "score": key}}
             traces += _pair(curves[key], {**style, "name": html.escape(name), **group})
-    pixels = next(run.datasets[dataset].metrics.pixels for run in runs if dataset in run.datasets)
-    prevalence = pixels.ood / max(pixels.ood + pixels.id, 1)
     return {
         "data": traces,
-        "layout": _curves_layout(prevalence),
+        "layout": _curves_layout(_chances(runs, labels, dataset)),
         "narrow": _STACKED,
         "line_height": 11,
         "several": several,
     }
+
+
+def _chances(runs: Sequence[RunResults], labels: Sequence[str], dataset: str) -> dict[float, str]:
+    """By what share of the pixels is OOD, which is chance's precision, what a line there is called.
+
+    Runs that were evaluated on different pixels have one each, named after them.
+    """
+    named: dict[float, list[str]] = {}
+    for run, label in zip(runs, labels, strict=True):
+        if dataset in run.datasets:
+            pixels = run.datasets[dataset].metrics.pixels
+            named.setdefault(pixels.ood / max(pixels.ood + pixels.id, 1), []).append(label)
+    if len(named) == 1:
+        return dict.fromkeys(named, "chance")
+    return {share: html.escape(f"chance ({', '.join(of)})") for share, of in named.items()}
 
 
 def _style(look: Look, dash: str) -> FigureSpec:
@@ -112,14 +125,12 @@ _SCALE_BUTTONS: FigureSpec = {
 }
 
 
-def _curves_layout(prevalence: float) -> FigureSpec:
-    guides = [
-        _line("x", "y", y=0.95),
-        _line("x2", "y2", y=prevalence),
-    ]
+def _curves_layout(chances: Mapping[float, str]) -> FigureSpec:
+    guides = [_line("x", "y", y=0.95), *(_line("x2", "y2", y=share) for share in chances)]
+    above: FigureSpec = {"x": 0.5, "xanchor": "center", "yanchor": "bottom"}
     notes = [
         _note("x domain", "y", x=1, y=0.95, text="95 % of OOD found", xanchor="right", yanchor="top", xshift=-4),
-        _note("x2", "y2", x=0.5, y=prevalence, text="chance", xanchor="center", yanchor="bottom"),
+        *(_note("x2", "y2", y=share, text=text, **above) for share, text in chances.items()),
     ]
     return {
         **_base_layout(height=490, top=44),

@@ -36,7 +36,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install $(PIP_FLAGS) -e '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## Train a small detector on synthetic scenes and show what it finds (some twelve minutes, 2 cores)
+demo: $(READY)  ## Train a small detector on synthetic scenes and show what it finds (six to thirteen minutes, 2 cores)
 	@$(BIN)/abet demo
 
 test: $(READY)  ## Run the tests

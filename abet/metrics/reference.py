@@ -34,6 +34,8 @@ BINS: Final = 100
 PROTOCOL: Final = "reference-100-bins"
 META_OOD_PROTOCOL: Final = "meta-ood-100-bins"
 """The same without the step back."""
+NORMALISED: Final = "normalised score"
+"""Of what a threshold here is: of the score as the reference maps it to [0, 1]."""
 _ROC_SIZE: Final = 1e5  # of either class
 _PR_SIZE: Final = 1e7  # of both classes together
 _TARGET_TPR: Final = 0.95
@@ -141,7 +143,8 @@ class ReferenceState:
     def summarise(self, *, step_back: bool = True) -> dict[str, Any]:
         """The figures as strict JSON: auroc, auprc, fpr95, tpr (the one used), threshold, dropped, protocol.
 
-        The threshold is in the units of the normalised score. Figures without a value are null beside a ``reason``.
+        The threshold is in the units of the normalised score, not of the raw one as elsewhere, and ``threshold_of``
+        says so. Figures without a value are null beside a ``reason``.
         step_back: from a point with TPR 1 to the one before, as AbeT does and Meta-OoD does not.
         """
         summary: dict[str, Any] = dict.fromkeys(("auroc", "auprc", "fpr95", "tpr", "threshold"))
@@ -163,7 +166,7 @@ class ReferenceState:
             "auprc": auprc,
             "fpr95": float(curve.fpr[point]),
             "tpr": float(curve.tpr[point]),
-            "threshold": threshold if math.isfinite(threshold) else None,
+            **({"threshold": threshold, "threshold_of": NORMALISED} if math.isfinite(threshold) else {}),
             **({"reason": "; ".join(reasons)} if reasons else {}),
         }
 

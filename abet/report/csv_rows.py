@@ -30,7 +30,8 @@ def csv_rows(
 ) -> Iterator[Mapping[str, object]]:
     """Rows of `CSV_COLUMNS`, of the data sets named and the protocols of these groups; what is undefined is None.
 
-    ``conditions`` is a JSON object of what has no column: track, minimum sizes, images left out.
+    ``conditions`` is a JSON object of what has no column: track, minimum sizes, images left out, and of what a
+    threshold is one where it is not of the raw score.
     """
     for run, label in zip(runs, labels, strict=True):
         for name in names:
@@ -89,6 +90,7 @@ def _reference_row(metrics: Metrics, entry: ScoreFigures) -> dict[str, object]:
         "dropped_id": found.dropped.id,
         "dropped_ood": found.dropped.ood,
         "reason": found.reason,
+        **({"conditions": json.dumps({"threshold_of": found.threshold_of})} if found.threshold_of else {}),
     }
 
 

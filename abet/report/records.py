@@ -47,6 +47,8 @@ class ReferenceFigures(Record):
     fpr95: float | None = None
     tpr: float | None = None
     threshold: float | None = None
+    threshold_of: str | None = None
+    """What the threshold is one of, where it is not of the raw score."""
     dropped: ByKind = ByKind()
     reason: str | None = None
     protocol: str | None = None

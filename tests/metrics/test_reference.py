@@ -95,6 +95,7 @@ def test_a_tpr_of_one_steps_back():
     )
     summary = state.summarise()
     assert (summary["tpr"], summary["fpr95"], summary["threshold"]) == (0.6, 0.3, 0.51)
+    assert summary["threshold_of"] == "normalised score"
     assert roc_by_lists(state)["threshold"] == 0.51
 
 
@@ -121,6 +122,7 @@ def test_stepping_back_to_the_origin_has_no_threshold():
     state = ReferenceState(id_counts=one_per_bin(bin10=70), ood_counts=one_per_bin(bin60=60), **ARGUMENTS)
     summary = state.summarise()
     assert (summary["auroc"], summary["tpr"], summary["fpr95"], summary["threshold"]) == (1, 0, 0, None)
+    assert "threshold_of" not in summary
     assert summary["reason"] == "the ROC point used is (0, 0), above every threshold"
 
 

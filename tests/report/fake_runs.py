@@ -89,7 +89,8 @@ def curves_of(scores: NDArray[np.float32], labels: NDArray[np.uint8], points: in
                   "threshold": threshold},
         "non_finite": {"id": 0, "ood": 0},
         "reference_protocol": {"auroc": auroc - 0.004, "auprc": ap - 0.012, "fpr95": float(fpr[at]) + 0.006,
-                               "tpr": 0.951, "threshold": 0.63, "dropped": {"id": 1234, "ood": 0}},
+                               "tpr": 0.951, "threshold": 0.63, "threshold_of": "normalised score",
+                               "dropped": {"id": 1234, "ood": 0}},
     }  # fmt: skip
     picks = np.unique(np.geomspace(1, len(tpr), points).astype(int)) - 1
     levels = [float(value) for value in scores[valid][ranked[picks]]]

@@ -35,6 +35,7 @@ META = {
     "fpr95": 0.533,
     "tpr": 0.9501,
     "threshold": 0.44,
+    "threshold_of": "normalised score",
     "dropped": {"id": 3, "ood": 1},
 }
 
@@ -106,6 +107,8 @@ def test_csv_has_components_intervals_and_the_kept_share_of_ood(path: Path) -> N
     assert json.loads(row["conditions"])["ap_binning"] == drawn["ap"]["binning"]
     row, pixels = rows["abet", "meta-ood-100-bins"], metrics["pixels"]
     assert (float(row["ap"]), row["dropped_id"]) == (META["auprc"], "3")
+    for name in ("meta-ood-100-bins", "reference-100-bins"):
+        assert json.loads(rows["abet", name]["conditions"])["threshold_of"] == "normalised score"
     assert float(row["prevalence"]) == (pixels["ood"] - 1) / (pixels["ood"] - 1 + pixels["id"] - 3)
 
 

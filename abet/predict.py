@@ -109,7 +109,7 @@ def predict_all(job: PredictionJob, images: Sequence[tuple[str, Path]], output: 
     text chunks); with a threshold ``NAME.mask.png`` (255 = OOD) and ``NAME.components.png`` (the photograph with the
     flagged pixels tinted, and each region of the minimum size in a box, with its number and mean score).
     `predictions.json` holds the settings from the start, so that a stopped run's folder takes no other's results, and
-    lists the images in the end, with their regions.
+    lists the images in the end, with their regions; those of earlier calls stay listed, as their pictures stay.
 
     Raises:
         UsageError: ``output`` holds predictions of another checkpoint, score or threshold.
@@ -129,7 +129,8 @@ def predict_all(job: PredictionJob, images: Sequence[tuple[str, Path]], output: 
         shown = ", ".join(broken[:3]) + (" ..." if len(broken) > 3 else "")
         share = f"{len(broken)} of {counted(len(rows), 'image')} ({shown})"
         note(f"note: the score is not a finite number in pixels of {share}; NaN is above every threshold")
-    write_json(output / SUMMARY, {**settings, "images": rows, "unreadable": faults})
+    by_name = {row["name"]: row for row in [*_listed(output), *rows]}
+    write_json(output / SUMMARY, {**settings, "images": [*by_name.values()], "unreadable": faults})
     return faults
 
 
@@ -141,6 +142,15 @@ def _claim(output: Path, settings: dict[str, Any]) -> None:
     changed = [f"{key} ({found.get(key)}, not {value})" for key, value in settings.items() if found.get(key) != value]
     if changed:
         raise UsageError(f"{output} holds predictions with another {', '.join(changed)}: choose another --output")
+    _listed(output)
+
+
+def _listed(output: Path) -> list[dict[str, Any]]:
+    """The images of which pictures lie in ``output``, as its summary has them."""
+    rows = read_json(output / SUMMARY).get("images")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "name" in row for row in rows):
+        raise DataError(f"{output / SUMMARY}: damaged, it does not list its images by name; remove it")
+    return rows
 
 
 def _predict_one(job: PredictionJob, name: str, path: Path, output: Path) -> dict[str, Any]:

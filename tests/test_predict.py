@@ -132,6 +132,32 @@ def test_an_output_of_other_settings_is_refused(cli: Cli, learned_checkpoint: Pa
     assert predict(cli, learned_checkpoint, source, tmp_path / "o", "--score", "entropy") == 2
 
 
+def test_images_of_earlier_calls_stay_listed_as_their_pictures_stay(
+    cli: Cli, learned_checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "o"
+    for name, seed in (("a", 0), ("b", 1), ("a", 2)):  # a again, of other pixels
+        assert predict(cli, learned_checkpoint, photograph(tmp_path / f"{name}.png", seed), out) == 0
+    rows = json.loads((out / "predictions.json").read_text())["images"]
+    assert [row["name"] for row in rows] == ["a", "b"]
+    offset = rows[0]["score_offset"]
+    assert predict(cli, learned_checkpoint, tmp_path / "a.png", tmp_path / "alone") == 0
+    assert offset == json.loads((tmp_path / "alone" / "predictions.json").read_text())["images"][0]["score_offset"]
+
+
+def test_a_summary_that_lists_no_names_is_refused_before_the_first_image(
+    cli: Cli, learned_checkpoint: Path, tmp_path: Path
+) -> None:
+    source, out = photograph(tmp_path / "street.png"), tmp_path / "o"
+    assert predict(cli, learned_checkpoint, source, out) == 0
+    summary = json.loads((out / "predictions.json").read_text())
+    for images in (None, {}, ["street"], [{"image": "street.png"}]):
+        damaged = json.dumps(summary | {"images": images})
+        (out / "predictions.json").write_text(damaged)
+        assert predict(cli, learned_checkpoint, source, out) == 3
+        assert (out / "predictions.json").read_text() == damaged
+
+
 def test_a_stopped_run_has_claimed_its_folder_already(
     cli: Cli, learned_checkpoint: Path, plain_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,7 +126,7 @@ class _Measured:
             return self.absent or "not evaluated"
         if self.entry is None:
             return f"evaluated without {score!r}" if score in SCORES else f"this version of abet has no score {score!r}"
-        return (self.entry.reason or "undefined") if self.entry.auroc is None else None
+        return _lasting(self.entry.reason or "undefined") if self.entry.auroc is None else None
 
     def _why_not_compared(self, printed: float | None) -> str:
         if self._images != self.wanted_images:
@@ -176,3 +176,10 @@ def _off(points: float, tolerance_points: float) -> str:
 def counts(cells: list[Cell]) -> dict[Verdict, int]:
     """How many cells have each verdict."""
     return {verdict: sum(cell.verdict == verdict for cell in cells) for verdict in VERDICTS}
+
+
+def _lasting(reason: str) -> str:
+    """A set is not evaluated again where its figures lie, so a fit comes too late for them."""
+    from abet.detector import NOT_FITTED
+
+    return f"{reason}, then with another --output" if reason == NOT_FITTED else reason

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from abet.detector import NOT_FITTED
+from abet.merge import UNDEFINED
 from abet.report.records import Metrics
 from abet.reproduction.table import PaperTable
 from abet.reproduction.verdict import Cell, counts, judge_table
@@ -84,6 +86,7 @@ def test_a_difference_that_rounds_to_the_tolerance_is_told_with_more_digits() ->
         ({"score": "entropy"}, metrics(), "evaluated without 'entropy'"),
         ({"checkpoint": None, "score": None, "reason": "another network"}, metrics(), "another network"),
         ({}, metrics(entry={"auroc": None, "ap": None, "fpr95": None, "reason": "not fitted yet"}), "not fitted yet"),
+        ({}, metrics(entry={**UNDEFINED, "reason": NOT_FITTED}), f"{NOT_FITTED}, then with another --output"),
     ],
 )
 def test_what_is_not_computed_has_its_reason(row: dict[str, Any], found: Metrics | None, said: str) -> None:

@@ -40,3 +40,11 @@ def unknown_name(*, kind: str, name: str, choices: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(name, options, n=1)
     hint = f": did you mean {near[0]!r}? The" if near else ". The"
     return UsageError(f"unknown {kind} {name!r}{hint} choices are: {', '.join(options)}")
+
+
+def not_finite(name: str, what: str) -> DataError:
+    """The error for a network that gives NaN or infinity on the image ``name`` where ``what`` should be numbers."""
+    return DataError(
+        f"{name}: the network's {what} are not finite there: its weights are damaged or training diverged; choose "
+        "another checkpoint"
+    )

@@ -72,9 +72,13 @@ def find_images(source: Path, output: Path) -> list[tuple[str, Path]]:
 
     Raises:
         DataError: nothing there, or no image in the folder.
-        UsageError: two images would write the same outputs, or ``output`` is ``source``.
+        UsageError: two images would write the same outputs, or ``output`` is ``source`` or the folder it lies in.
     """
     if source.is_file():
+        if source.resolve().parent == output.resolve():
+            raise UsageError(
+                f"{output} is the folder of the --input: results beside photographs are not told apart afterwards"
+            )
         return [(source.stem, source)]
     if not source.is_dir():
         raise DataError(f"{source}: no such image or folder")

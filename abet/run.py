@@ -200,10 +200,9 @@ def read_config(run: Path) -> dict[str, Any]:
     """What the evaluations of a run belong to. Raises DataError when there are none or the file is damaged."""
     path = evaluation_config(run)
     if not path.is_file():
-        name = path.relative_to(run)
+        why = f"{path.relative_to(run)} is missing" if run.is_dir() else "no such folder"
         raise DataError(
-            f"{run}: nothing is evaluated here ({name} is missing); "
-            f"`abet evaluate --output {run} --dataset NAME` does it"
+            f"{run}: nothing is evaluated here ({why}); `abet evaluate --output {run} --dataset NAME` does it"
         )
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))

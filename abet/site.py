@@ -148,14 +148,19 @@ def _absolute(base: Path, place: Place) -> Place:
     return place if isinstance(place, S3Uri) else base / place.expanduser()
 
 
-def data_root(site: SiteConfig, dataset: str, given: Place | None) -> Place:
-    """The place of ``dataset``: the one given, else the site's. Raises UsageError when neither names one."""
+def data_root(
+    site: SiteConfig, dataset: str, given: Place | None, *, option: str = "--data-root DIR (make: DATA_ROOT=DIR)"
+) -> Place:
+    """The place of ``dataset``: the one given, else the site's. Raises UsageError when neither names one.
+
+    option: what gives it.
+    """
     if given is not None:
         return given
     if dataset in site.data:
         return site.data[dataset]
     raise UsageError(
-        f"no data root for {dataset!r}: give --data-root DIR (make: DATA_ROOT=DIR), or write it under `data:` in "
+        f"no data root for {dataset!r}: give {option}, or write it under `data:` in "
         f"{find_site_file() or _NOWHERE.format(Path.cwd())}; docs/datasets.md says where to get it"
     )
 

@@ -22,7 +22,7 @@ from abet.data.registry import TRAINING_SETS
 from abet.data.tables import ClassTable
 from abet.detector import Detector
 from abet.distributed import Topology, sum_over_ranks, work_apart
-from abet.errors import CheckpointError, UsageError
+from abet.errors import CheckpointError, UsageError, not_finite
 from abet.memory import readable_memory_errors
 from abet.metrics.confusion import Confusion, confusion, summarise_confusion
 from abet.progress import progress
@@ -67,7 +67,7 @@ def validate(job: ValidationJob) -> Confusion:
     The processes have met (`process_group`).
 
     Raises:
-        DataError: a file that cannot be read, or too little memory.
+        DataError: a file that cannot be read, too little memory, or logits that are not finite.
         LostPeerError: the same in another process.
     """
     matrix = np.zeros((len(job.dataset.classes),) * 2, np.int64)
@@ -85,7 +85,7 @@ def _count_share(job: ValidationJob, matrix: Confusion) -> None:
     with ValidationImages(job.dataset, topology.rank, topology.processes, height=job.height) as images:
         for loaded in shown(images, f"{job.dataset.name} {job.dataset.split}{share}") if topology.rank == 0 else images:
             with readable_memory_errors(_described(loaded), remedy=REMEDY):
-                classes = predict_classes(job.detector, loaded.image, job.inference)
+                classes = predict_classes(job.detector, loaded.image, job.inference, name=loaded.pair.name)
             matrix += confusion(loaded.label, classes, len(matrix))
             if job.predictions is not None:
                 write_png(job.predictions / names[loaded.pair.name], label_ids(job.dataset)[classes])
@@ -103,9 +103,16 @@ def _described(loaded: Loaded) -> str:
     return f"{loaded.pair.name} ({loaded.image.shape[1]}x{loaded.image.shape[0]} pixels)"
 
 
-def predict_classes(detector: Detector, image: NDArray[np.uint8], inference: Inference) -> NDArray[np.uint8]:
-    """(H, W) uint8 train ids of an (H, W, 3) uint8 RGB image: the arg-max of the averaged logits."""
+def predict_classes(
+    detector: Detector, image: NDArray[np.uint8], inference: Inference, *, name: str = "this image"
+) -> NDArray[np.uint8]:
+    """(H, W) uint8 train ids of an (H, W, 3) uint8 RGB image: the arg-max of the averaged logits.
+
+    Raises DataError, which calls the image ``name``, for logits that are not finite: an arg-max of NaN is some class.
+    """
     logits = averaged_logits(lambda pixels: detector.output(pixels).logits[0], image, inference)
+    if not bool(logits.isfinite().all()):
+        raise not_finite(name, "logits")
     return logits.argmax(0).to(torch.uint8).cpu().numpy()
 
 

@@ -227,6 +227,28 @@ def test_labels_as_palette_or_16_bit_give_the_figures_of_grey_ones(
     assert figures[0] == figures[1]
 
 
+def test_of_scores_none_of_which_the_head_defines_nothing_is_begun(
+    cli: Cli, plain_checkpoint: Path, root: Path, tmp_path: Path
+) -> None:
+    finished = evaluate(cli, plain_checkpoint, root, tmp_path / "run", "--scores", "abet,godin")
+    assert finished.code == 2
+    assert "--scores abet,godin: none is defined here (abet: " in finished.err
+    assert "choose among energy,entropy,msp,max_logit" in finished.err
+    assert not (tmp_path / "run").exists()
+    assert evaluate(cli, plain_checkpoint, root, tmp_path / "run", "--scores", "abet,msp").code == 0
+
+
+def test_a_network_that_gives_no_number_anywhere_is_called_damaged(
+    cli: Cli, learned_checkpoint: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score_tensor = counting.score_tensor
+    monkeypatch.setattr(counting, "score_tensor", lambda key, output: score_tensor(key, output) * float("nan"))
+    finished = evaluate(cli, learned_checkpoint, root, tmp_path / "run")
+    assert finished.code == 0, finished.err
+    said = " ".join(finished.out.split())
+    assert "OOD pixels, which are all: the weights are damaged or training diverged; NaN ranks above" in said
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_scores_that_are_no_numbers_are_ranked_counted_and_reported(
     cli: Cli, learned_checkpoint: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float

@@ -125,6 +125,14 @@ def test_inputs_that_cannot_be_meant(cli: Cli, learned_checkpoint: Path, tmp_pat
     assert sorted(path.name for path in (tmp_path / "twins").iterdir()) == ["a.jpg", "a.k.jpg", "a.png"]
 
 
+def test_results_of_one_image_do_not_lie_beside_it(cli: Cli, learned_checkpoint: Path, tmp_path: Path) -> None:
+    source = photograph(tmp_path / "set" / "street.png")
+    finished = cli("predict", "--checkpoint", learned_checkpoint, "--input", source, "--output", source.parent)
+    assert finished.code == 2
+    assert "is the folder of the --input" in finished.err
+    assert [path.name for path in source.parent.iterdir()] == ["street.png"]
+
+
 def test_an_output_of_other_settings_is_refused(cli: Cli, learned_checkpoint: Path, tmp_path: Path) -> None:
     source = photograph(tmp_path / "street.png")
     assert predict(cli, learned_checkpoint, source, tmp_path / "o") == 0

@@ -12,7 +12,7 @@ from abet.data.index import Pair, open_dataset
 from abet.data.validation_view import validation_view
 from abet.detector import load_detector
 from abet.distributed import Topology, process_group
-from abet.errors import UsageError
+from abet.errors import DataError, UsageError
 from abet.labels import CITYSCAPES
 from abet.metrics.confusion import confusion
 from abet.validate import ValidationJob, label_ids, predict_classes, prediction_names, summarise, validate
@@ -103,6 +103,17 @@ def test_several_processes_count_each_image_once_and_all_know_the_sum(detector, 
     )
     assert len(one) == COUNT
     assert one == several
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_without_finite_logits_has_no_miou(root, tmp_path, value):
+    weights = random_weights("learned")
+    first = next(iter(weights.tensors))
+    weights.tensors[first].view(-1)[0] = value
+    checkpoint.save(weights, tmp_path / "broken")
+    job = job_of(load_detector(tmp_path / "broken", device="cpu"), root)
+    with pytest.raises(DataError, match=r"logits are not finite there: its weights are damaged or training diverged"):
+        validate(job)
 
 
 # --- what is told

@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING
 
 from abet.cli.options import say
-from abet.errors import CheckpointError, DataError
+from abet.errors import CheckpointError, DataError, UsageError
 from abet.labels import CITYSCAPES
 from abet.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from abet.data.index import Dataset
     from abet.detector import Detector
@@ -37,6 +37,15 @@ def require_classes(detector: "Detector", num_classes: int) -> None:
             f"{len(CITYSCAPES)} Cityscapes classes do not cover): fine-tune it first, or say that you mean it with "
             f"--num-classes {found}"
         )
+
+
+def require_defined(detector: "Detector", keys: "Sequence[str]") -> None:
+    """Raises UsageError where none of the scores ``keys`` is defined: nothing would be measured."""
+    reasons = {key: detector.why_missing(key) for key in keys}
+    if all(reasons.values()):
+        why = "; ".join(f"{key}: {reason}" for key, reason in reasons.items())
+        choices = ",".join(detector.available_scores())
+        raise UsageError(f"--scores {','.join(keys)}: none is defined here ({why}); choose among {choices}")
 
 
 def announce(

@@ -60,7 +60,8 @@ def controls(
 
     site = load_site()
     run = place_of(output) or site.artifacts / "controls"
-    roots = find_root(site, dataset, place_of(data_root)), find_root(site, train_dataset, place_of(train_root))
+    train = find_root(site, train_dataset, place_of(train_root), option="--train-root DIR")
+    roots = find_root(site, dataset, place_of(data_root)), train
     require_output(run, kind="folder", s3=site.s3)
     data = open_data(dataset, roots[0], split, site, definition=ood_definition)
     training = open_data(train_dataset, roots[1], train_split, site)

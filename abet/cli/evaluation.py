@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from abet.cli.before_passes import announce, require_classes, use_threads
+from abet.cli.before_passes import announce, require_classes, require_defined, use_threads
 from abet.cli.merging import merge_and_print
 from abet.cli.options import (
     CheckpointOption,
@@ -123,8 +123,10 @@ def evaluate(
     use_threads(threads)
     detector = load(chosen, device, model, site)
     require_classes(detector, num_classes)
+    detector = with_fitted(detector, keys, site, named=scores != "all")
+    require_defined(detector, keys)
     evaluation = Evaluation(
-        detector=with_fitted(detector, keys, site, named=scores != "all"),
+        detector=detector,
         dataset=data,
         scores=keys,
         shards=shards,

@@ -52,9 +52,11 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
             missing.setdefault(entry["reason"], []).append(key)
         broken = entry["non_finite"] or {}
         if any(broken.values()):
+            everywhere = all(broken[kind] == metrics["pixels"][kind] for kind in ("id", "ood"))
             notes.append(
-                f"{key}: not a finite number in {broken['id']:,} ID and {broken['ood']:,} OOD pixels; NaN ranks above "
-                "every number, infinities at their ends"
+                f"{key}: not a finite number in {broken['id']:,} ID and {broken['ood']:,} OOD pixels"
+                + (", which are all: the weights are damaged or training diverged" if everywhere else "")
+                + "; NaN ranks above every number, infinities at their ends"
             )
     notes += [f"n/a: {', '.join(keys)}: {reason}" for reason, keys in missing.items()]
     notes += _definition(metrics)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from abet.data.index import Dataset
 from abet.detector import Detector
-from abet.errors import CheckpointError, DataError, UsageError
+from abet.errors import CheckpointError, DataError, UsageError, not_finite
 from abet.fit.activations import Activations
 from abet.fit.bank import Bank
 from abet.fit.moments import FeatureMoments, LogitMoments
@@ -107,7 +107,7 @@ class Statistics:
         known = label != IGNORE
         values = top.cpu().numpy()[known]
         if not np.isfinite(values).all():
-            raise _not_finite(name, "logits")
+            raise not_finite(name, "logits")
         self._logits.add(values, winner.cpu().numpy()[known])
 
     def _add_features(self, name: str, features: Tensor, label: NDArray[np.uint8]) -> None:
@@ -116,7 +116,7 @@ class Statistics:
         rows = features[0].permute(1, 2, 0).reshape(-1, features.shape[1]).float()
         rows = rows[torch.from_numpy(positions).to(rows.device)]
         if not bool(rows.isfinite().all()):
-            raise _not_finite(name, "features")
+            raise not_finite(name, "features")
         classes = near[positions].astype(np.int64)
         self._features.add(rows, torch.from_numpy(classes).to(rows.device))
         self._activations.add(rows)
@@ -133,13 +133,6 @@ class Statistics:
         threshold = torch.tensor(self._activations.percentile(self._settings.react_percentile))
         moments = {**self._logits.tensors(), **self._features.tensors()}
         return {**moments, "knn.bank": bank, "react.threshold": threshold}
-
-
-def _not_finite(name: str, what: str) -> DataError:
-    return DataError(
-        f"{name}: the network's {what} are not finite there, and nothing can be fitted to them: its weights are "
-        "damaged or training diverged; choose another checkpoint"
-    )
 
 
 def nearest_labels(label: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

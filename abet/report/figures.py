@@ -127,10 +127,14 @@ _SCALE_BUTTONS: FigureSpec = {
 
 def _curves_layout(chances: Mapping[float, str]) -> FigureSpec:
     guides = [_line("x", "y", y=0.95), *(_line("x2", "y2", y=share) for share in chances)]
-    above: FigureSpec = {"x": 0.5, "xanchor": "center", "yanchor": "bottom"}
+    above: FigureSpec = {"xanchor": "center", "yanchor": "bottom"}
     notes = [
         _note("x domain", "y", x=1, y=0.95, text="95 % of OOD found", xanchor="right", yanchor="top", xshift=-4),
-        *(_note("x2", "y2", y=share, text=text, **above) for share, text in chances.items()),
+        # Side by side, since shares may lie close together
+        *(
+            _note("x2", "y2", x=(place + 0.5) / len(chances), y=share, text=text, **above)
+            for place, (share, text) in enumerate(chances.items())
+        ),
     ]
     return {
         **_base_layout(height=490, top=44),

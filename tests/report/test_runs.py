@@ -42,6 +42,8 @@ def test_every_evaluated_data_set_is_read_and_one_still_in_shards_is_not(tmp_pat
 def test_a_folder_that_is_no_run_says_what_makes_one(tmp_path: Path):
     with pytest.raises(DataError, match=r"nothing is evaluated here.*abet evaluate"):
         load_run(tmp_path)
+    with pytest.raises(DataError, match=r"absent: nothing is evaluated here \(no such folder\)"):
+        load_run(tmp_path / "absent")
 
 
 def test_a_run_that_is_not_merged_says_so(tmp_path: Path):

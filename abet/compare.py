@@ -5,6 +5,9 @@
 What a run's checkpoint says of an image is computed once and kept beside its evaluation.
 """
 
+import hashlib
+import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from abet.report.maps import evenly
 from abet.report.matrix import MatrixColumn, matrix_columns, row_from_samples, write_matrix
 from abet.report.runs import RunResults, Sample, load_sample
 from abet.run import evaluation_dir, read_config, sample_path
-from abet.samples import make_sample, write_sample
+from abet.samples import Arrays, make_sample, write_sample
 from abet.settings import parse
 from abet.site import SiteConfig
 from abet.staging import stage
@@ -49,14 +52,13 @@ def draw_matrix(
     """
     name = dataset or _only_dataset(runs)
     columns = matrix_columns(runs, name, scores or None)
-    data = _open(runs[0], name, data_root, site).select(
-        images=images or evenly(list(runs[0].datasets[name].samples), ROWS)
-    )
-    samples = _samples(columns, data, device, site)
+    chosen = images or evenly(list(runs[0].datasets[name].samples), ROWS)
+    sets = {run: data.select(images=chosen) for run, data in _open(runs, name, data_root, site).items()}
+    samples = _samples(columns, sets, device, site)
     drawn = [column for _, column in columns]
     rows = [
         row_from_samples(name, [samples[run.path, pair.name] for run, _ in columns], drawn)
-        for pair in _in_order(data, images)
+        for pair in _in_order(sets[runs[0].path], images)
     ]
     write_matrix(rows, drawn, output)
 
@@ -74,31 +76,43 @@ def _in_order(data: Dataset, images: Sequence[str]) -> list[Pair]:
     return [pair for name in images for pair in data.select(images=[name]).pairs] if images else list(data.pairs)
 
 
-def _open(run: RunResults, dataset: str, data_root: Place | None, site: SiteConfig) -> Dataset:
-    description = read_json(evaluation_dir(run.path, dataset) / "evaluation.json")
-    root = data_root or parse_place(str(description["data_root"]))
-    definition = description.get("ood_definition")
-    return open_dataset(dataset, stage(root, site, what=dataset), str(description["split"]), definition=definition)
+def _open(
+    runs: Sequence[RunResults], dataset: str, data_root: Place | None, site: SiteConfig
+) -> Mapping[Path, Dataset]:
+    """By run the images that the first one was evaluated on, their labels read by the run's own definition of OOD."""
+    told = {run.path: read_json(evaluation_dir(run.path, dataset) / "evaluation.json") for run in runs}
+    first = told[runs[0].path]
+    root = stage(data_root or parse_place(str(first["data_root"])), site, what=dataset)
+    names = {run: description.get("ood_definition") for run, description in told.items()}
+    opened = {
+        name: open_dataset(dataset, root, str(first["split"]), definition=name)
+        for name in dict.fromkeys(names.values())
+    }
+    return {run: opened[name] for run, name in names.items()}
 
 
 def _samples(
-    columns: Sequence[tuple[RunResults, MatrixColumn]], data: Dataset, device: str, site: SiteConfig
+    columns: Sequence[tuple[RunResults, MatrixColumn]], sets: Mapping[Path, Dataset], device: str, site: SiteConfig
 ) -> Mapping[tuple[Path, str], Sample]:
     """(run, image) -> its maps, computed where they are not kept yet; one network in memory at a time."""
     keys: dict[Path, list[str]] = {}
     for run, column in columns:
         keys.setdefault(run.path, []).append(column.score)
-    made_from = {pair.name: _made_from(pair) for pair in data.pairs}
-    kept = {(run, name): sample_path(run, data.name, name, kind="matrix") for run in keys for name in made_from}
-    todo = {place for place, path in kept.items() if not _holds(path, made_from[place[1]], keys[place[0]])}
+    by_definition = {data.definition: data for data in sets.values()}
+    hashes = {name: {pair.name: _made_from(data, pair) for pair in data.pairs} for name, data in by_definition.items()}
+    made_from = {(run, name): own for run in keys for name, own in hashes[sets[run].definition].items()}
+    kept = {(run, name): sample_path(run, sets[run].name, name, kind="matrix") for run, name in made_from}
+    todo = {place for place, path in kept.items() if not _holds(path, made_from[place], keys[place[0]])}
     with progress("matrix", len(todo)) as advance:
         for path, wanted in keys.items():
+            data = sets[path]
             pairs = [pair for pair in data.pairs if (path, pair.name) in todo]
             if not pairs:
                 continue
             detector = _fitted_as_evaluated(_detector_of(path, device, site), path, data.name, wanted, site)
             for pair in pairs:
-                _compute(detector, data, pair, detector.available_scores(), kept[path, pair.name])
+                sample = _computed(detector, data, pair)
+                write_sample(kept[path, pair.name], {**sample, "made_from": np.array(made_from[path, pair.name])})
                 advance(1)
     return {place: load_sample(path) for place, path in kept.items()}
 
@@ -117,24 +131,35 @@ def _fitted_as_evaluated(
     return detector
 
 
-def _made_from(pair: Pair) -> str:
-    """Fingerprint of the files behind a map (its run directory belongs to one checkpoint)."""
-    return "".join(map(sha256_of, filter(None, (pair.image, pair.label, pair.overlay))))
+def _made_from(data: Dataset, pair: Pair) -> str:
+    """Fingerprint of the files behind a map, and of how the label is read (a run directory is of one checkpoint)."""
+    read_by = hashlib.sha256(data.labels.signature.encode()).hexdigest()
+    return "".join(map(sha256_of, filter(None, (pair.image, pair.label, pair.overlay)))) + read_by
 
 
 def _holds(path: Path, made_from: str, keys: Sequence[str]) -> bool:
+    """Whether a file is there and whole, made from this, with these scores; a damaged one is as good as none."""
     if not path.is_file():
         return False
-    with np.load(path, allow_pickle=False) as file:
-        return str(file["made_from"]) == made_from and {f"score_{key}" for key in keys} <= set(file.files)
+    content = path.read_bytes()
+    wanted = {"name", "image", "label", "prediction", *(f"score_{key}" for key in keys)}
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if archive.testzip() is not None:
+                return False
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return str(file["made_from"]) == made_from and wanted <= set(file.files)
+    except MemoryError:  # of this machine
+        raise
+    except Exception:  # a damaged archive raises whatever its parsers raise: zip, zlib, numpy
+        return False
 
 
-def _compute(detector: Detector, data: Dataset, pair: Pair, keys: Sequence[str], path: Path) -> None:
+def _computed(detector: Detector, data: Dataset, pair: Pair) -> Arrays:
+    keys = detector.available_scores()
     image, label = data.read(pair)
     output = detector.observe(image, keys)
-    maps = {key: score_map(key, output) for key in keys}
-    sample = make_sample(pair.name, image, label, class_map(output), maps)
-    write_sample(path, {**sample, "made_from": np.array(_made_from(pair))})
+    return make_sample(pair.name, image, label, class_map(output), {key: score_map(key, output) for key in keys})
 
 
 def _detector_of(run: Path, device: str, site: SiteConfig) -> Detector:

@@ -39,6 +39,8 @@ class ModelCounts:
     """``uri`` and ``sha256``."""
     about: Mapping[str, Any]
     """What must agree between two models, by name: the set as it was read, and its pixels."""
+    list_sha256: str | None
+    """`abet.data.index.Dataset.list_sha256` of what was read; None where it is not recorded."""
     pixel: Mapping[str, PixelState]
     """Score -> all pixels."""
     images: Mapping[str, ImageCounts]
@@ -72,6 +74,7 @@ def read_counts(run: Place, dataset: str, site: SiteConfig) -> ModelCounts:
         run=run,
         checkpoint=config["checkpoint"],
         about={key: first.get(key) for key in _ABOUT} | {"pixels": _pixels(shards)},
+        list_sha256=first.get("list_sha256"),
         pixel={key: PixelState.merge(*(shard.pixel[key] for shard in shards)) for key in shards[0].pixel},
         images={
             key: ImageCounts.merge(*(shard.protocols[key].images for shard in shards)) for key in shards[0].protocols
@@ -166,6 +169,11 @@ def _require_same(first: ModelCounts, second: ModelCounts) -> None:
         raise UsageError(
             f"{first.run} and {second.run} cannot be paired: {len(alone)} images are in one of them alone, such as "
             f"{alone[0]}; evaluate both on the same images"
+        )
+    if len({first.list_sha256, second.list_sha256} - {None}) > 1:
+        raise UsageError(
+            f"{first.run} and {second.run} cannot be paired: they read the same names from other files, by their sizes "
+            "in bytes or their kind of label (list_sha256); evaluate both on equal copies of the set"
         )
 
 

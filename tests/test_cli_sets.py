@@ -75,6 +75,18 @@ def test_the_definition_is_printed_with_the_figures_and_stands_in_metrics_json(
     assert "0 (0.00%)" in cli("data", "check", "lost_and_found", root, "--ood-definition", "image_all_objects").out
 
 
+def test_two_models_are_compared_under_the_name_of_their_definition(
+    cli: Cli, learned_checkpoint: Path, plain_checkpoint: Path, tmp_path: Path
+) -> None:
+    make_lost_and_found(tmp_path / "laf")
+    options = ("--protocols", "--ood-definition", "image_all_objects")
+    for name, checkpoint in (("a", learned_checkpoint), ("b", plain_checkpoint)):
+        evaluate(cli, checkpoint, "lost_and_found", tmp_path / "laf", tmp_path / name, *options)
+    finished = cli("compare", tmp_path / "a", tmp_path / "b", "--dataset", "lost_and_found")
+    assert finished.code == 0, finished.err
+    assert "definition image_all_objects: ID is everything but labelled objects" in finished.out
+
+
 def test_the_matrix_reads_labels_as_the_evaluation_did(cli: Cli, learned_checkpoint: Path, tmp_path: Path) -> None:
     first = min(make_lost_and_found(tmp_path / "laf"))
     definition = ("--ood-definition", "image")

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
 from abet.cli.comparing import _cells
 from abet.data.index import Dataset, open_dataset
@@ -117,6 +119,24 @@ def test_other_images_or_another_reading_are_refused(
     evaluate(plain, open_dataset("road_anomaly", renamed), tmp_path / "other", **options)
     with pytest.raises(UsageError, match="8 images are in one of them alone"):
         compare_models(first, read_counts(tmp_path / "other", "road_anomaly", SITE), [("msp", "msp")])
+
+
+def test_other_files_of_the_same_names_are_refused_and_the_same_ones_elsewhere_are_not(
+    runs: dict[str, Path], streets: Dataset, plain: Detector, tmp_path: Path
+) -> None:
+    first = read_counts(runs["learned"], "road_anomaly", SITE)
+    counted = {}
+    for name in ("copy", "blurred"):
+        root = Path(shutil.copytree(streets.root, tmp_path / name))
+        if name == "blurred":
+            for path in (root / "original").iterdir():
+                Image.open(path).filter(ImageFilter.GaussianBlur(3)).save(path)
+        evaluate(plain, open_dataset("road_anomaly", root), tmp_path / f"of-{name}", **{**OPTIONS, "scores": ("msp",)})
+        counted[name] = read_counts(tmp_path / f"of-{name}", "road_anomaly", SITE)
+    compare_models(first, counted["copy"], [("msp", "msp")])
+    with pytest.raises(UsageError, match=r"the same names from other files.*equal copies of the set"):
+        compare_models(first, counted["blurred"], [("msp", "msp")])
+    compare_models(first, replace(counted["blurred"], list_sha256=None), [("msp", "msp")])
 
 
 def test_what_cannot_be_drawn_from_says_how_to_make_it(

@@ -59,7 +59,7 @@ def compare(
 def _print_comparisons(result: Mapping[str, Any]) -> None:
     from rich.table import Column, Table
 
-    from abet.cli.tables import console
+    from abet.cli.tables import console, definition_lines
 
     table = Table(
         *("scores", "figure"),
@@ -78,6 +78,7 @@ def _print_comparisons(result: Mapping[str, Any]) -> None:
     lines.append(
         f"{counted(drawn['resamples'], 'draw')} of {counted(drawn['images'], 'image')}, the same for both models"
     )
+    lines += definition_lines(result)
     lines += sorted({entry["reason"] for entry in result["comparisons"] if "reason" in entry})
     for line in lines:
         console().print(line, markup=False, soft_wrap=True)

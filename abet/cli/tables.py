@@ -59,7 +59,7 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
                 + "; NaN ranks above every number, infinities at their ends"
             )
     notes += [f"n/a: {', '.join(keys)}: {reason}" for reason, keys in missing.items()]
-    notes += _definition(metrics)
+    notes += definition_lines(metrics)
     notes.append("± where half the proven bracket is 0.005 or more; metrics.json holds low and high of every figure")
     console().print(table)
     for note in notes:
@@ -140,7 +140,8 @@ def _counted(number: int | None, small: int | None) -> str:
     return "" if number is None else f"{number:,}" + (f" (+{small:,})" if small else "")
 
 
-def _definition(metrics: Mapping[str, Any]) -> list[str]:
+def definition_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """What counted as ID, OOD and void, of ``dataset`` and ``ood_definition``; no line for one not known here."""
     from abet.data.registry import known_definition
 
     found = known_definition(metrics["dataset"], metrics.get("ood_definition"))

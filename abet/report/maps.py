@@ -149,9 +149,12 @@ def _block(
 ) -> dict[str, Any]:
     """Pictures of one image: ``maps`` by place among the choices, ``classes`` by run; sizes are (width, height).
 
-    ``maps``, ``classes`` and ``label`` are `Lossless` ones.
+    ``maps``, ``classes`` and ``labels`` are `Lossless` ones; ``label_of`` is by run its place among the labels, also of
+    a run that kept no maps of the image where one of the same definition did. Runs that read the label alike share
+    one: most pages hold one per image.
     """
-    block: dict[str, Any] = {"maps": {}, "classes": {}}
+    block: dict[str, Any] = {"maps": {}, "classes": {}, "label_of": {}}
+    labels: list[Codes] = []
     for number, run in enumerate(runs):
         if dataset not in run.datasets or name not in run.datasets[dataset].samples:
             continue
@@ -161,20 +164,43 @@ def _block(
             block |= _views(sample, pixels)
         picks = _picks(sample.label.shape, (block["size"][1], block["size"][0]))
         block["classes"][number] = lossless(sample.prediction[picks])
+        block["label_of"][number] = _place_among(labels, _kinds(sample.label[picks]))
         for place, choice in enumerate(chosen):
             if choice.run == number and choice.score in sample.scores:
                 block["maps"][place] = lossless(choice.levels.encode(sample.scores[choice.score][picks]))
-    return block
+    return {**block, "label_of": _label_of(runs, dataset, block["label_of"]), "labels": tuple(map(lossless, labels))}
+
+
+def _label_of(runs: Sequence[RunResults], dataset: str, kept: Mapping[int, int]) -> dict[int, int]:
+    """By run the place of its label, those of ``kept`` and of the runs that go by the same definition of OOD."""
+    definitions = {
+        n: run.datasets[dataset].metrics.ood_definition for n, run in enumerate(runs) if dataset in run.datasets
+    }
+    found = {definitions[number]: place for number, place in kept.items()}
+    return {**{number: found[name] for number, name in definitions.items() if name in found}, **kept}
+
+
+def _kinds(label: Codes) -> Codes:
+    """What a pixel is as the page's script names it, of a label (H, W) of ID, OOD and VOID."""
+    kinds = np.zeros(label.shape, np.uint8)
+    for code, kind in enumerate((ID, OOD, VOID)):
+        kinds[label == kind] = code
+    return kinds
+
+
+def _place_among(found: list[Codes], one: Codes) -> int:
+    """The place of a map among those found so far; one that is not there yet is put at the end."""
+    for place, other in enumerate(found):
+        if np.array_equal(other, one):
+            return place
+    found.append(one)
+    return len(found) - 1
 
 
 def _views(sample: Sample, pixels: int) -> dict[str, Any]:
     """What does not depend on the run."""
     height, width = fitted(sample.label.shape, pixels)
     full_height, full_width = sample.full_size or sample.label.shape
-    kinds = np.zeros((height, width), np.uint8)
-    label = sample.label[_picks(sample.label.shape, (height, width))]
-    for code, kind in enumerate((ID, OOD, VOID)):
-        kinds[label == kind] = code
     small = (THUMBNAIL_WIDTH, max(1, round(THUMBNAIL_WIDTH * height / width)))
     return {
         "size": [width, height],
@@ -182,7 +208,6 @@ def _views(sample: Sample, pixels: int) -> dict[str, Any]:
         "sampled": sample.full_size is not None,
         "photo": _photo(sample.image, (width, height), PHOTO_QUALITY),
         "thumbnail": _photo(sample.image, small, THUMBNAIL_QUALITY),
-        "label": lossless(kinds),
     }
 
 

@@ -145,13 +145,19 @@ def row_from_samples(dataset: str, samples: Sequence[Sample], columns: Sequence[
     """A row from the samples that the columns' runs kept of one image: one sample per column, in order.
 
     Raises:
-        DataError: a sample lacks its column's score, or the samples are not of one image.
+        DataError: a sample lacks its column's score, or the samples are not of one image, or the runs read its label
+            differently: the row shows one.
     """
     assert len(samples) == len(columns) > 0
     first = samples[0]
     for sample, column in zip(samples, columns, strict=True):
-        if sample.name != first.name or not np.array_equal(sample.label, first.label):
-            raise DataError(f"samples of {first.name!r} and {sample.name!r} have different labels: not one image")
+        if sample.name != first.name:
+            raise DataError(f"samples of {first.name!r} and {sample.name!r} in one row: not one image")
+        if not np.array_equal(sample.label, first.label):
+            raise DataError(
+                f"{first.name}: {columns[0].title!r} and {column.title!r} have different labels of it, and a row shows "
+                "one: draw runs that were evaluated with one --ood-definition"
+            )
         if column.score not in sample.scores:
             raise DataError(f"the sample of {sample.name!r} for {column.title!r} holds no score {column.score!r}")
     return MatrixRow(

@@ -216,12 +216,10 @@ def _place(runs: Sequence[RunResults], name: str) -> str:
 
 
 def _set_data(section: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
-    pixels = section["metrics"].pixels
     return {
         "name": section["name"],
         "images": section["images"],
         "table": section["image_columns"],
-        "pixels": {"id": pixels.id, "ood": pixels.ood},
         "choices": [_choice_data(choice) for choice in kept.choices],
         "thumbnails": {section["images"].index(name): block["thumbnail"] for name, block in kept.blocks.items()},
     }
@@ -244,7 +242,7 @@ def _choice_data(choice: Choice) -> dict[str, Any]:
 
 
 def _pictures(block: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: block[key] for key in ("size", "full", "photo", "label", "classes", "maps")}
+    return {key: block[key] for key in ("size", "full", "photo", "labels", "label_of", "classes", "maps")}
 
 
 def _template_file(name: str) -> str:

@@ -133,6 +133,8 @@ class Metrics(Record):
     fitted_sha256: str | None = None
     """Of the fitted file that decided what the scores were, where one did."""
     images: int
+    list_sha256: str | None = None
+    """Fingerprint of which files were read: their names and sizes."""
     checkpoint: CheckpointReference
     pixels: PixelCounts
     scores: dict[str, ScoreFigures]

@@ -94,9 +94,13 @@ def comparison(runs: Sequence[RunResults], labels: Sequence[str], dataset: str) 
 
 
 def compares(runs: Sequence[RunResults], dataset: str) -> bool:
-    """Whether the runs' figures on ``dataset`` are of the same pixels, read by the same definition of OOD."""
+    """Whether the runs' figures on ``dataset`` are of the same pixels of the same files, by the same definition of OOD.
+
+    A run that does not say which files it read compares with those of as many pixels.
+    """
     found = [run.datasets[dataset].metrics for run in runs if dataset in run.datasets]
-    return len({(one.split or "test", one.images, one.pixels, one.ood_definition) for one in found}) <= 1
+    alike = len({(one.split or "test", one.images, one.pixels, one.ood_definition) for one in found}) <= 1
+    return alike and len({one.list_sha256 for one in found} - {None}) <= 1
 
 
 def percent(fraction: float) -> str:

@@ -117,10 +117,12 @@ def make_run(
     seed: int = 0,
     protocols: bool = False,
     samples: int | None = None,
+    definition: str | None = None,
 ) -> Path:
     """A finished run directory with one data set; a second call with the same path adds another data set.
 
-    ``samples`` images, spread evenly, keep their maps; default: all.
+    ``samples`` images, spread evenly, keep their maps; default: all. With a ``definition``, which is named in the
+    metrics, cars are OOD too and nothing is void.
     """
     folder = path / "evaluation" / dataset
     (folder / "samples").mkdir(parents=True)
@@ -132,6 +134,9 @@ def make_run(
     kept = set(np.linspace(0, images - 1, images if samples is None else samples).round().astype(int).tolist())
     for number in range(images):
         image, classes, label = street(*size, seed=number)
+        if definition is not None:
+            label[label == VOID] = ID
+            label[classes == CAR] = OOD
         maps = {}
         for place, key in enumerate(scores):
             maps[key] = score_map(
@@ -155,6 +160,7 @@ def make_run(
         "schema": 1, "dataset": dataset, "split": "test", "images": images, "checkpoint": identity,
         "pixels": {kind: int((label == value).sum()) for kind, value in (("id", ID), ("ood", OOD), ("void", VOID))},
         "scores": {key: figures for key, (figures, _) in both.items()},
+        **({} if definition is None else {"ood_definition": definition}),
     }  # fmt: skip
     if protocols:
         counted = image_table_of(names, pooled, labels, metrics)

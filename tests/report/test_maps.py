@@ -23,7 +23,8 @@ def test_embedded_maps_give_the_mask_of_the_kept_scores_at_every_level(run_path:
         sample = load_run(run_path).datasets["road_anomaly"].sample(name)
         pictures = block(page, f"image-0-{place}")
         assert pictures["size"] == [128, 72]
-        label = codes_of(pictures["label"])
+        (label,) = map(codes_of, pictures["labels"])
+        assert pictures["label_of"] == {"0": 0}
         for code, kind in enumerate((ID, OOD, VOID)):
             assert np.array_equal(label == code, sample.label == kind)
         assert np.array_equal(codes_of(pictures["classes"]["0"]), sample.prediction)

@@ -188,14 +188,15 @@ def test_the_overview_names_the_sets_whose_runs_do_not_compare(tmp_path: Path):
 
 def test_runs_that_do_not_compare_say_each_what_it_was_evaluated_on(tmp_path: Path):
     paths = [make_run(tmp_path / name, images=n) for name, n in (("a", 1), ("b", 2))]
-    edit_metrics(paths[0], lambda metrics: metrics.update(ood_definition="image"))
+    edit_metrics(paths[0], lambda metrics: metrics.update(ood_definition="image", list_sha256="0123456789" * 6))
     page = Page(render_page([load_run(path) for path in paths]))
     wanted: list[str] = []
     for path, definition in zip(paths, ("image", ""), strict=True):
         metrics = edit_metrics(path, lambda metrics: None)
         counts = [metrics["images"], *(metrics["pixels"][kind] for kind in ("id", "ood", "void"))]
         share = 100 * counts[2] / (counts[1] + counts[2])
-        wanted += ["test", definition, *(f"{count:,}" for count in counts), f"{share:.3g} %"]
+        files = "01234567" if definition else ""
+        wanted += ["test", definition, *(f"{count:,}" for count in counts), f"{share:.3g} %", files]
     start = page.cells.index("test")
     assert page.cells[start : start + len(wanted)] == wanted
     assert "Best value" not in page.text

@@ -64,6 +64,16 @@ def test_runs_on_other_pixels_or_by_another_definition_have_no_best(tmp_path: Pa
     assert not any(cell.best or cell.compares for cell in cells)
 
 
+@pytest.mark.parametrize(("other", "compare"), [("a" * 64, True), ("b" * 64, False), (None, True)])
+def test_runs_on_other_files_of_the_same_names_have_no_best_where_both_say_which(tmp_path: Path, other, compare):
+    first, second = make_run(tmp_path / "a", scores=("abet", "msp")), make_run(tmp_path / "b", scores=("abet",))
+    edit_metrics(first, lambda metrics: metrics.update(list_sha256="a" * 64))
+    edit_metrics(second, lambda metrics: metrics.update({} if other is None else {"list_sha256": other}))
+    cells = [cell for row in table_of(first, second).rows for cell in row.cells]
+    assert {cell.compares for cell in cells} == {compare}
+    assert any(cell.best for cell in cells) is compare
+
+
 def test_missing_figures_point_to_one_footnote_per_reason(tmp_path: Path):
     path = make_run(tmp_path / "a", scores=("abet", "energy", "msp"))
     empty = {"auroc": None, "ap": None, "fpr95": None, "non_finite": None, "reference_protocol": None}

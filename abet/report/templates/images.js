@@ -11,14 +11,16 @@ const startImageTable = (element) => {
   const sort = { key: select ? "share" : "name", down: Boolean(select) };
 
   const figures = () => (select && select.value !== "" ? set.table.figures[Number(select.value)] : null);
+  /** ID and OOD pixels as the run of these figures counted them; null where no figures say which run is meant. */
+  const pixels = () => set.table.pixels[set.table.pixels.length === 1 ? 0 : figures()?.pixels] ?? null;
   /** What a column sorts by; of a range its upper end. @param {string} key @param {number} image @returns {number | string | null} */
   const rank = (key, image) => {
-    const found = figures();
+    const found = figures(), counted = pixels();
     if (key === "name") return set.images[image];
-    if (key === "ood") return set.table.ood[image];
+    if (key === "ood") return counted && counted.ood[image];
     if (!found) return null;
     if (key === "fp" || key === "missed") return found[key][image] ? found[key][image][1] : null;
-    if (key === "share") return found.fp[image] && set.table.id[image] ? found.fp[image][1] / set.table.id[image] : null;
+    if (key === "share") return found.fp[image] && counted.id[image] ? found.fp[image][1] / counted.id[image] : null;
     return found[key][image];
   };
   const range = (low, high) => (low === high ? low : `${low} – ${high}`);
@@ -30,11 +32,11 @@ const startImageTable = (element) => {
   };
   /** @param {string} key @param {number} image */
   const text = (key, image) => {
-    const found = figures(), count = (value) => value.toLocaleString("en");
-    if (key === "ood") return set.table.ood[image] === null ? "" : count(set.table.ood[image]);
+    const found = figures(), counted = pixels(), count = (value) => value.toLocaleString("en");
+    if (key === "ood") return counted && counted.ood[image] !== null ? count(counted.ood[image]) : "";
     if (!found) return "";
     if (key === "share") {
-      const ends = found.fp[image], whole = set.table.id[image];
+      const ends = found.fp[image], whole = counted.id[image];
       return ends && whole ? range(percent(ends[0] / whole), percent(ends[1] / whole)) : "";
     }
     const value = found[key][image];

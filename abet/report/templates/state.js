@@ -5,11 +5,12 @@
  * @typedef {{run: number, score: string, threshold: number[], tpr: number[], fpr: number[], precision: number[],
  *   at95: number | null, low: number, high: number, shades: number[]}} Choice  One score of one run that has maps;
  *   level k of its slider flags what scores threshold[k - 1] or more.
- * @typedef {{run: number, score: string, ap: (number | null)[], auroc: (number | null)[], fpr95: (number | null)[],
- *   fp: ([number, number] | null)[], missed: ([number, number] | null)[]}} ImageFigures
- * @typedef {{name: string, images: string[], pixels: {id: number, ood: number}, choices: Choice[],
+ * @typedef {{run: number, score: string, pixels: number, ap: (number | null)[], auroc: (number | null)[], fpr95: (number | null)[],
+ *   fp: ([number, number] | null)[], missed: ([number, number] | null)[]}} ImageFigures  `pixels` is the place of its
+ *   run's among those of the table.
+ * @typedef {{name: string, images: string[], choices: Choice[],
  *   thumbnails: Object<string, string>,
- *   table: {id: (number | null)[], ood: (number | null)[], figures: ImageFigures[]}}} DataSet
+ *   table: {pixels: {id: (number | null)[], ood: (number | null)[]}[], figures: ImageFigures[]}}} DataSet
  * @typedef {{runs: string[], scores: string[], shown: string[], ramp: number[], colours: number[][][],
  *   overview: {shown: number, cells: ([string, string, string, number | null, number] | null)[][][]}, sets: DataSet[]}} Page
  */

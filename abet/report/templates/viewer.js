@@ -26,20 +26,26 @@ const startViewer = (viewer) => {
     const ticket = ++state.ticket;
     const block = readJson(`image-${number}-${image}`);
     const [width, height] = block.size;
-    const label = await readCodes(block.label, width, height);
-    const maps = {}, classes = {};
+    const labels = [], maps = {}, classes = {};
+    for (const map of block.labels) labels.push(await readCodes(map, width, height));
     for (const [place, map] of Object.entries(block.maps)) maps[place] = await readCodes(map, width, height);
     for (const [run, map] of Object.entries(block.classes)) classes[run] = await readCodes(map, width, height);
     if (ticket !== state.ticket) return; // another image was asked for meanwhile
     // Nothing is drawn from a picture that the browser altered: a wrong mask looks like any other
-    const altered = [label, ...Object.values(maps), ...Object.values(classes)].includes(null);
-    loaded = altered ? { maps: {}, classes: {}, label: new Uint8Array(width * height) } : { maps, classes, label };
+    const altered = [...labels, ...Object.values(maps), ...Object.values(classes)].includes(null);
+    loaded = altered ? { maps: {}, classes: {}, labels: [new Uint8Array(width * height)] } : { maps, classes, labels };
     Object.assign(loaded, { image, block, width, height, altered });
     part(viewer, "altered").hidden = !altered;
     drawAll();
     viewer.dataset.shown = set.images[image];
   };
 
+  /** As the side's run reads it: another may go by another definition of OOD. Null where that is not known. */
+  const labelOf = (side) => {
+    const { block, labels } = loaded, choice = set.choices[side.choice];
+    const place = choice ? block.label_of[choice.run] : labels.length === 1 ? 0 : undefined;
+    return labels[place] ?? null;
+  };
   const drawBase = (side) => {
     const { width, height, block } = loaded;
     const choice = set.choices[side.choice];
@@ -57,7 +63,7 @@ const startViewer = (viewer) => {
   };
 
   const drawMask = (side) => {
-    const { width, height, label } = loaded;
+    const { width, height } = loaded, label = labelOf(side);
     const codes = loaded.maps[side.choice], choice = set.choices[side.choice];
     const canvas = part(side.element, "mask");
     const known = Boolean(codes && choice);
@@ -113,9 +119,9 @@ const startViewer = (viewer) => {
     if (!loaded) return;
     for (const side of visible()) {
       drawBase(side);
-      const rim = part(side.element, "rim");
-      rim.hidden = !part(viewer, "show-rim").checked;
-      paintRim(rim, loaded.width, loaded.height, loaded.label);
+      const rim = part(side.element, "rim"), label = labelOf(side);
+      rim.hidden = !label || !part(viewer, "show-rim").checked;
+      if (label) paintRim(rim, loaded.width, loaded.height, label);
       drawMask(side);
     }
     drawRamp();

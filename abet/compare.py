@@ -168,7 +168,8 @@ def _detector_of(run: Path, device: str, site: SiteConfig) -> Detector:
     place = parse_place(config["checkpoint"]["uri"])
     if isinstance(place, Path) and not place.exists():
         raise DataError(
-            f"{run}: its checkpoint {place} is not there any more; the matrix needs it (or draw fewer runs)"
+            f"{run}: its checkpoint {place} is not there any more; the matrix needs it: put a copy or a link there, or "
+            "draw fewer runs"
         )
     model = parse(ModelConfig, config["model"], source=f"{run}/config.yaml")
     detector = load_place(place, site, device=device, model=model)

@@ -20,7 +20,7 @@ from abet.progress import progress
 from abet.report.maps import evenly
 from abet.report.matrix import MatrixColumn, matrix_columns, row_from_samples, write_matrix
 from abet.report.runs import RunResults, Sample, load_sample
-from abet.run import evaluation_dir, read_config, sample_path
+from abet.run import evaluation_dir, read_config, read_evaluation, sample_path
 from abet.samples import make_sample, write_sample
 from abet.settings import parse
 from abet.site import SiteConfig
@@ -75,10 +75,10 @@ def _in_order(data: Dataset, images: Sequence[str]) -> list[Pair]:
 
 
 def _open(run: RunResults, dataset: str, data_root: Place | None, site: SiteConfig) -> Dataset:
-    description = read_json(evaluation_dir(run.path, dataset) / "evaluation.json")
-    root = data_root or parse_place(str(description["data_root"]))
+    description = read_evaluation(run.path, dataset)
+    root = data_root or parse_place(description["data_root"])
     definition = description.get("ood_definition")
-    return open_dataset(dataset, stage(root, site, what=dataset), str(description["split"]), definition=definition)
+    return open_dataset(dataset, stage(root, site, what=dataset), description["split"], definition=definition)
 
 
 def _samples(

@@ -15,15 +15,17 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from abet.arrays import load_arrays, save_arrays
 from abet.errors import DataError
 from abet.files import atomic_path, json_text, read_json
 from abet.metrics.components import PROTOCOL, ComponentState, MinimumSizes
+from abet.report.records import Metrics
 from abet.run import component_name
 from abet.storage import Conflict, LocalStorage, version_of
 from abet.text import counted
-from abet.thresholds import disagreements
+from abet.thresholds import best_f1_threshold, disagreements, with_thresholds
 
 METRICS: Final = "metrics.json"
 DESCRIPTION: Final = "components.json"
@@ -95,6 +97,26 @@ def _require_whole(result: ComponentShard) -> None:
         raise DataError("not all scores hold the same objects")
 
 
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """``metrics.json`` of an evaluation, with all that a second pass takes from it.
+
+    Raises DataError when the file is missing or damaged.
+    """
+    path = folder / METRICS
+    metrics = read_json(path)
+    try:
+        Metrics.model_validate(metrics)
+        for key in with_thresholds(metrics):
+            best_f1_threshold(metrics, key)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{path}: damaged ({where}: {first['msg']}); merge the shards again") from None
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{path}: damaged (best_f1_threshold of {key}); merge the shards again") from None
+    return metrics
+
+
 def read_description(folder: Path) -> dict[str, Any]:
     """What ``components.json`` of an evaluation says. Raises DataError when it is missing or damaged."""
     description = read_json(folder / DESCRIPTION)
@@ -149,7 +171,7 @@ def add_components(folder: Path) -> tuple[dict[str, Any], str | None]:
 
     The bytes are those that merging all shards of both passes gives: JSON keeps every digit.
     """
-    return write_figures(folder, lambda: read_json(folder / METRICS))
+    return write_figures(folder, lambda: read_metrics(folder))
 
 
 def write_figures(folder: Path, figures: Callable[[], Mapping[str, Any]]) -> tuple[dict[str, Any], str | None]:

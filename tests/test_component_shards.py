@@ -1,5 +1,6 @@
 """A shard of components: whole or recognised as not, and added up only with all others of its pass."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from abet.component_shards import (
     DESCRIPTION,
     FORMAT,
     ComponentShard,
+    add_components,
     read_component_shard,
     with_components,
     write_component_shard,
@@ -23,7 +25,10 @@ from abet.labels import ID, OOD
 from abet.metrics.components import ComponentState, MinimumSizes
 from abet.run import component_name
 from abet.thresholds import SMIYC
+from tests.conftest import Cli
+from tests.trees import make_road_anomaly
 
+SET = "road_anomaly"
 SIZES = MinimumSizes(prediction=3, object=2)
 THRESHOLDS = {"msp": 0.5, "energy": 1.25, "abet": None}
 
@@ -43,7 +48,7 @@ def shard_of_random_images(number: int = 1, shards: int = 1, *, images: int = 2)
             scores = rng.normal(THRESHOLDS[key], 1, labels.shape).astype(np.float32)
             found.append(ComponentState.count(scores, labels, threshold=THRESHOLDS[key] or 0, sizes=SIZES))
     fingerprint = {
-        **{"format": FORMAT, "dataset": "road_anomaly", "shards": shards, "images": shards * images},
+        **{"format": FORMAT, "dataset": SET, "shards": shards, "images": shards * images},
         **{"track": "some", "minimum_pixels": SIZES._asdict(), "thresholds": THRESHOLDS},
     }
     merged = {key: ComponentState.merge(*found) for key, found in states.items()}
@@ -148,3 +153,57 @@ def test_images_that_were_not_counted_are_noticed(tmp_path: Path) -> None:
     write_component_shard(tmp_path / component_name(2, 2), replace(shards[1], images=1))
     with pytest.raises(DataError, match="components of 3 of 4 images; count them again"):
         with_components(tmp_path, metrics_of(shards[0]))
+
+
+def test_figures_that_are_damaged_when_the_last_shard_writes_them_are_named(tmp_path: Path) -> None:
+    sound: dict[str, Any] = {"protocols": {SMIYC: {"best_f1_threshold": 0.5}}}
+    about = {"schema": 1, "dataset": SET, "images": 2, "checkpoint": {"uri": "weights", "sha256": "a" * 64}}
+    about["pixels"] = {"id": 1, "ood": 1, "void": 0}
+    write_json(tmp_path / "metrics.json", {**about, "scores": {"msp": sound}})
+    add_components(tmp_path)
+    for entry in (None, {"protocols": None}, {"protocols": {SMIYC: {"best_f1_threshold": []}}}):
+        write_json(tmp_path / "metrics.json", {**about, "scores": {"msp": sound, "energy": entry}})
+        with pytest.raises(DataError, match=r"metrics\.json: damaged \(.*energy.*; merge the shards again"):
+            add_components(tmp_path)
+
+
+def test_what_was_damaged_by_hand_is_named_with_what_to_run(cli: Cli, learned_checkpoint: Path, tmp_path: Path) -> None:
+    make_road_anomaly(tmp_path / "ra", count=2)
+    folder, data = tmp_path / "run/evaluation" / SET, ("--dataset", SET, "--data-root", tmp_path / "ra")
+    again = (
+        "evaluate",
+        "--checkpoint",
+        learned_checkpoint,
+        *data,
+        "--scores",
+        "abet,msp",
+        "--output",
+        tmp_path / "run",
+    )
+    assert cli(*again, "--protocols").code == 0
+    command, texts = ("components", tmp_path / "run", "--dataset", SET), {}
+    for name in ("evaluation.json", "metrics.json"):
+        texts[name] = (folder / name).read_text()
+
+    def refused(name: str, **damaged: Any) -> str:
+        (folder / name).write_text(json.dumps({**json.loads(texts[name]), **damaged}))
+        finished = cli(*command)
+        assert finished.code == 3, finished.err
+        assert f"{name}: damaged (" in finished.err
+        assert "Traceback" not in finished.err
+        (folder / name).write_text(texts[name])
+        return finished.err
+
+    for key, value in (("dataset", None), ("split", 3), ("data_root", None), ("ood_definition", ["road"])):
+        assert f"no text: {key}" in refused("evaluation.json", **{key: value})
+    scores = json.loads(texts["metrics.json"])["scores"]
+    for entry in (None, [], {"protocols": []}, {"protocols": {"smiyc-quantile-bins": None}}):
+        assert "scores.msp" in refused("metrics.json", scores={**scores, "msp": entry})
+    for entry in ({}, {"best_f1_threshold": "high"}):
+        protocols = {"protocols": {"smiyc-quantile-bins": entry}}
+        assert "threshold of msp); merge the shards" in refused("metrics.json", scores={**scores, "msp": protocols})
+    assert "checkpoint" in refused("metrics.json", checkpoint={})
+    (folder / "evaluation.json").unlink()
+    (folder / "shard-001-of-001.npz").unlink()
+    assert cli(*again, "--protocols", "--shard", "1/1").code == 0
+    assert cli(*command).code == 0, "what the message says to run mends it"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from abet.counting import Counter, LabelledImage
 from abet.data.index import Dataset
 from abet.data.opencv import keep_to_one_thread
-from abet.data.registry import OOD_SETS
+from abet.data.registry import OOD_SETS, named_definition
 from abet.detector import Detector, score_map
 from abet.errors import DataError
 from abet.evaluate import arithmetic
@@ -131,7 +131,7 @@ def _entry(job: Calibration, pixels: Mapping[str, int], points: Mapping[str, Any
     return {
         "dataset": data.name,
         "split": data.split,
-        **({"ood_definition": data.definition} if data.definition else {}),
+        **({"ood_definition": name} if (name := named_definition(data.name, data.definition)) else {}),
         "images": len(data.pairs),
         "list_sha256": data.list_sha256(),
         "pixels": dict(pixels),

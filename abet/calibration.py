@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from abet import companions
+from abet.data.registry import named_definition
 from abet.errors import DataError, UsageError, unknown_name
 from abet.files import json_text, parse_json
 from abet.metrics.operating import NAMES
@@ -58,6 +59,8 @@ class CalibratedSet(_Record):
 
     dataset: str
     split: str
+    ood_definition: str | None = None
+    """By which its labels were read; None: the set has one, or the file is of before it was named."""
     images: int
     minimum_pixels: MinimumPixels
     tested_on: bool
@@ -90,6 +93,15 @@ class ChosenThreshold(NamedTuple):
     """Of predicted components, as in the calibration."""
     tested_on: bool
     note: str | None = None
+    ood_definition: str | None = None
+    """As in `CalibratedSet`."""
+
+
+def definition_words(dataset: str, definition: str | None) -> str:
+    """How a remark goes on from the split of a calibrated set: ``, definition road``; nothing where the set has one."""
+    if definition is None and named_definition(dataset, None) is None:
+        return ""
+    return f", definition {definition or 'not said'}"
 
 
 def threshold_of(
@@ -124,15 +136,15 @@ def threshold_of(
     chosen = found.sets[_choose_set(found.sets, dataset, place)]
     point = chosen.scores.get(score, {}).get(name)
     if point is None:
+        more = ",".join([*chosen.scores, score])
         raise UsageError(
             f"--threshold {name}: score {score!r} is not calibrated on {chosen.dataset} (there: "
-            f"{', '.join(chosen.scores)}); `abet calibrate --checkpoint {place} --dataset {chosen.dataset} --split "
-            f"{chosen.split} --scores {','.join([*chosen.scores, score])}` does it"
+            f"{', '.join(chosen.scores)}); `{_again(place, chosen)} --scores {more}` does it"
         )
     if fitted_sha256 not in (None, chosen.fitted_sha256):
         raise UsageError(
             f"--threshold {name}: score {score!r} was fitted anew since it was calibrated on {chosen.dataset}; "
-            f"calibrate again: `abet calibrate --checkpoint {place} --dataset {chosen.dataset} --split {chosen.split}`"
+            f"calibrate again: `{_again(place, chosen)}`"
         )
     if point.threshold is None or point.threshold.value is None:
         raise UsageError(
@@ -147,7 +159,13 @@ def threshold_of(
         minimum_pixels=chosen.minimum_pixels.prediction,
         tested_on=chosen.tested_on,
         note=point.note,
+        ood_definition=chosen.ood_definition,
     )
+
+
+def _again(place: Place, chosen: CalibratedSet) -> str:
+    definition = f" --ood-definition {chosen.ood_definition}" if chosen.ood_definition else ""
+    return f"abet calibrate --checkpoint {place} --dataset {chosen.dataset} --split {chosen.split}{definition}"
 
 
 def _choose_set(sets: Mapping[str, CalibratedSet], dataset: str | None, place: Place) -> str:
@@ -199,10 +217,16 @@ def _with(
             notes.append(f"the calibration of other weights (sha256 {there.checkpoint.sha256[:12]}) was replaced")
     name = calibrated["dataset"]
     if name in sets:
-        before = sets.pop(name)
-        notes.append(f"replaced what was calibrated on {name} ({before['split']}: {', '.join(before['scores'])})")
+        notes.append(_replaced(sets.pop(name), calibrated))
     whole = {"schema": 1, "checkpoint": {"uri": uri, "sha256": sha256}, "sets": {**sets, name: dict(calibrated)}}
     return json_text(whole).encode(), notes
+
+
+def _replaced(before: Mapping[str, Any], calibrated: Mapping[str, Any]) -> str:
+    name, old, new = before["dataset"], before.get("ood_definition"), calibrated.get("ood_definition")
+    of = f"{before['split']}{definition_words(name, old)}: {', '.join(before['scores'])}"
+    other = f", which was of another definition than {new}" if None not in (old, new) and old != new else ""
+    return f"replaced what was calibrated on {name} ({of}){other}"
 
 
 def require_sound(uri: str, s3: S3Settings) -> None:

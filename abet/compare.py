@@ -16,14 +16,14 @@ import numpy as np
 from abet.data.index import Dataset, Pair, open_dataset
 from abet.detector import Detector, class_map, load_place, score_map
 from abet.errors import DataError, UsageError
-from abet.files import read_json, sha256_of
+from abet.files import sha256_of
 from abet.model_config import ModelConfig
 from abet.places import Place, parse_place
 from abet.progress import progress
 from abet.report.maps import evenly
 from abet.report.matrix import MatrixColumn, matrix_columns, row_from_samples, write_matrix
 from abet.report.runs import RunResults, Sample, load_sample
-from abet.run import evaluation_dir, read_config, sample_path
+from abet.run import read_config, read_evaluation, sample_path
 from abet.samples import Arrays, make_sample, write_sample
 from abet.settings import parse
 from abet.site import SiteConfig
@@ -80,13 +80,12 @@ def _open(
     runs: Sequence[RunResults], dataset: str, data_root: Place | None, site: SiteConfig
 ) -> Mapping[Path, Dataset]:
     """By run the images that the first one was evaluated on, their labels read by the run's own definition of OOD."""
-    told = {run.path: read_json(evaluation_dir(run.path, dataset) / "evaluation.json") for run in runs}
+    told = {run.path: read_evaluation(run.path, dataset) for run in runs}
     first = told[runs[0].path]
-    root = stage(data_root or parse_place(str(first["data_root"])), site, what=dataset)
+    root = stage(data_root or parse_place(first["data_root"]), site, what=dataset)
     names = {run: description.get("ood_definition") for run, description in told.items()}
     opened = {
-        name: open_dataset(dataset, root, str(first["split"]), definition=name)
-        for name in dict.fromkeys(names.values())
+        name: open_dataset(dataset, root, first["split"], definition=name) for name in dict.fromkeys(names.values())
     }
     return {run: opened[name] for run, name in names.items()}
 
@@ -122,7 +121,7 @@ def _fitted_as_evaluated(
 ) -> Detector:
     """With what was fitted for it, where one of the scores needs it; thresholds are of the fit that was evaluated."""
     detector = detector.with_fitted(keys, site.s3)
-    evaluated = read_json(evaluation_dir(run, dataset) / "evaluation.json").get("fitted_sha256")
+    evaluated = read_evaluation(run, dataset).get("fitted_sha256")
     reasons = [reason for key in keys if (reason := detector.why_missing(key)) is not None]
     if not reasons and detector.fitted_sha256(keys) not in (None, evaluated):
         reasons = ["`abet fit` has run again since"]

@@ -18,24 +18,33 @@ from abet.component_shards import (
     ComponentShard,
     read_component_shard,
     read_description,
+    read_metrics,
     write_component_shard,
 )
 from abet.data.index import Pair
 from abet.data.opencv import keep_to_one_thread
 from abet.detector import score_map
-from abet.errors import DataError, UsageError
+from abet.errors import UsageError
 from abet.evaluate import Evaluation, shard_of
-from abet.files import read_json, write_json
+from abet.files import write_json
 from abet.memory import readable_memory_errors
 from abet.metrics import smiyc
 from abet.metrics.components import SIZES, ComponentState
 from abet.metrics.keys import Scores
 from abet.metrics.pixel import Labels
 from abet.progress import progress
-from abet.run import Agree, component_name, evaluation_dir, nobody_else, provenance, require_network
+from abet.run import (
+    Agree,
+    component_name,
+    evaluation_dir,
+    nobody_else,
+    provenance,
+    read_evaluation,
+    require_network,
+)
 from abet.scores import SCORES
 from abet.shard_check import all_differences, differences
-from abet.thresholds import best_f1_threshold, disagreements
+from abet.thresholds import best_f1_threshold, disagreements, with_thresholds
 
 NOT_COMPARED = ("scores", "shards", "protocols", "format")
 """Of an evaluation's fingerprint, what the second pass may choose for itself."""
@@ -62,7 +71,7 @@ class Evaluated:
             UsageError: one was not evaluated, or the head does not define it, or its package is gone.
         """
         entries = self.metrics["scores"]
-        counted = [key for key, entry in entries.items() if smiyc.PROTOCOL in entry.get("protocols", {})]
+        counted = with_thresholds(self.metrics)
         for key in scores or ():
             if key not in counted:
                 reason = entries.get(key, {}).get("reason", "it was not evaluated")
@@ -91,19 +100,15 @@ def read_evaluated(run: Path, dataset: str) -> Evaluated:
             f"{folder}: no metrics.json, which holds the thresholds: `abet evaluate --protocols --dataset {dataset} "
             f"--output {run}`, and with shards `abet merge {run} --dataset {dataset}`, make it"
         )
-    metrics = read_json(folder / "metrics.json")
-    try:
-        held = any(smiyc.PROTOCOL in entry.get("protocols", {}) for entry in metrics["scores"].values())
-        uri = metrics["checkpoint"]["uri"]
-    except (KeyError, TypeError, AttributeError):
-        raise DataError(f"{folder / 'metrics.json'}: damaged; merge the shards again") from None
+    metrics = read_metrics(folder)
+    uri = metrics["checkpoint"]["uri"]
     require_network(uri, run, purpose="there is nothing to evaluate again")
-    if not held:
+    if not with_thresholds(metrics):
         raise UsageError(
             f"{folder / 'metrics.json'}: no {smiyc.PROTOCOL}, whose best F1 is the threshold for components. "
             f"`abet evaluate --protocols --checkpoint {uri} --dataset {dataset} --output NEW` makes it, in another run"
         )
-    return Evaluated(run=run, metrics=metrics, description=read_json(folder / "evaluation.json"))
+    return Evaluated(run=run, metrics=metrics, description=read_evaluation(run, dataset))
 
 
 @dataclass(frozen=True, kw_only=True)

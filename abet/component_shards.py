@@ -6,7 +6,6 @@ The threshold of each score follows from the whole set, so it is read from ``met
 what the shards were counted with; figures at other thresholds than those of ``metrics.json`` are never shown.
 """
 
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -16,15 +15,17 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from abet.arrays import save_arrays
+from abet.arrays import load_arrays, save_arrays
 from abet.errors import DataError
 from abet.files import atomic_path, json_text, read_json
-from abet.metrics.components import PROTOCOL, ComponentState
+from abet.metrics.components import PROTOCOL, ComponentState, MinimumSizes
+from abet.report.records import Metrics
 from abet.run import component_name
 from abet.storage import Conflict, LocalStorage, version_of
 from abet.text import counted
-from abet.thresholds import disagreements
+from abet.thresholds import best_f1_threshold, disagreements, with_thresholds
 
 METRICS: Final = "metrics.json"
 DESCRIPTION: Final = "components.json"
@@ -59,23 +60,61 @@ def read_component_shard(path: Path) -> ComponentShard:
     """Read a shard. Raises DataError for a damaged one or one of another version, OSError for an unreadable file."""
     content = path.read_bytes()
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = load_arrays(content)
         header = json.loads(arrays.pop("header").tobytes())
-        groups: dict[str, dict[str, NDArray[Any]]] = {}
-        for name, array in arrays.items():
-            key, _, part = name.partition(".")
-            groups.setdefault(key, {})[part] = array
-        states = {key: ComponentState.from_arrays(part) for key, part in groups.items()}
-        result = ComponentShard(**header, states=states)
-        version = result.fingerprint["format"]
+        version = header["fingerprint"]["format"]
+        if version == FORMAT:
+            groups: dict[str, dict[str, NDArray[Any]]] = {}
+            for name, array in arrays.items():
+                key, _, part = name.partition(".")
+                groups.setdefault(key, {})[part] = array
+            states = {key: ComponentState.from_arrays(part) for key, part in groups.items()}
+            result = ComponentShard(**header, states=states)
+            _require_whole(result)
+            return result
     except MemoryError:  # of this machine
         raise
     except Exception as error:  # a damaged archive raises whatever its parsers raise
-        raise DataError(f"{path}: damaged shard of components ({error}); remove it and count it again") from None
-    if version != FORMAT:
-        raise DataError(f"{path}: shard of format {version}, not {FORMAT}; remove it and count it again")
-    return result
+        said = str(error) or type(error).__name__
+        raise DataError(f"{path}: damaged shard of components ({said}); remove it and count it again") from None
+    raise DataError(f"{path}: shard of format {version}, not {FORMAT}; remove it and count it again")
+
+
+def _require_whole(result: ComponentShard) -> None:
+    """Raises DataError unless every score with a threshold is there, counted at it, and all have met the same objects.
+
+    The checksums tell whether an array is as it was written; this, whether one is there at all.
+    """
+    thresholds = {key: value for key, value in result.fingerprint["thresholds"].items() if value is not None}
+    sizes = MinimumSizes(**result.fingerprint["minimum_pixels"])
+    states = result.states.values()
+    if {key: state.threshold for key, state in result.states.items()} != thresholds:
+        raise DataError("not the scores and thresholds that it was counted for")
+    if {state.sizes for state in states} - {sizes}:
+        raise DataError("not the minimum sizes that it was counted for")
+    # how large each object is, and how many are too small, is a matter of the labels alone
+    if len({(state.small_objects, *np.sort(state.objects[:, 1]).tolist()) for state in states}) > 1:
+        raise DataError("not all scores hold the same objects")
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """``metrics.json`` of an evaluation, with all that a second pass takes from it.
+
+    Raises DataError when the file is missing or damaged.
+    """
+    path = folder / METRICS
+    metrics = read_json(path)
+    try:
+        Metrics.model_validate(metrics)
+        for key in with_thresholds(metrics):
+            best_f1_threshold(metrics, key)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{path}: damaged ({where}: {first['msg']}); merge the shards again") from None
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{path}: damaged (best_f1_threshold of {key}); merge the shards again") from None
+    return metrics
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -132,7 +171,7 @@ def add_components(folder: Path) -> tuple[dict[str, Any], str | None]:
 
     The bytes are those that merging all shards of both passes gives: JSON keeps every digit.
     """
-    return write_figures(folder, lambda: read_json(folder / METRICS))
+    return write_figures(folder, lambda: read_metrics(folder))
 
 
 def write_figures(folder: Path, figures: Callable[[], Mapping[str, Any]]) -> tuple[dict[str, Any], str | None]:

@@ -60,7 +60,8 @@ class PredictionJob:
             found = self.calibrated
             names = ("name", "dataset", "split", "tested_on")
             settings["calibrated"] = {name: getattr(found, name) for name in names}
-            settings["calibrated"] |= {"note": found.note} if found.note else {}
+            more = {"ood_definition": found.ood_definition, "note": found.note}
+            settings["calibrated"] |= {name: value for name, value in more.items() if value}
         return settings
 
 

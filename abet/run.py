@@ -17,7 +17,7 @@ from typing import Any, overload
 import yaml
 
 from abet.errors import DataError, UsageError
-from abet.files import write_bytes, write_json
+from abet.files import read_json, write_bytes, write_json
 from abet.places import Place
 from abet.version import __version__
 
@@ -210,6 +210,23 @@ def read_config(run: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError):
         raise DataError(f"{path}: damaged; evaluate into a new --output") from None
     return {**config, "checkpoint": known}
+
+
+def read_evaluation(run: Path, dataset: str) -> dict[str, Any]:
+    """What ``evaluation.json`` says of an evaluation: ``dataset``, ``split`` and ``data_root`` are texts.
+
+    Raises DataError when the file is missing or damaged.
+    """
+    path = evaluation_dir(run, dataset) / DESCRIPTION
+    description = read_json(path)
+    texts = {**description, "ood_definition": description.get("ood_definition") or ""}  # the usual one is not named
+    names = ("dataset", "split", "data_root", "ood_definition")
+    if wrong := [name for name in names if not isinstance(texts.get(name), str)]:
+        raise DataError(
+            f"{path}: damaged (no text: {', '.join(wrong)}); remove it and one shard-*.npz beside it, and evaluate "
+            "that shard again (`abet evaluate` with --shard), which writes both"
+        )
+    return description
 
 
 def provenance() -> dict[str, Any]:

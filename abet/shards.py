@@ -2,17 +2,15 @@
 
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.lib.format import read_array
 from numpy.typing import NDArray
 
-from abet.arrays import save_arrays
+from abet.arrays import load_arrays, save_arrays
 from abet.errors import DataError
 from abet.files import write_bytes
 from abet.metrics.pixel import PixelState
@@ -133,7 +131,7 @@ def read_shard(path: Path) -> ShardResult:
     """
     content = path.read_bytes()
     try:
-        arrays = _read_arrays(content)
+        arrays = load_arrays(content)
         header = json.loads(arrays.pop("header").tobytes())
         binned = header.pop(BINNED, None)
         version = header["fingerprint"]["format"]
@@ -153,15 +151,6 @@ def read_shard(path: Path) -> ShardResult:
     except Exception as error:  # a damaged archive raises whatever its parsers raise: zlib, zip, json, numpy, ours
         raise DamagedShard(path, f"damaged shard ({error or type(error).__name__})") from None
     raise ForeignShard(path, f"shard of format {version} (abet {written_by}), not {FORMAT} (abet {__version__})")
-
-
-def _read_arrays(content: bytes) -> dict[str, NDArray[Any]]:
-    """Every array of an ``.npz`` file. Members are read to their end, where alone their checksums are compared."""
-    with zipfile.ZipFile(io.BytesIO(content)) as file:
-        return {
-            name.removesuffix(".npy"): np.asarray(read_array(io.BytesIO(file.read(name)), allow_pickle=False))
-            for name in file.namelist()
-        }
 
 
 def _require_whole(result: ShardResult) -> None:

@@ -177,7 +177,7 @@ def test_predict_takes_thresholds_by_name_and_lists_the_regions(
     )
     finished = cli("calibrate", "--checkpoint", weights, *data, "--scores", "abet,msp")
     assert finished.code == 0, finished.err
-    assert "calibrated on lost_and_found (train, 3 images)" in finished.out
+    assert "calibrated on lost_and_found (train, 3 images, definition road)" in finished.out
     assert "test on" not in finished.out + finished.err
     kept = json.loads((weights / FILE).read_text())["sets"]["lost_and_found"]
     for name in NAMES:
@@ -188,6 +188,7 @@ def test_predict_takes_thresholds_by_name_and_lists_the_regions(
             "dataset": "lost_and_found",
             "split": "train",
             "tested_on": False,
+            "ood_definition": "road",
         }
         (row,) = summary["images"]
         score = learned.score(tmp_path / "street.png")
@@ -198,6 +199,33 @@ def test_predict_takes_thresholds_by_name_and_lists_the_regions(
     assert by_default["minimum_component_pixels"] == 50
     (row,) = by_default["images"]
     assert all(region["area_pixels"] >= 50 for region in row["components"])
+
+
+def test_the_definition_of_ood_is_said_in_table_file_and_predictions(cli: Cli, weights: Path, tmp_path: Path) -> None:
+    make_lost_and_found(tmp_path / "laf", count=2)
+    data = ("--dataset", "lost_and_found", "--data-root", tmp_path / "laf", "--scores", "msp")
+    source, pixels = photograph(tmp_path / "street.png"), set()
+    for definition, chosen in (("road", ()), ("image", ("--ood-definition", "image"))):
+        finished = cli("calibrate", "--checkpoint", weights, *data, *chosen)
+        assert finished.code == 0, finished.err
+        assert f"(test, 2 images, definition {definition}; papers TEST on it)" in " ".join(finished.out.split())
+        kept = json.loads((weights / FILE).read_text())["sets"]["lost_and_found"]
+        assert kept["ood_definition"] == definition
+        pixels.add(kept["pixels"]["id"])
+        more = ("--input", source, "--score", "msp", "--threshold", "tpr95", "--output", tmp_path / definition)
+        shown = cli("predict", "--checkpoint", weights, *more)
+        assert f"calibrated on lost_and_found (test, definition {definition}, which papers test on)" in shown.err
+        summary = json.loads((tmp_path / definition / "predictions.json").read_text())
+        assert summary["calibrated"]["ood_definition"] == definition
+    assert "(test, definition road: msp), which was of another definition than image" in finished.err
+    assert len(pixels) == 2, "other pixels are ID"
+    del kept["ood_definition"]  # as files have it from before
+    (weights / FILE).write_text(
+        json.dumps({**json.loads((weights / FILE).read_text()), "sets": {"lost_and_found": kept}})
+    )
+    shown = cli("predict", "--checkpoint", weights, *more[:-1], tmp_path / "before")
+    assert "calibrated on lost_and_found (test, definition not said, which papers test on)" in shown.err
+    assert "ood_definition" not in json.loads((tmp_path / "before" / "predictions.json").read_text())["calibrated"]
 
 
 def test_calibrating_where_papers_test_is_said_in_the_table_and_the_file(

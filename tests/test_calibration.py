@@ -10,7 +10,7 @@ import pytest
 
 from abet import companions
 from abet.calibrate import Calibration, calibrate
-from abet.calibration import FILE, store, threshold_of
+from abet.calibration import FILE, definition_words, store, threshold_of
 from abet.data.index import Dataset
 from abet.detector import Detector
 from abet.errors import DataError, UsageError
@@ -52,6 +52,35 @@ def test_sets_stand_side_by_side_and_the_same_set_is_replaced(found: dict[str, A
     _, notes = store(uri, "b" * 64, found, LOCAL)
     assert notes == [f"the calibration of other weights (sha256 {'a' * 12}) was replaced"]
     assert list(json.loads(path.read_bytes())["sets"]) == ["road_anomaly"]
+
+
+def test_a_set_by_another_definition_is_replaced_and_the_note_says_so(found: dict[str, Any], tmp_path: Path) -> None:
+    uri, sha256, of_before = str(tmp_path), "a" * 64, named(found, "lost_and_found", "train")
+    entries = {name: {**of_before, "ood_definition": name} for name in ("road", "image")}
+    assert store(uri, sha256, entries["road"], LOCAL)[1] == []
+    assert threshold_of(uri, sha256, "tpr95", "abet", LOCAL).ood_definition == "road"
+    shown = "replaced what was calibrated on lost_and_found (train, definition"
+    assert store(uri, sha256, entries["road"], LOCAL)[1] == [f"{shown} road: abet, energy)"]
+    other = "which was of another definition than image"
+    assert store(uri, sha256, entries["image"], LOCAL)[1] == [f"{shown} road: abet, energy), {other}"]
+    assert threshold_of(uri, sha256, "tpr95", "abet", LOCAL).ood_definition == "image"
+    with pytest.raises(UsageError, match=r"--split train --ood-definition image --scores abet,energy,msp` does it"):
+        threshold_of(uri, sha256, "tpr95", "msp", LOCAL)
+    with pytest.raises(UsageError, match=r"--dataset lost_and_found --split train --ood-definition image`"):
+        threshold_of(uri, sha256, "tpr95", "abet", LOCAL, fitted_sha256="c" * 64)
+
+
+def test_a_file_from_before_the_definition_was_named_is_read(found: dict[str, Any], tmp_path: Path) -> None:
+    of_before = named(found, "lost_and_found", "train")
+    store(str(tmp_path), "a" * 64, of_before, LOCAL)
+    assert threshold_of(str(tmp_path), "a" * 64, "tpr95", "abet", LOCAL).ood_definition is None
+    _, notes = store(str(tmp_path), "a" * 64, {**of_before, "ood_definition": "road"}, LOCAL)
+    assert notes == ["replaced what was calibrated on lost_and_found (train, definition not said: abet, energy)"]
+    assert [definition_words(*each) for each in (("lost_and_found", None), ("lost_and_found", "road"))] == [
+        ", definition not said",
+        ", definition road",
+    ]
+    assert definition_words("road_anomaly", None) == "", "there is one"
 
 
 @pytest.mark.parametrize("where", ["local", "s3"])

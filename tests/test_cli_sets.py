@@ -62,10 +62,11 @@ def test_the_definition_is_printed_with_the_figures_and_stands_in_metrics_json(
 ) -> None:
     make_lost_and_found(tmp_path / "laf")
     root, output = tmp_path / "laf", tmp_path / "run"
-    finished = evaluate(
-        *(cli, learned_checkpoint, "lost_and_found", root, output), "--ood-definition", "image_all_objects"
-    )
+    chosen = ("--ood-definition", "image_all_objects")
+    finished = evaluate(cli, learned_checkpoint, "lost_and_found", root, output, *chosen, "--components")
     assert finished.code == 0, finished.err
+    table = " ".join(cli("components", output, "--dataset", "lost_and_found").out.split())
+    assert "components of lost_and_found (test, 3 images, definition image_all_objects), obstacle-track" in table
     assert "definition image_all_objects: ID is everything but labelled objects" in finished.out
     metrics = json.loads((output / "evaluation/lost_and_found/metrics.json").read_text())
     assert metrics["ood_definition"] == "image_all_objects"

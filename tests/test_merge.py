@@ -14,7 +14,7 @@ from abet.detector import Detector
 from abet.errors import DataError
 from abet.evaluate import Evaluation
 from abet.files import write_json
-from abet.merge import merge
+from abet.merge import IMAGES, merge
 from abet.run import DESCRIPTION, evaluation_dir, shard_path
 from abet.shards import read_shard, write_shard
 from tests.evaluations import ALL, evaluate
@@ -81,6 +81,26 @@ def test_what_the_evaluation_says_of_itself_decides(tmp_path: Path) -> None:
         merge(run, "road_anomaly")
     write_json(folder / DESCRIPTION, {**shared, "data_root": "/data", "started": {}})
     assert merge(run, "road_anomaly")["images"] == 8
+
+
+def test_shards_that_hold_fewer_images_than_the_evaluation_are_refused(tmp_path: Path) -> None:
+    run = begin(tmp_path / "run")
+    put(run, 2, 1, total=9)
+    write_shard(shard_path(run, "road_anomaly", 2, 2), result([1, 3, 5], 2, 2, total=9))
+    with pytest.raises(DataError, match="the shards hold 8 of 9 images; remove them and evaluate again"):
+        merge(run, "road_anomaly")
+    assert not (evaluation_dir(run, "road_anomaly") / "metrics.json").exists()
+
+
+def test_no_table_of_images_stays_of_an_evaluation_before_this_one(tmp_path: Path) -> None:
+    run = begin(tmp_path / "run")
+    table = evaluation_dir(run, "road_anomaly") / IMAGES
+    write_shard(shard_path(run, "road_anomaly", 1, 1), result(range(8), 1, 1, total=8, protocols=True))
+    merge(run, "road_anomaly")
+    assert table.exists()
+    put(run, 1, 1)
+    merge(run, "road_anomaly")
+    assert not table.exists()
 
 
 @settings(max_examples=12)

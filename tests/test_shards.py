@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from abet import files, shards
+from abet import arrays, files, shards
 from abet.errors import DataError
 from abet.run import shard_path
 from abet.shard_check import checked_shard
@@ -156,7 +156,7 @@ def test_a_machine_that_cannot_read_is_no_damage(
     with pytest.raises(type(error)):
         read_shard(path)
     monkeypatch.undo()
-    monkeypatch.setattr(shards, "read_array", lambda *_, **__: fail())
+    monkeypatch.setattr(arrays, "read_array", lambda *_, **__: fail())
     with pytest.raises(MemoryError if isinstance(error, MemoryError) else DamagedShard):
         read_shard(path)
 

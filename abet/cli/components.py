@@ -119,9 +119,9 @@ def pull_pass(mirror: "Mirror", dataset: str, shard: int, shards: int) -> None:
 
 def _open(evaluated: "Evaluated", root: Place | None, site: "SiteConfig") -> "Dataset":
     description = evaluated.description
-    found = root or parse_place(str(description["data_root"]))
+    found = root or parse_place(description["data_root"])
     definition = description.get("ood_definition")
-    return open_data(description["dataset"], found, str(description["split"]), site, definition=definition)
+    return open_data(description["dataset"], found, description["split"], site, definition=definition)
 
 
 def _detector(evaluated: "Evaluated", given: Place | None, device: str, site: "SiteConfig") -> "Detector":

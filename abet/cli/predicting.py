@@ -88,7 +88,7 @@ def predict(
     metrics = None
     if threshold_from is not None:
         metrics = folder_of("--threshold-from", threshold_from, remedy="fetch it with `abet sync` first")
-    from abet.calibration import threshold_of
+    from abet.calibration import definition_words, threshold_of
     from abet.metrics.components import SIZES
     from abet.predict import PredictionJob, find_images, predict_all
     from abet.predict import threshold_from as read_threshold
@@ -110,8 +110,9 @@ def predict(
             detector.uri, detector.sha256, named, score, site.s3, dataset=calibration, fitted_sha256=fitted
         )
         limit = chosen.value
-        warned = ", which papers test on" if chosen.tested_on else ""
-        say(f"threshold {named}: {chosen.value:.6g}, calibrated on {chosen.dataset} ({chosen.split}{warned})")
+        told = definition_words(chosen.dataset, chosen.ood_definition)
+        told += ", which papers test on" if chosen.tested_on else ""
+        say(f"threshold {named}: {chosen.value:.6g}, calibrated on {chosen.dataset} ({chosen.split}{told})")
         say(*([f"note: {chosen.note}"] if chosen.note else []))
     assert not isinstance(limit, str)
     usual = SIZES["obstacle-track"].prediction if chosen is None else chosen.minimum_pixels

@@ -68,10 +68,12 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
 
 def print_calibration(found: Mapping[str, Any]) -> None:
     """A set's entry of calibration.json: thresholds in raw units, figures in percent, each with its interval."""
+    from abet.calibration import definition_words
     from abet.metrics.operating import FIGURES
 
-    warned = "; papers TEST on it" if found["tested_on"] else ""
-    title = f"calibrated on {found['dataset']} ({found['split']}, {counted(found['images'], 'image')}{warned})"
+    told = definition_words(found["dataset"], found.get("ood_definition"))
+    told += "; papers TEST on it" if found["tested_on"] else ""
+    title = f"calibrated on {found['dataset']} ({found['split']}, {counted(found['images'], 'image')}{told})"
     table = Table("score", "", "threshold", "TPR", "FPR", "precision", "F1", "component F1", title=title)
     notes = []
     for key, points in found["scores"].items():
@@ -103,6 +105,7 @@ def _range(figure: Mapping[str, float | None], factor: float, form: str) -> str:
 
 def print_components(metrics: Mapping[str, Any]) -> None:
     """Components of a metrics.json, if any: figures in percent, counts, and how many were left out by size."""
+    from abet.data.registry import named_definition
     from abet.metrics.components import PROTOCOL
 
     found = {
@@ -113,8 +116,10 @@ def print_components(metrics: Mapping[str, Any]) -> None:
     if not found:
         return
     first = next(iter(found.values()))
-    images = f"{metrics['dataset']} ({metrics['split']}, {counted(metrics['images'], 'image')})"
-    title = f"components of {images}, {_sizes(first)}, in percent"
+    images = f"{metrics['split']}, {counted(metrics['images'], 'image')}"
+    if definition := named_definition(metrics["dataset"], metrics.get("ood_definition")):
+        images += f", definition {definition}"
+    title = f"components of {metrics['dataset']} ({images}), {_sizes(first)}, in percent"
     table = Table("score", "threshold", "sIoU", "PPV", "F1", "objects", "predictions", title=title)
     notes = []
     for key, entry in found.items():

@@ -81,3 +81,9 @@ def known_definition(dataset: str, chosen: str | None) -> Definition | None:
     spec = OOD_SETS.get(dataset)
     named = {row.name: row for row in spec.definitions} if spec else {}
     return named.get(chosen or next(iter(named), ""))
+
+
+def named_definition(dataset: str, chosen: str | None) -> str | None:
+    """The name of the definition, as for `known_definition`, of a set that has several; None of one that has one."""
+    spec = OOD_SETS.get(dataset)
+    return chosen or (spec.definitions[0].name if spec and len(spec.definitions) > 1 else None)

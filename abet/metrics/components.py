@@ -5,8 +5,9 @@ leaves a choice, that of the published toolkit (SegmentMeIfYouCan/road-anomaly-b
 
 **Components.** 8-connected components of the OOD pixels (objects), and of the pixels with score > threshold outside
 void (predictions). The threshold is the set's ``best_f1_threshold`` of `abet.metrics.smiyc`, so that components are
-counted in a second pass. Predictions smaller than a minimum are removed; after that, objects smaller than another
-become void, as do the predicted pixels on them. What is left of a prediction is still one component.
+counted in a second pass; the best pixel F1 counts the pixels at it, too. Predictions smaller than a minimum are
+removed; after that, objects smaller than another become void, as do the predicted pixels on them. What is left of a
+prediction is still one component.
 
 **Figures.** An object k and the predictions that touch it, K(k): sIoU = overlap / (k and K(k) together, without what
 other objects cover of K(k)). Predictions likewise, with the two sides exchanged; PPV is the share of a prediction that
@@ -44,6 +45,10 @@ PROTOCOL: Final = "smiyc-components"
 _TWENTIETHS: Final = range(5, 16)
 TAUS: Final = tuple(step / 20 for step in _TWENTIETHS)
 """0.25, 0.30, ... 0.75."""
+
+
+TIES: Final = " (pixels that tie with the threshold are in none, though the best pixel F1 counts them)"
+"""Said where there are no predictions, which may be why."""
 
 
 class MinimumSizes(NamedTuple):
@@ -216,6 +221,7 @@ class ComponentState:
         f1 = [2 * t / (2 * t + n + p) if t + n + p else None for t, n, p in zip(tp, fn, fp, strict=True)]
         defined = [value for value in f1 if value is not None]
         absent = [name for name in ("objects", "predictions") if len(getattr(self, name)) == 0]
+        ties = TIES if "predictions" in absent else ""
         return {
             "protocol": PROTOCOL,
             "threshold": self.threshold if math.isfinite(self.threshold) else None,
@@ -232,7 +238,7 @@ class ComponentState:
             "objects": len(self.objects),
             "predictions": len(self.predictions),
             "too_small": {"objects": self.small_objects, "predictions": self.small_predictions},
-            **({"reason": f"there are no {' and no '.join(absent)} of the minimum size"} if absent else {}),
+            **({"reason": f"there are no {' and no '.join(absent)} of the minimum size{ties}"} if absent else {}),
         }
 
 

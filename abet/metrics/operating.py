@@ -55,6 +55,10 @@ FLAGS_MUCH: Final = (
     "nearly everything; look before you use it"
 )
 """Beside a component threshold that is looser than any that the grid has for the sake of its FPR."""
+TIED: Final = (
+    "{:.3g}% of the ID pixels tie at the highest score that is told apart, {:.6g}, and no more than {}% may be flagged"
+)
+"""Why there is no ``fpr1`` where every threshold flags too many."""
 _DRAWS_AT_ONCE: Final = 64
 
 
@@ -217,7 +221,7 @@ def operating_points(
 
     state: of all pixels, both classes among them. images: the same by image. counts: of the second pass, at
     ``grid(state)``, images in any order that ``weights`` (draws, images) follows as well as ``images`` does.
-    A threshold that is not a finite number is null, with a ``reason``.
+    A threshold that is not a finite number, or that no score is, is null, with a ``reason``.
     """
     everything = counts.figures(np.ones((1, len(counts.positives)), np.int64))
     drawn = counts.figures(weights)
@@ -227,9 +231,16 @@ def operating_points(
         if math.isfinite(value):
             points[name] = _point(value, ends[name], counts, everything, drawn)
         else:
-            points[name] = {"threshold": None, "reason": f"the score at this point is {value}, not a finite number"}
+            points[name] = {"threshold": None, "reason": _why_none(name, value, state)}
     points[COMPONENT_NAME] = _component_point(counts, everything, drawn)
     return points
+
+
+def _why_none(name: str, value: float, state: PixelState) -> str:
+    _, fp, scores = _sweep(state)
+    if name == "fpr1" and 100 * fp[0] > _FPR_PERCENT * fp[-1]:
+        return TIED.format(100 * fp[0] / fp[-1], scores[0], _FPR_PERCENT)
+    return f"the score at this point is {value}, not a finite number"
 
 
 def _component_point(

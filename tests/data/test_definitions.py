@@ -6,7 +6,7 @@ import pytest
 
 from abet.data.index import open_dataset
 from abet.data.info import describe_set, facts
-from abet.data.registry import DATASETS, OOD_SETS, TRAINING_SETS, require_split
+from abet.data.registry import DATASETS, OOD_SETS, TRAINING_SETS, named_definition, require_split
 from abet.errors import UsageError
 from tests.trees import make_lost_and_found
 
@@ -21,6 +21,14 @@ def test_the_default_named_or_not_is_one_and_the_same_list(tmp_path):
     unnamed, named = (open_dataset("lost_and_found", tmp_path, definition=name) for name in (None, "road"))
     assert unnamed == named
     assert unnamed.definition is None
+
+
+def test_a_definition_is_named_where_a_set_has_several():
+    assert named_definition("lost_and_found", None) == "road"
+    assert named_definition("lost_and_found_no_known", None) == "road_all_objects"
+    assert named_definition("lost_and_found", "image") == "image"
+    assert named_definition("road_anomaly", None) is None
+    assert named_definition("a_set_of_another_version", None) is None
 
 
 def test_lists_of_different_definitions_have_different_fingerprints(tmp_path):

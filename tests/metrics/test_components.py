@@ -11,7 +11,8 @@ from hypothesis.extra import numpy as hnp
 from abet.data.opencv import keep_to_one_thread
 from abet.errors import DataError
 from abet.labels import ID, OOD, VOID
-from abet.metrics.components import SIZES, TAUS, ComponentState, MinimumSizes, track_of
+from abet.metrics.components import SIZES, TAUS, TIES, ComponentState, MinimumSizes, track_of
+from abet.metrics.smiyc import SmiycState
 from abet.names import OOD_NAMES
 from tests.metrics import naive_components
 
@@ -99,7 +100,22 @@ def test_an_object_that_is_too_small_takes_the_prediction_on_it_along():
     assert (len(state.objects), len(state.predictions), state.small_objects) == (0, 0, 1)
     summary = state.summarise()
     assert summary["f1"] is summary["siou"] is summary["ppv"] is None
-    assert summary["reason"] == "there are no objects and no predictions of the minimum size"
+    assert summary["reason"] == f"there are no objects and no predictions of the minimum size{TIES}"
+
+
+def test_a_perfect_detector_of_two_scores_finds_nothing_above_its_threshold_and_ties_are_named():
+    """The best pixel F1 counts the pixels at the threshold, components those above it, as the toolkit has it."""
+    scores, labels = one_object(10)
+    scores /= 2
+    pixel = SmiycState.count(scores, labels).summarise()
+    assert (pixel["best_f1"], pixel["best_f1_threshold"]) == (1, 0.5)
+    summary = ComponentState.count(scores, labels, threshold=0.5, sizes=NO_MINIMUM).summarise()
+    assert (summary["f1"], summary["predictions"]) == (0, 0)
+    assert "no predictions of the minimum size (pixels that tie with the threshold are in none" in summary["reason"]
+    below = ComponentState.count(scores, labels, threshold=0.25, sizes=NO_MINIMUM).summarise()
+    assert (below["f1"], "reason" in below) == (1, False)
+    labels[:] = ID
+    assert "tie" not in ComponentState.count(scores, labels, threshold=0.25, sizes=NO_MINIMUM).summarise()["reason"]
 
 
 def test_shards_add_up_in_any_order():

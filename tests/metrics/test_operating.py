@@ -218,8 +218,37 @@ def test_a_threshold_that_is_no_finite_number_is_null_with_the_reason():
     images = [(scores, labels)] * 2
     points = operating_points(state_of(images), by_image(images), counted(images), weights(2, seed=0, count=5))
     assert points["tpr95"] == {"threshold": None, "reason": "the score at this point is inf, not a finite number"}
-    assert points["fpr1"]["threshold"] is None  # two rows of NaN are far more than 1%
+    reason = "40% of the ID pixels tie at the highest score that is told apart, nan, and no more than 1% may be flagged"
+    assert points["fpr1"] == {"threshold": None, "reason": reason}, "two rows of NaN are far more than 1%"
     json.dumps(points, allow_nan=False)
+
+
+@pytest.mark.parametrize(("tied", "share"), [(3, None), (4, "1.33"), (150, "50")])
+def test_where_too_many_id_pixels_tie_at_the_highest_score_that_is_the_reason(tied: int, share: str | None) -> None:
+    """Every number is finite; a threshold above all scores flags nothing, and is none."""
+    labels = np.full((20, 20), ID, np.uint8)
+    labels[:5] = OOD
+    scores = np.random.default_rng(1).random(labels.shape, np.float32)
+    scores[5:].flat[:tied] = 2.5
+    images = [(scores, labels)]
+    point = operating_points(state_of(images), by_image(images), counted(images), weights(1, seed=0, count=5))["fpr1"]
+    if share is None:
+        assert point["threshold"]["value"] == 2.5
+    else:
+        assert point["threshold"] is None
+        assert point["reason"].startswith(
+            f"{share}% of the ID pixels tie at the highest score that is told apart, 2.5,"
+        )
+
+
+def test_a_score_that_is_no_finite_number_where_few_tie_is_still_the_reason() -> None:
+    labels = np.full((20, 20), ID, np.uint8)
+    labels[:5] = OOD
+    scores = np.full(labels.shape, -np.inf, np.float32)
+    scores[5, 0] = np.nan
+    images = [(scores, labels)]
+    point = operating_points(state_of(images), by_image(images), counted(images), weights(1, seed=0, count=5))["fpr1"]
+    assert point == {"threshold": None, "reason": "the score at this point is nan, not a finite number"}
 
 
 def test_draws_without_an_object_choose_no_threshold_and_have_no_f1():

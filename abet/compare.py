@@ -23,7 +23,7 @@ from abet.progress import progress
 from abet.report.maps import evenly
 from abet.report.matrix import MatrixColumn, matrix_columns, row_from_samples, write_matrix
 from abet.report.runs import RunResults, Sample, load_sample
-from abet.run import read_config, read_evaluation, sample_path
+from abet.run import data_root_of, read_config, read_evaluation, sample_path
 from abet.samples import Arrays, make_sample, write_sample
 from abet.settings import parse
 from abet.site import SiteConfig
@@ -82,7 +82,7 @@ def _open(
     """By run the images that the first one was evaluated on, their labels read by the run's own definition of OOD."""
     told = {run.path: read_evaluation(run.path, dataset) for run in runs}
     first = told[runs[0].path]
-    root = stage(data_root or parse_place(first["data_root"]), site, what=dataset)
+    root = stage(data_root_of(first, data_root), site, what=dataset)
     names = {run: description.get("ood_definition") for run, description in told.items()}
     opened = {
         name: open_dataset(dataset, root, first["split"], definition=name) for name in dict.fromkeys(names.values())

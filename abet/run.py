@@ -9,7 +9,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, overload
@@ -18,7 +18,7 @@ import yaml
 
 from abet.errors import DataError, UsageError
 from abet.files import read_json, write_bytes, write_json
-from abet.places import Place
+from abet.places import Place, parse_place
 from abet.version import __version__
 
 CONFIG = "config.yaml"
@@ -227,6 +227,19 @@ def read_evaluation(run: Path, dataset: str) -> dict[str, Any]:
             "that shard again (`abet evaluate` with --shard), which writes both"
         )
     return description
+
+
+def data_root_of(description: Mapping[str, Any], given: Place | None) -> Place:
+    """Where the data of an evaluation are: at ``given``, else where it read them. Raises DataError if gone from there.
+
+    description: as from `read_evaluation`.
+    """
+    found = given or parse_place(description["data_root"])
+    if given is None and isinstance(found, Path) and not found.is_dir():
+        raise DataError(
+            f"{found}: there the run read {description['dataset']}, and it is gone: say where it is with --data-root"
+        )
+    return found
 
 
 def provenance() -> dict[str, Any]:

@@ -305,3 +305,22 @@ def test_the_commands_end_in_the_same_bytes(cli: Cli, learned_checkpoint: Path, 
     file_of(other, "components-001-of-003.npz").unlink()
     lost = cli("merge", other, "--dataset", SET, "--components")
     assert (lost.code, "without components" in lost.err, "remove components.json" in lost.err) == (3, True, True)
+
+
+def test_data_that_moved_are_named_with_the_option_that_finds_them(
+    cli: Cli, learned_checkpoint: Path, tmp_path: Path
+) -> None:
+    make_road_anomaly(tmp_path / "before", count=2)
+    run, after = tmp_path / "run", tmp_path / "after"
+    data = ("--dataset", SET, "--data-root", tmp_path / "before")
+    evaluate = ("evaluate", "--checkpoint", learned_checkpoint, *data, "--scores", "msp", "--output", run)
+    assert cli(*evaluate, "--protocols").code == 0
+    (tmp_path / "before").rename(after)
+    picture = ("report", run, "--matrix", tmp_path / "m.png", "--scores", "msp")
+    for command in (("components", run, "--dataset", SET), picture):
+        refused = cli(*command)
+        assert refused.code == 3
+        assert f"{tmp_path / 'before'}: there the run read {SET}, and it is gone" in refused.err
+        assert "--data-root" in refused.err
+        finished = cli(*command, "--data-root", after)
+        assert finished.code == 0, finished.err

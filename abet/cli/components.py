@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from abet.cli.options import (
-    DataRootOption,
     DatasetOption,
     DeviceOption,
+    EvaluatedRootOption,
     announce_detector,
     check_names,
     choose_scores,
@@ -67,7 +67,7 @@ def components(
         str | None,
         typer.Option(metavar="PLACE", help="Where the run's checkpoint is now. Default: where the run found it."),
     ] = None,
-    data_root: DataRootOption = None,
+    data_root: EvaluatedRootOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads: as many as the evaluation used.")] = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -118,8 +118,10 @@ def pull_pass(mirror: "Mirror", dataset: str, shard: int, shards: int) -> None:
 
 
 def _open(evaluated: "Evaluated", root: Place | None, site: "SiteConfig") -> "Dataset":
+    from abet.run import data_root_of
+
     description = evaluated.description
-    found = root or parse_place(description["data_root"])
+    found = data_root_of(description, root)
     definition = description.get("ood_definition")
     return open_data(description["dataset"], found, description["split"], site, definition=definition)
 

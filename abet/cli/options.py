@@ -43,6 +43,12 @@ DataRootOption = Annotated[
     str | None,
     typer.Option("--data-root", metavar="PLACE", help="Folder of the data set, or s3://. Default: the site file's."),
 ]
+EvaluatedRootOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data-root", metavar="PLACE", help="Folder of the data set, or s3://. Default: where the run read it."
+    ),
+]
 ScoresOption = Annotated[str, typer.Option("--scores", help="Comma-separated score keys (see `abet scores`), or all.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 ModelOption = Annotated[

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from abet.cli.options import (
-    DataRootOption,
     DeviceOption,
+    EvaluatedRootOption,
     folder_of,
     place_of,
     require_ood_set,
@@ -83,7 +83,7 @@ def report(
     maps: Annotated[
         str | None, typer.Option(help="Scores whose maps the page holds, comma-separated. Default: a few of each run.")
     ] = None,
-    data_root: DataRootOption = None,
+    data_root: EvaluatedRootOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Compare runs on one page, in a table, or as the paper's matrix figure."""

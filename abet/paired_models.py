@@ -122,15 +122,16 @@ def choose_pairs(first: ModelCounts, second: ModelCounts, named: Sequence[str]) 
     for model, keys in zip((first, second), zip(*pairs, strict=True), strict=True):
         for key in keys:
             if key not in model.images:
-                raise unknown_name(kind=f"score of {model.run}", name=key, choices=model.images)
+                unknown = unknown_name(kind=f"score of {model.run}", name=key, choices=model.images)
+                raise UsageError(f"{unknown}; A:B compares score A of the first with score B of the second")
     return pairs
 
 
 def compare_models(first: ModelCounts, second: ModelCounts, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Per pair of scores and figure: both values, their difference, its interval, and what it says of the first model.
 
-    The result is strict JSON, all figures fractions. A verdict says better or worse where the interval lies on one side
-    of 0.
+    The result is strict JSON, all figures fractions; ``non_finite_pixels`` where a score is no number somewhere.
+    A verdict says better or worse where the interval lies on one side of 0.
 
     Raises:
         UsageError: the models saw other images, or these were read by another definition.
@@ -144,7 +145,9 @@ def compare_models(first: ModelCounts, second: ModelCounts, pairs: Sequence[tupl
     points = {place: summarise((first, second)[place[0]].pixel[place[1]]) for place in drawn}
     comparisons = []
     for one, other in pairs:
+        broken = {"first": _non_finite(first.pixel[one]), "second": _non_finite(second.pixel[other])}
         entry = {"score": one, "minus": other, **compare(drawn[0, one], drawn[1, other])}
+        entry |= {"non_finite_pixels": broken} if any(broken.values()) else {}
         for figure in FIGURES:
             if entry[figure] is not None:
                 entry[figure] = _judged(figure, points[0, one][figure], points[1, other][figure], entry[figure])
@@ -156,6 +159,10 @@ def compare_models(first: ModelCounts, second: ModelCounts, pairs: Sequence[tupl
         **dict(zip(("first", "second"), models, strict=True)),
         "comparisons": comparisons,
     }
+
+
+def _non_finite(state: PixelState) -> int:
+    return state.non_finite_id + state.non_finite_ood
 
 
 def _require_same(first: ModelCounts, second: ModelCounts) -> None:

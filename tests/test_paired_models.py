@@ -4,15 +4,18 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from abet import counting
 from abet.cli.comparing import _cells
 from abet.data.index import Dataset, open_dataset
 from abet.detector import Detector
 from abet.errors import DataError, UsageError
+from abet.labels import VOID
 from abet.metrics.bootstrap import compare, resample
 from abet.metrics.image_counts import ImageCounts
 from abet.metrics.pixel import PixelState
@@ -100,7 +103,7 @@ def test_scores_are_paired_by_name_or_as_told(runs: dict[str, Path]) -> None:
     first, second = (read_counts(run, "road_anomaly", SITE) for run in runs.values())
     assert choose_pairs(first, second, ()) == [("entropy", "entropy"), ("msp", "msp")]
     assert choose_pairs(first, second, ("abet:msp", "msp")) == [("abet", "msp"), ("msp", "msp")]
-    with pytest.raises(UsageError, match=r"unknown score of .*plain 'abet'"):
+    with pytest.raises(UsageError, match=r"unknown score of .*plain 'abet'.*A:B compares score A of"):
         choose_pairs(first, second, ("abet",))
 
 
@@ -177,6 +180,29 @@ def test_the_command_prints_what_it_writes(cli: Cli, runs: dict[str, Path], tmp_
     assert "1,000 draws of 4 images" in finished.out
     refused = cli("compare", runs["learned"], runs["plain"], "--dataset", "road_anomaly", "--scores", "abbet")
     assert (refused.code, "did you mean 'abet'" in refused.err) == (2, True)
+
+
+def test_a_model_whose_score_is_no_number_is_named(
+    cli: Cli, runs: dict[str, Path], streets: Dataset, plain: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score_tensor, labels = counting.score_tensor, [streets.read(pair)[1] for pair in streets.pairs]
+
+    def broken(key: str, output: Any) -> Any:
+        raw = score_tensor(key, output).clone()
+        raw[20:25] = float("nan")
+        return raw
+
+    monkeypatch.setattr(counting, "score_tensor", broken)
+    evaluate(plain, streets, tmp_path / "broken", **(OPTIONS | {"scores": ("msp",)}))
+    words = ("compare", runs["plain"], tmp_path / "broken", "--dataset", "road_anomaly", "--scores", "entropy:msp,msp")
+    finished = cli(*words, "--output", tmp_path / "c.json")
+    assert finished.code == 0, finished.err
+    pixels = sum(int((label[20:25] != VOID).sum()) for label in labels)
+    assert finished.out.count(f"B: msp is not a finite number in {pixels} pixels; NaN ranks above") == 1
+    assert "A: " in finished.out
+    assert "A: msp is not" not in finished.out
+    entries = json.loads((tmp_path / "c.json").read_text())["comparisons"]
+    assert [entry["non_finite_pixels"] for entry in entries] == [{"first": 0, "second": pixels}] * 2
 
 
 def test_an_end_of_an_interval_that_is_not_0_does_not_read_as_0() -> None:

@@ -78,10 +78,23 @@ def _print_comparisons(result: Mapping[str, Any]) -> None:
     lines.append(
         f"{counted(drawn['resamples'], 'draw')} of {counted(drawn['images'], 'image')}, the same for both models"
     )
+    lines += _broken(result["comparisons"])
     lines += definition_lines(result)
     lines += sorted({entry["reason"] for entry in result["comparisons"] if "reason" in entry})
     for line in lines:
         console().print(line, markup=False, soft_wrap=True)
+
+
+def _broken(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which scores of which model are no numbers somewhere."""
+    lines = []
+    for entry in comparisons:
+        for letter, side, key in (("A", "first", entry["score"]), ("B", "second", entry["minus"])):
+            if pixels := entry.get("non_finite_pixels", {}).get(side):
+                lines.append(
+                    f"{letter}: {key} is not a finite number in {pixels:,} pixels; NaN ranks above every number"
+                )
+    return list(dict.fromkeys(lines))
 
 
 def _cells(figure: Mapping[str, Any] | None) -> Sequence[str]:

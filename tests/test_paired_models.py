@@ -198,7 +198,7 @@ def test_a_model_whose_score_is_no_number_is_named(
     finished = cli(*words, "--output", tmp_path / "c.json")
     assert finished.code == 0, finished.err
     pixels = sum(int((label[20:25] != VOID).sum()) for label in labels)
-    assert finished.out.count(f"B: msp is not a finite number in {pixels} pixels; NaN ranks above") == 1
+    assert finished.out.count(f"B: msp is not a finite number in {pixels:,} pixels; NaN ranks above") == 1
     assert "A: " in finished.out
     assert "A: msp is not" not in finished.out
     entries = json.loads((tmp_path / "c.json").read_text())["comparisons"]

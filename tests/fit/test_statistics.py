@@ -16,7 +16,7 @@ from abet.errors import CheckpointError, DataError, UsageError
 from abet.fit import Fit
 from abet.fit.activations import Activations
 from abet.fit.bank import Bank, priorities
-from abet.fit.moments import LogitMoments
+from abet.fit.moments import LogitMoments, whitening
 from abet.fit.run import nearest_labels
 from abet.labels import IGNORE
 from abet.scores import SCORES, Observation
@@ -196,6 +196,27 @@ def test_distances_are_read_from_the_file_and_not_computed_anew(
 
 
 # --- the parts
+
+
+def test_a_direction_that_varies_by_rounding_alone_is_left_out_of_the_distance() -> None:
+    """Five directions of eight, turned anyhow: an eigenvalue of 0 comes out as some 1e-16 of either sign."""
+    rng = np.random.default_rng(1)
+    turned = np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    covariance = (turned[:, :5] * [4.0, 3.0, 2.0, 1.0, 0.5]) @ turned[:, :5].T
+    covariance = (covariance + covariance.T) / 2
+    assert (np.linalg.eigvalsh(covariance)[:3] > 0).any(), "of the three that are 0, some are above it"
+    means, count = rng.normal(size=(3, 8)), np.array([5, 0, 7])
+    found = whitening(count, means, covariance)
+    matrix = found["mahalanobis.whitening"].astype(np.float64)
+    assert matrix.shape == (8, 5)
+    inverse = (turned[:, :5] / [4.0, 3.0, 2.0, 1.0, 0.5]) @ turned[:, :5].T
+    np.testing.assert_allclose(matrix @ matrix.T, inverse, atol=1e-6)
+    point = rng.normal(size=8)
+    white = (point - found["mahalanobis.centre"]) @ matrix - found["mahalanobis.white_mean"]
+    wanted = [(point - means[k]) @ inverse @ (point - means[k]) for k in (0, 2)]
+    np.testing.assert_allclose((white**2).sum(1), wanted, rtol=1e-5)
+    tiny = whitening(count, means[:, :3], np.diag([2.0, 1.0, 1e-17]))
+    assert tiny["mahalanobis.whitening"].shape == (3, 2), "an eigenvalue above 0 that is none beside the largest"
 
 
 @pytest.mark.parametrize("logit", [0.1, -9.3, 17.77])

@@ -13,13 +13,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from abet.arithmetic import arithmetic
 from abet.counting import Counter, LabelledImage
 from abet.data.index import Dataset
 from abet.data.opencv import keep_to_one_thread
 from abet.data.registry import OOD_SETS, named_definition
 from abet.detector import Detector, score_map
 from abet.errors import DataError
-from abet.evaluate import arithmetic
 from abet.memory import readable_memory_errors
 from abet.metrics import bootstrap
 from abet.metrics.components import SIZES, Objects
@@ -145,7 +145,7 @@ def _entry(job: Calibration, pixels: Mapping[str, int], points: Mapping[str, Any
             "resamples": bootstrap.RESAMPLES,
             "seed": SEED,
         },
-        "arithmetic": arithmetic(job.detector.device),
+        "arithmetic": arithmetic(job.detector),
         **({"fitted_sha256": fitted} if (fitted := job.detector.fitted_sha256(job.scores)) else {}),
         "abet": __version__,
         "scores": dict(points),

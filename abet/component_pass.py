@@ -130,7 +130,7 @@ class ComponentPass:
         if changed := differences(found, {"ood_definition": None, **wanted}):
             raise UsageError(
                 f"{self.evaluated.folder} was evaluated otherwise (different: {'; '.join(changed)}): count "
-                "components with the same --images, --limit and --threads, on a machine of that kind"
+                "components with the same --images, --limit and --threads, on a machine of that kind, with that abet"
             )
 
     @property

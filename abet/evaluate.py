@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from abet.arithmetic import arithmetic
 from abet.counting import Counter, LabelledImage
 from abet.data.index import Dataset, Pair
 from abet.data.opencv import keep_to_one_thread
@@ -27,7 +27,6 @@ from abet.files import read_json, write_json
 from abet.labels import ID, OOD
 from abet.memory import readable_memory_errors
 from abet.metrics.label_counts import NO_PIXELS, add_labels
-from abet.models.kernel_choice import kernels_on
 from abet.progress import progress
 from abet.report.coding import pack
 from abet.run import (
@@ -98,15 +97,6 @@ def counting_seconds(count: Callable[[Map, NDArray[np.uint8]], object], pixels: 
     return (time.perf_counter() - start) * pixels / scores.size
 
 
-def arithmetic(device: torch.device) -> str:
-    """What decides how float32 sums are rounded: equal on two machines, they give equal bits."""
-    if device.type == "cpu":
-        capability = torch.backends.cpu.get_cpu_capability()
-        return f"cpu {capability}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    kernels = "kernels" if kernels_on(device) else "no kernels"
-    return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, CUDA {torch.version.cuda}, {kernels}"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """One detector on one data set with the scores to take."""
@@ -134,7 +124,7 @@ class Evaluation:
             num_classes=self.detector.config.num_classes,
             scores=self.scores,
             shards=self.shards,
-            arithmetic=arithmetic(self.detector.device),
+            arithmetic=arithmetic(self.detector),
             ood_definition=self.dataset.definition,
             protocols=self.protocols,
             fitted_sha256=self.detector.fitted_sha256(self.scores),

@@ -15,8 +15,13 @@ from typing import Any, Final, NamedTuple
 from abet.scores import SCORES
 from abet.shard_check import changed_entries, whole
 
-ON_CPU: Final = re.compile(r"cpu (?P<kind>.*), (?P<threads>\d+) threads, (?P<torch>.*)")
-"""As `abet.evaluate.arithmetic` writes it."""
+ON_CPU: Final = re.compile(
+    r"cpu (?P<kind>.*), (?P<threads>\d+) threads, (?P<torch>torch [^,]*)(, bits (?P<bits>[0-9a-f]+))?"
+)
+"""As `abet.arithmetic.arithmetic` writes it; without bits, as it did before it looked at them."""
+_WHAT_DECIDES_BITS: Final = (
+    "so the processor's model or a variable like ONEDNN_MAX_CPU_ISA or MKL_CBWR is not; set these as there"
+)
 SELECTING: Final = ("--images", "--limit")
 WHOLE: Final = ("demo", "reproduce")
 """Commands that evaluate sets as they are."""
@@ -117,9 +122,14 @@ def _arithmetic(there: Mapping[str, Any], here: Mapping[str, Any]) -> Remedy:
         return Remedy(give=["--device cuda"] if found else (), beyond=[machine])
     if found is None:
         return Remedy(give=[f"--device cpu --threads {wanted['threads']}"])
-    threads = [f"--threads {wanted['threads']}"] if wanted["threads"] != found["threads"] else []
-    same = (wanted["kind"], wanted["torch"]) == (found["kind"], found["torch"])
-    return Remedy(give=threads, beyond=() if same else [machine])
+    if wanted["bits"] is None:
+        return Remedy(beyond=["it was begun with an abet that noted no bits of its CPU: finish it with that one"])
+    if any(wanted[key] != found[key] for key in ("kind", "torch")):
+        threads = [f"--threads {wanted['threads']}"] if wanted["threads"] != found["threads"] else []
+        return Remedy(give=threads, beyond=[machine])
+    if wanted["threads"] != found["threads"]:  # of which the bits may be a consequence
+        return Remedy(give=[f"--threads {wanted['threads']}"])
+    return Remedy(beyond=[f"{machine}: all but the bits is the same here, {_WHAT_DECIDES_BITS}"])
 
 
 def _fitted(there: Mapping[str, Any], here: Mapping[str, Any]) -> Remedy:

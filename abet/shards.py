@@ -39,7 +39,7 @@ class Fingerprint:
     scores: tuple[str, ...]
     shards: int
     arithmetic: str
-    """Device, instruction set, threads and torch version: float32 sums are rounded in an order that these decide."""
+    """Device, instruction set, threads, torch version and bits (`abet.arithmetic`): how float32 sums are rounded."""
     ood_definition: str | None = None
     """How the labels are read, where that is not the data set's default."""
     abet: str = __version__

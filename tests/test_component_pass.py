@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,19 @@ def test_other_images_or_weights_than_those_evaluated_are_refused(
         second(learned, mixed_sizes.select(limit=4), run)
     with pytest.raises(UsageError, match=r"evaluated otherwise.*checkpoint_sha256"):
         second(plain, mixed_sizes, run, scores=("energy",))
+
+
+def test_components_of_an_evaluation_that_noted_no_bits_are_left_to_the_abet_that_made_it(
+    learned: Detector, mixed_sizes: Dataset, run: Path
+) -> None:
+    path = file_of(run, "evaluation.json")
+    description = json.loads(path.read_text())
+    before, bits = description["arithmetic"].split(", bits ")
+    path.write_text(json.dumps({**description, "arithmetic": before}))
+    with pytest.raises(
+        UsageError, match=rf"arithmetic '{re.escape(before)}' there, .*bits {bits}' here.*with that abet"
+    ):
+        second(learned, mixed_sizes, run)
 
 
 def test_figures_that_have_changed_since_leave_no_stale_components(

@@ -24,7 +24,7 @@ LAYERS = (
     {"companions", "component_shards", "estimates", "launch", "published", "regions", "remote", "samples", "scores"},
     {"second_pass", "shards", "staging"},
     {"begun", "calibration", "detector", "listing", "shard_check", "shard_wait"},
-    {"counting", "same_options"},
+    {"arithmetic", "counting", "same_options"},
     {"controls", "evaluate", "merge", "paired_models", "predict", "compare", "submission", "training", "validate"},
     {"calibrate", "component_pass", "doctor", "fit", "reproduction", "train"},
     {"cli"},

@@ -13,6 +13,7 @@ from abet.shards import Fingerprint
 from tests.conftest import Cli
 from tests.evaluations import ALL
 
+CPU = "cpu AVX2, 2 threads, torch 2.13.0+cpu, bits 0123456789ab"
 BEGUN = ["/usr/bin/abet", "evaluate", "--dataset", "road_anomaly"]
 
 
@@ -26,7 +27,7 @@ def fingerprint(**changed: Any) -> dict[str, Any]:
         "num_classes": 19,
         "scores": ("abet", "msp"),
         "shards": 1,
-        "arithmetic": "cpu AVX2, 2 threads, torch 2.13.0+cpu",
+        "arithmetic": CPU,
     }
     return Fingerprint(**{**base, **changed}).to_json()
 
@@ -48,7 +49,12 @@ OPTIONS = {
     "definition": ({"ood_definition": "road"}, {}, "add or change: --ood-definition road"),
     "no definition": ({}, {"ood_definition": "road"}, "leave out: --ood-definition"),
     "split": ({"split": "train"}, {}, "add or change: --split train"),
-    "threads": ({}, {"arithmetic": "cpu AVX2, 8 threads, torch 2.13.0+cpu"}, "add or change: --threads 2"),
+    "threads": ({}, {"arithmetic": CPU.replace("2 threads", "8 threads")}, "add or change: --threads 2"),
+    "threads and what follows": (
+        {},
+        {"arithmetic": "cpu AVX2, 8 threads, torch 2.13.0+cpu, bits ba9876543210"},
+        "add or change: --threads 2",
+    ),
     "processor": ({}, {"arithmetic": "NVIDIA H100, torch 2.13.0"}, "add or change: --device cpu --threads 2"),
 }
 
@@ -101,7 +107,18 @@ def test_other_images_that_no_command_explains_are_told_as_such() -> None:
 BEYOND = {
     "abet": ({"abet": "0.0.9"}, {}, r"begun with abet 0\.0\.9"),
     "weights": ({}, {"checkpoint_sha256": "d" * 64}, r"other weights \(sha256 a{12}\)"),
-    "machine": ({}, {"arithmetic": "cpu AVX512, 2 threads, torch 2.13.0+cpu"}, r"machine .*cpu AVX2, 2 threads"),
+    "machine": ({}, {"arithmetic": CPU.replace("AVX2", "AVX512")}, r"machine .*cpu AVX2, 2 threads"),
+    "version of torch": ({}, {"arithmetic": CPU.replace("2.13.0", "2.14.0")}, r"machine .*torch 2\.13\.0\+cpu"),
+    "bits": (
+        {},
+        {"arithmetic": CPU.replace("0123456789ab", "ba9876543210")},
+        r"machine .*bits 0123456789ab\): all but the bits is the same here, .*ONEDNN_MAX_CPU_ISA or MKL_CBWR",
+    ),
+    "no bits then": (
+        {"arithmetic": CPU.removesuffix(", bits 0123456789ab")},
+        {},
+        "it was begun with an abet that noted no bits of its CPU: finish it with that one",
+    ),
     "a fit that is gone": ({"fitted_sha256": "e" * 64}, {}, "is gone"),
     "another fit": ({"fitted_sha256": "e" * 64}, {"fitted_sha256": "f" * 64}, "is another by now"),
     "no fit then": ({}, {"fitted_sha256": "f" * 64}, "were not fitted then"),

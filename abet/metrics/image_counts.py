@@ -126,9 +126,9 @@ class ImageCounts:
 
     @property
     def _runs(self) -> Runs:
-        """The bins of all images together."""
-        sums = (counts.sum(axis=0, dtype=np.int64) for counts in (self.id_count, self.ood_count))
-        return Runs(self.low_key, self.high_key, *sums)
+        """The bins of all images together, but for what they count: that is added up image by image (`_placed`)."""
+        none = np.zeros(self.low_key.size, np.int64)
+        return Runs(self.low_key, self.high_key, none, none)
 
 
 def _placed(state: ImageCounts, counts: ImageRows, pooled: Runs, shift: int) -> ImageRows:

@@ -125,9 +125,8 @@ class ThresholdCounts:
         assert np.array_equal(thresholds.astype(np.float32), thresholds), "thresholds are scores"
         keys = to_keys(np.ascontiguousarray(scores))
         flagged = [_at_least(keys[labels == label], limits) for label in (OOD, ID)]
-        # what is at or above the threshold is above the next smaller number
         states = [
-            ComponentState.of_flagged(keys >= limit, objects, threshold=math.nextafter(value, -math.inf)).summarise()
+            ComponentState.of_flagged(keys >= limit, objects, threshold=value).summarise()
             for value, limit in zip(thresholds.tolist(), limits[::-1], strict=True)
         ]
         return cls(

@@ -30,9 +30,9 @@ The lower sum is thus bounded from below; since r(m) < 1/(120 m^4), c <= m, and 
 gives away less than 1/120 * (1 + 1/2^3 + 1/3^3 + ...) < 0.011 of an OOD pixel over all bins. For c = 0 the sum is p.
 
 *Rounding of the closed form.* log1p(p/m) >= p/(m + p) is at least twice the second term and the third is positive, so
-the subtraction amplifies relative errors at most threefold. With log1p within 64 units in the last place (common
-libraries: 1 to 4) and the other float64 operations within half a unit each, the right-hand side is computed to a
-relative error below 2**-44. Times c it is at most p + 1/120, so the term is off by less than p 2**-43; p 2**-42 is
+the subtraction amplifies relative errors at most threefold. With log1p within 64 units in the last place
+(`abet.metrics.logarithm`: 8) and the other float64 operations within half a unit each, the right-hand side is computed
+to a relative error below 2**-44. Times c it is at most p + 1/120, so the term is off by less than p 2**-43; p 2**-42 is
 subtracted. The terms are then cut to fixed point and summed as integers.
 
 **FPR95.** The exact threshold is the largest score with 100 TP >= 95 P (in integers). Down to the bin before, TP is too
@@ -57,6 +57,7 @@ import numpy.typing as npt
 from abet.metrics import exact
 from abet.metrics.exact import FRACTION_BITS, Unsigned
 from abet.metrics.keys import Keys, to_scores
+from abet.metrics.logarithm import log1p
 from abet.metrics.pixel import PixelState
 
 PROTOCOL: Final = "exact-bracketed"
@@ -160,7 +161,7 @@ def _lower_sum(bins: Sweep) -> int:
     p, c = bins.positives.astype(np.float64), bins.fp.astype(np.float64)
     m = (bins.tp - bins.positives + bins.fp).astype(np.float64)
     m = np.maximum(m, 1.0)  # m = 0 implies c = 0, which leaves p whatever stands beside c
-    harmonic = np.log1p(p / m) - p / (2 * m * (m + p)) + p * (2 * m + p) / (12 * (m * (m + p)) ** 2)
+    harmonic = log1p(p / m) - p / (2 * m * (m + p)) + p * (2 * m + p) / (12 * np.square(m * (m + p)))
     terms = np.maximum(p - c * harmonic - p * _LOWER_SUM_SLACK, 0.0)
     places = 62 - bins.total_positives.bit_length()  # the terms together are at most P, so their sum stays below 2**62
     return int(np.floor(np.ldexp(terms, places)).astype(np.int64).sum()) << (FRACTION_BITS - places)

@@ -21,6 +21,10 @@ CPU_BLOCK_ELEMENTS: Final = 1 << 20
 """Of the largest matrix that is made for some positions at a time: 4 MiB of float32 stay in a processor's cache."""
 GPU_BLOCK_ELEMENTS: Final = 1 << 24
 """The same elsewhere: 64 MiB keep a GPU busy."""
+ROUNDED_VARIANCE: Final = 1e-12
+"""Of mean^2, a variance that may be nothing but rounding. `abet fit` takes it as E[l^2] - mean^2; either is within 610
+units of 2^-53 of its value (`abet.fit.moments`), so that of equal logits is below 1.4e-13 mean^2. A deviation of so
+little, a millionth of the mean, is also of the size of the logits' own rounding in float32, 1.2e-7."""
 
 
 def _fitted(seen: Observation) -> Fitted:
@@ -31,15 +35,16 @@ def _fitted(seen: Observation) -> Fitted:
 def sml(seen: Observation) -> Tensor:
     """-(max_k l_k - mu) / sigma by the mean and deviation of the predicted class, in (-inf, inf).
 
-    NaN where that class was predicted nowhere in the fit, or always with one logit: nothing is known of it.
+    NaN where that class was predicted nowhere in the fit, or always with one logit (a variance that is not above
+    `ROUNDED_VARIANCE`): nothing is known of it.
     """
     import torch
 
     fitted = _fitted(seen)
     top, winner = seen.logits.float().max(dim=1)
-    deviation = fitted["sml.variance"].sqrt()
-    deviation = deviation.where(deviation > 0, torch.nan).float()
-    return (fitted["sml.mean"].float()[winner] - top) / deviation[winner]
+    mean, variance = fitted["sml.mean"], fitted["sml.variance"]
+    deviation = variance.where(variance > ROUNDED_VARIANCE * mean.square(), torch.nan).sqrt().float()
+    return (mean.float()[winner] - top) / deviation[winner]
 
 
 def by_position(seen: Observation, score: Callable[[Tensor], Tensor], *, width: int) -> Tensor:

@@ -77,7 +77,8 @@ class Score:
     fitted: str | None = None
     """What of it `abet fit` finds on in-distribution images; None: nothing."""
     reference: Callable[[Any, int], Any] | None = None
-    """(raw, num_classes) to the reference's score, meant for [0, 1] but not bound to it; arrays or tensors."""
+    """(raw, num_classes) to the reference's score, element by element; meant for [0, 1] but not bound to it; arrays or
+    tensors. It must not fall anywhere as raw rises, NaN being below all: bins are counted by their edges in raw."""
     reference_absent: str | None = None
     """Why the reference has no such score."""
     distribution: str | None = None

@@ -1,6 +1,7 @@
 """Statistics in one pass, against two passes over everything at once; the order of the images leaves no trace."""
 
 import copy
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +16,12 @@ from abet.errors import CheckpointError, DataError, UsageError
 from abet.fit import Fit
 from abet.fit.activations import Activations
 from abet.fit.bank import Bank, priorities
+from abet.fit.moments import LogitMoments, whitening
 from abet.fit.run import nearest_labels
 from abet.labels import IGNORE
-from abet.scores import Observation
+from abet.scores import SCORES, Observation
 from abet.scores.fitted import Fitted, unpack
-from tests.fits import SETTINGS, fitted_content, training_images
+from tests.fits import SETTINGS, fitted_content, made_up, training_images
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +196,63 @@ def test_distances_are_read_from_the_file_and_not_computed_anew(
 
 
 # --- the parts
+
+
+def test_a_direction_that_varies_by_rounding_alone_is_left_out_of_the_distance() -> None:
+    """Five directions of eight, turned anyhow: an eigenvalue of 0 comes out as some 1e-16 of either sign."""
+    rng = np.random.default_rng(1)
+    turned = np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    covariance = (turned[:, :5] * [4.0, 3.0, 2.0, 1.0, 0.5]) @ turned[:, :5].T
+    covariance = (covariance + covariance.T) / 2
+    assert (np.linalg.eigvalsh(covariance)[:3] > 0).any(), "of the three that are 0, some are above it"
+    means, count = rng.normal(size=(3, 8)), np.array([5, 0, 7])
+    found = whitening(count, means, covariance)
+    matrix = found["mahalanobis.whitening"].astype(np.float64)
+    assert matrix.shape == (8, 5)
+    inverse = (turned[:, :5] / [4.0, 3.0, 2.0, 1.0, 0.5]) @ turned[:, :5].T
+    np.testing.assert_allclose(matrix @ matrix.T, inverse, atol=1e-6)
+    point = rng.normal(size=8)
+    white = (point - found["mahalanobis.centre"]) @ matrix - found["mahalanobis.white_mean"]
+    wanted = [(point - means[k]) @ inverse @ (point - means[k]) for k in (0, 2)]
+    np.testing.assert_allclose((white**2).sum(1), wanted, rtol=1e-5)
+    tiny = whitening(count, means[:, :3], np.diag([2.0, 1.0, 1e-17]))
+    assert tiny["mahalanobis.whitening"].shape == (3, 2), "an eigenvalue above 0 that is none beside the largest"
+
+
+@pytest.mark.parametrize("logit", [0.1, -9.3, 17.77])
+@pytest.mark.parametrize("pixels", [1000, 100_000, 1_000_000])
+def test_a_class_that_always_has_one_logit_has_no_sml_however_its_sums_are_rounded(logit: float, pixels: int) -> None:
+    moments = LogitMoments(3)
+    top, spread = np.full(pixels, logit, np.float32), np.float32([0.1, 0.1001])
+    for _ in range(2):
+        moments.add(np.concatenate([top, spread]), np.concatenate([np.ones(pixels, np.int64), np.int64([2, 2])]))
+    found = moments.tensors()
+    assert found["sml.variance"][1] <= 1.4e-13 * logit**2
+    assert found["sml.mean"][1].item() == pytest.approx(float(np.float32(logit)), rel=4e-14)
+    fitted = made_up({name: found[name] for name in ("sml.mean", "sml.variance")})
+    logits = torch.full((1, 3, 1, 2), -100.0)
+    logits[0, 1, 0, 0], logits[0, 2, 0, 1] = logit - 0.01, 0.1002
+    constant, narrow = SCORES["sml"].function(Observation(logits=logits, fitted=fitted)).flatten()
+    assert constant.isnan()
+    assert narrow.item() == pytest.approx(-3, rel=1e-3), "a deviation of five hundredths of a percent counts"
+
+
+def test_logit_moments_of_an_image_larger_than_a_block_are_those_of_a_loop() -> None:
+    rng = np.random.default_rng(0)
+    top, winner = rng.normal(5, 2, 5000).astype(np.float32), rng.integers(0, 4, 5000)
+    moments = LogitMoments(5)
+    moments.add(top, winner)
+    moments.add(top[:0], winner[:0])
+    found = moments.tensors()
+    for k in range(4):
+        values = [float(value) for value, of in zip(top, winner, strict=True) if of == k]
+        mean = math.fsum(values) / len(values)
+        assert found["sml.count"][k] == len(values)
+        assert found["sml.mean"][k].item() == pytest.approx(mean, rel=1e-14)
+        assert found["sml.variance"][k].item() == pytest.approx(
+            math.fsum((value - mean) ** 2 for value in values) / len(values), rel=1e-12
+        )
+    assert found["sml.variance"][4].isnan()
 
 
 def test_a_bank_is_a_function_of_seed_name_and_position() -> None:

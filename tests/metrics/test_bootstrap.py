@@ -13,6 +13,7 @@ from abet.errors import DataError, UsageError
 from abet.labels import ID, OOD, VOID
 from abet.metrics.bootstrap import compare, resample, weights
 from abet.metrics.image_counts import MAX_BINS, ImageCounts
+from abet.metrics.keys import to_keys
 from abet.metrics.pixel import MIN_BINS, PixelState
 from tests.metrics import oracle, strategies
 
@@ -125,6 +126,74 @@ def test_differences_are_taken_draw_by_draw():
     assert difference["auroc"]["low"] > 0
     spread = expected[:, 0].max() - expected[:, 0].min()
     assert difference["auroc"]["high"] - difference["auroc"]["low"] < spread / 3
+
+
+def of_bins(counts, images, drawn) -> list[list[float]]:
+    """Lower and upper end of AUROC and FPR95 of the drawn images, where a bin's pixels have their worst or best order.
+
+    A bin is all that is known of a score, unless it holds a single one.
+    """
+    ends = []
+    for better in (-0.25, 0.25):
+        negatives, positives = [], []
+        for (scores, labels), times in zip(images, drawn, strict=True):
+            places = np.searchsorted(counts.low_key, to_keys(scores), side="right") - 1
+            shifted = places + better * ((labels == OOD) & (counts.low_key != counts.high_key)[places])
+            negatives += [float(place) for place in shifted[labels == ID]] * times
+            positives += [float(place) for place in shifted[labels == OOD]] * times
+        ends.append([float(figure(negatives, positives)) for figure in (oracle.auroc, oracle.fpr95)])
+    (auroc_low, fpr_high), (auroc_high, fpr_low) = ends
+    return [[auroc_low, auroc_high], [fpr_low, fpr_high]]
+
+
+def test_a_difference_of_wide_bins_reaches_from_low_minus_high_to_high_minus_low():
+    images, expected = example()
+    better = [image(seed, quality=1.3) for seed in range(12)]
+    coarse = [counts_of(each, MIN_BINS) for each in (better, images)]
+    assert min(counts.shift for counts in coarse) > 0
+    difference = compare(*(resample(counts, seed=7, count=DRAWS) for counts in coarse))
+    drawn = weights(12, seed=7, count=DRAWS)
+    first, second = (
+        np.array([of_bins(counts, each, row) for row in drawn])
+        for counts, each in zip(coarse, (better, images), strict=True)
+    )
+    low, high = first[..., 0] - second[..., 1], first[..., 1] - second[..., 0]
+    for place, name in enumerate(("auroc", "fpr95")):
+        assert difference[name]["low"] == pytest.approx(np.quantile(low[:, place], 0.025), abs=1e-12)
+        assert difference[name]["high"] == pytest.approx(np.quantile(high[:, place], 0.975), abs=1e-12)
+        assert difference[name]["binning"] == pytest.approx((high - low)[:, place].max(), abs=1e-12)
+    gains = np.array([of_draw(better, row) for row in drawn]) - expected
+    for place, name in enumerate(("auroc", "ap", "fpr95")):
+        ends, binning = np.quantile(gains[:, place], [0.025, 0.975]), difference[name]["binning"]
+        assert ends[0] - binning - 1e-12 <= difference[name]["low"] <= ends[0] + 1e-12
+        assert ends[1] - 1e-12 <= difference[name]["high"] <= ends[1] + binning + 1e-12
+
+
+def test_images_of_billions_of_pixels_are_counted_as_they_are():
+    """More in one bin than 31 bits hold, once the images are together."""
+    most, keys = 2**31 - 10, to_keys(np.float32([0.25, 0.5]))
+    rows = [([most, 1], [1, 2]), ([most - 5, 3], [2, 7]), ([most, 0], [0, 1])]
+    counts = ImageCounts.merge(
+        *(
+            ImageCounts(
+                names=(f"{number}",),
+                shift=0,
+                max_bins=MAX_BINS,
+                low_key=keys,
+                high_key=keys,
+                id_count=np.int32([negatives]),
+                ood_count=np.int32([positives]),
+            )
+            for number, (negatives, positives) in enumerate(rows)
+        )
+    )
+    drawn = weights(3, seed=2, count=8)
+    found = resample(counts, seed=2, count=8).figures[:, 0, 0]
+    for row, auroc in zip(drawn.tolist(), found, strict=True):
+        n0, n1, p0, p1 = (
+            sum(k * each[c][b] for k, each in zip(row, rows, strict=True)) for c in (0, 1) for b in (0, 1)
+        )
+        assert auroc == pytest.approx((p1 * (n0 + n1 / 2) + p0 * n0 / 2) / ((n0 + n1) * (p0 + p1)), abs=1e-12)
 
 
 def test_draws_of_other_images_or_seeds_are_not_paired():

@@ -40,6 +40,25 @@ def test_means_are_those_of_each_image():
     assert (summary["images"], summary["left_out"], summary["protocol"]) == (4, 0, "per-image-mean")
 
 
+def reached(scores, labels) -> Fraction:
+    """The share of the OOD pixels at or above the first threshold that 95% of them reach, tried one by one."""
+    negatives, positives = oracle.split(scores, labels)
+    shares = (Fraction(tp, len(positives)) for _, tp, _ in oracle.operating_points(negatives, positives))
+    return next(share for share in shares if share >= Fraction(95, 100))
+
+
+def test_the_rate_is_that_which_each_image_really_reaches():
+    """Few OOD pixels, and ties, make it differ between images."""
+    images = {f"{seed}.png": image(seed, 40 + 30 * seed) for seed in range(6)}
+    images = {name: (scores.round(1), labels) for name, (scores, labels) in images.items()}
+    shares = {name: reached(*each) for name, each in images.items()}
+    assert len(set(shares.values())) > 3
+    state = state_of(images)
+    assert state.tpr == {name: float(share) for name, share in shares.items()}
+    summary = PerImageState.from_arrays(state.to_arrays()).summarise()
+    assert summary["fpr95"]["tpr"] == pytest.approx(float(sum(shares.values()) / 6), abs=1e-15)
+
+
 def test_coarse_bins_leave_a_bracket_that_contains_the_mean():
     images = {f"{seed}.png": image(seed, 3000) for seed in range(2)}
     coarse = state_of(images, max_bins=MIN_BINS).summarise()

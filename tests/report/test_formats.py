@@ -55,10 +55,13 @@ def test_csv_holds_every_figure_with_all_its_digits(two: tuple[Path, Path]) -> N
             figures = {name: entry[name]["value"] for name in ("auroc", "ap", "fpr95")}
             assert float(row["ap_low"]) == entry["ap"]["low"]
             assert float(row["tpr"]) == entry["fpr95"]["tpr"]
+            assert float(row["threshold"]) == entry["fpr95"]["threshold"]
         else:
             assert row["protocol"] == "reference-100-bins"
             found = entry["reference_protocol"]
             figures = {"auroc": found["auroc"], "ap": found["auprc"], "fpr95": found["fpr95"]}
+            assert float(row["tpr"]) == found["tpr"]
+            assert float(row["threshold"]) == found["threshold"]
             assert row["dropped_id"] == "1234"
             pixels["id"] -= 1234
         assert {name: float(row[name]) for name in figures} == figures

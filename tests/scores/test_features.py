@@ -58,7 +58,9 @@ def test_sml_is_the_largest_logit_standardised_by_the_predicted_class():
                 assert bounded == pytest.approx(0.3 - z / 10, rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize(("mean", "variance"), [(math.nan, math.nan), (1.0, 0.0)])
+@pytest.mark.parametrize(
+    ("mean", "variance"), [(math.nan, math.nan), (1.0, 0.0), (0.1, 3.6e-17), (-20.0, 3.9e-10), (0.0, 0.0)]
+)
 def test_a_class_of_which_nothing_is_known_has_no_sml(mean, variance):
     logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]]).T.reshape(1, 2, 1, 2)
     fitted = made_up(

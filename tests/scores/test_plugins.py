@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from abet.counting import Counter, LabelledImage
 from abet.data.index import Dataset
 from abet.detector import Detector
 from abet.errors import UsageError
 from abet.merge import merge
+from abet.metrics.reference import ReferenceState
 from abet.run import evaluation_dir
 from abet.scores.plugins import ScoreTable
 from abet.scores.table import SCORES
@@ -186,6 +189,68 @@ def test_two_packages_with_one_name_are_both_named(site: Path, table: ScoreTable
     install(site, "abet_extra2", SOUND, "second_gap = abet_extra2:SCORE")
     with pytest.raises(UsageError, match=r"of abet_extra2 1\.2 has the name of one of abet_extra 1\.2"):
         list(table)
+
+
+def with_reference(body: str) -> str:
+    return SOUND.replace('reference_absent="it is new"', f"reference=lambda raw, num_classes: {body}").replace(
+        "from abet", "import numpy as np\nfrom abet"
+    )
+
+
+REFERENCES = {
+    "it falls": ("-raw", r"falls from 3\.4\d*e\+38 at a raw score of -3\.4\d*e\+38 to 3\.\d*e\+38 at -3\.\d*e\+38"),
+    "it falls in the end": (
+        "np.where(raw > 5, 0.5, raw / 5)",
+        r"falls from \S+ at a raw score of 4\.9\d* to 0\.5 at 5\.0",
+    ),
+    "it falls where it is not bound to [0, 1]": ("np.where(raw > 5, 2.5, raw)", "falls from"),
+    "it falls little by little": ("1 - 1e-6 * np.clip(raw, 0, 100)", "falls from 1"),
+    "no number above": ("np.where(raw > 1, np.nan, raw)", r"falls from \S+ at a raw score of \S+ to nan at 1\.0"),
+    "it falls from infinity": ("np.where(raw < 0, np.inf, raw)", "falls from inf at"),
+    "an error": ("1 // 0", "failed \\(ZeroDivisionError"),
+    "one number for all": ("raw.max()", r"gave float32 \(\) for float32 \(65536,\)"),
+    "whole numbers": ("(raw > 0).astype(int)", "gave int64"),
+}
+
+
+@pytest.mark.parametrize("fault", REFERENCES)
+def test_a_reference_that_falls_or_fails_is_named_before_the_first_image(
+    site: Path, table: ScoreTable, learned: Detector, mixed_sizes: Dataset, tmp_path: Path, fault: str
+) -> None:
+    body, said = REFERENCES[fault]
+    install(site, "abet_extra", with_reference(body), "second_gap = abet_extra:SCORE")
+    with pytest.raises(
+        UsageError, match=rf"the reference of score 'second_gap' of abet_extra 1\.2 {said}.*that package"
+    ):
+        evaluate(learned, mixed_sizes, tmp_path / "run", scores=("second_gap",))
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "raw / 5 + num_classes / 190",
+        "1 / (1 + np.exp(-raw))",
+        "np.tanh(raw)",
+        "np.log(raw)",
+        "np.where(raw > 3, 1, np.where(raw > -3, 0.5, 0)).astype(np.float64)",
+        "np.clip(raw, 0, np.inf) * np.inf",
+    ],
+)
+def test_a_reference_that_does_not_fall_is_counted_as_its_histogram(site: Path, table: ScoreTable, body: str) -> None:
+    install(site, "abet_extra", with_reference(body), "second_gap = abet_extra:SCORE")
+    raw = np.random.default_rng(0).normal(0, 4, (50, 60)).astype(np.float32)
+    labels = (raw > 2).astype(np.uint8)
+    counter = Counter("second_gap", num_classes=19, device=torch.device("cpu"), protocols=False)
+    counter.add_map(torch.from_numpy(raw), LabelledImage.of("image", labels, torch.device("cpu")))
+    reference = table["second_gap"].reference
+    assert reference is not None
+    with np.errstate(all="ignore"):
+        wanted = ReferenceState.count(np.asarray(reference(raw, 19), np.float32), labels)
+    found = counter.reference()
+    assert found is not None
+    for name, values in wanted.to_arrays().items():
+        np.testing.assert_array_equal(found.to_arrays()[name], values)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """`abet validate`: the mIoU of a checkpoint, its table and its predictions, in one process or several."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from abet import checkpoint
@@ -108,9 +110,9 @@ def test_several_processes_count_each_image_once_and_all_know_the_sum(detector, 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_network_without_finite_logits_has_no_miou(root, tmp_path, value):
     weights = random_weights("learned")
-    first = next(iter(weights.tensors))
-    weights.tensors[first].view(-1)[0] = value
-    checkpoint.save(weights, tmp_path / "broken")
+    name, tensor = next(iter(weights.tensors.items()))
+    broken = {**weights.tensors, name: tensor.index_fill(0, torch.tensor(0), value)}
+    checkpoint.save(replace(weights, tensors=broken), tmp_path / "broken")
     job = job_of(load_detector(tmp_path / "broken", device="cpu"), root)
     with pytest.raises(DataError, match=r"logits are not finite there: its weights are damaged or training diverged"):
         validate(job)

@@ -176,6 +176,16 @@ def test_a_list_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         split_names("@")
 
 
+def test_of_two_folders_the_option_of_the_missing_one_is_named(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # no site file
+    controls = ("controls", "--dataset", "road_anomaly", "--output", tmp_path / "run")
+    refused(cli(*controls, "--data-root", tmp_path), 2, "no data root for 'cityscapes': give --train-root DIR,")
+    missing = "no data root for 'road_anomaly': give --data-root DIR (make: DATA_ROOT=DIR),"
+    refused(cli(*controls, "--train-root", tmp_path), 2, missing)
+
+
 # --- what only the system knows
 
 

@@ -313,16 +313,6 @@ def test_the_command_prints_both_rows_and_refuses_sets_of_the_other_kind(scenes,
         assert isinstance(CliRunner().invoke(app, [*command, *wrong]).exception, UsageError)
 
 
-def test_the_option_that_names_the_missing_folder_is_named(scenes, tmp_path, cli, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # no site file
-    output = ("--output", tmp_path / "run")
-    without = cli("controls", "--dataset", "road_anomaly", "--data-root", scenes / "road_anomaly", *output)
-    assert without.code == 2
-    assert "no data root for 'cityscapes': give --train-root DIR," in without.err
-    without = cli("controls", "--dataset", "road_anomaly", "--train-root", scenes / "cityscapes", *output)
-    assert "no data root for 'road_anomaly': give --data-root DIR (make: DATA_ROOT=DIR)," in without.err
-
-
 def test_the_command_reads_labels_by_the_definition_that_is_asked_for(scenes, tmp_path, cli):
     make_lost_and_found(tmp_path / "laf")
     command = ("controls", "--dataset", "lost_and_found", "--data-root", tmp_path / "laf", "--output", tmp_path / "run")

@@ -60,7 +60,7 @@ class CalibratedSet(_Record):
     dataset: str
     split: str
     ood_definition: str | None = None
-    """By which its labels were read; None: the set has one, or the file is of before it was named."""
+    """By which its labels were read; None: the usual one, which older files do not name, or the only one."""
     images: int
     minimum_pixels: MinimumPixels
     tested_on: bool
@@ -99,9 +99,8 @@ class ChosenThreshold(NamedTuple):
 
 def definition_words(dataset: str, definition: str | None) -> str:
     """How a remark goes on from the split of a calibrated set: ``, definition road``; nothing where the set has one."""
-    if definition is None and named_definition(dataset, None) is None:
-        return ""
-    return f", definition {definition or 'not said'}"
+    named = named_definition(dataset, definition)
+    return f", definition {named}" if named else ""
 
 
 def threshold_of(
@@ -223,9 +222,10 @@ def _with(
 
 
 def _replaced(before: Mapping[str, Any], calibrated: Mapping[str, Any]) -> str:
-    name, old, new = before["dataset"], before.get("ood_definition"), calibrated.get("ood_definition")
+    name = before["dataset"]
+    old, new = (named_definition(name, each.get("ood_definition")) for each in (before, calibrated))
     of = f"{before['split']}{definition_words(name, old)}: {', '.join(before['scores'])}"
-    other = f", which was of another definition than {new}" if None not in (old, new) and old != new else ""
+    other = f", which was of another definition than {new}" if old != new else ""
     return f"replaced what was calibrated on {name} ({of}){other}"
 
 

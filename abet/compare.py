@@ -23,7 +23,7 @@ from abet.progress import progress
 from abet.report.maps import evenly
 from abet.report.matrix import MatrixColumn, matrix_columns, row_from_samples, write_matrix
 from abet.report.runs import RunResults, Sample, load_sample
-from abet.run import data_root_of, read_config, read_evaluation, sample_path
+from abet.run import data_root_of, read_config, read_evaluation, require_network, sample_path
 from abet.samples import Arrays, make_sample, write_sample
 from abet.settings import parse
 from abet.site import SiteConfig
@@ -48,12 +48,14 @@ def draw_matrix(
 
     Raises:
         UsageError: no common data set or several without a choice; an unknown image or score.
-        DataError: the data or a run's checkpoint is no longer where the run found it.
+        DataError: the data or a run's checkpoint is no longer where the run found it, or the runs read labels
+            differently.
     """
     name = dataset or _only_dataset(runs)
     columns = matrix_columns(runs, name, scores or None)
     chosen = images or evenly(list(runs[0].datasets[name].samples), ROWS)
     sets = {run: data.select(images=chosen) for run, data in _open(runs, name, data_root, site).items()}
+    _require_one_label({data.definition: data for data in sets.values()})
     samples = _samples(columns, sets, device, site)
     drawn = [column for _, column in columns]
     rows = [
@@ -80,6 +82,8 @@ def _open(
     runs: Sequence[RunResults], dataset: str, data_root: Place | None, site: SiteConfig
 ) -> Mapping[Path, Dataset]:
     """By run the images that the first one was evaluated on, their labels read by the run's own definition of OOD."""
+    for run in runs:
+        require_network(run.checkpoint.uri, run.place, purpose="they keep no score maps for a matrix")
     told = {run.path: read_evaluation(run.path, dataset) for run in runs}
     first = told[runs[0].path]
     root = stage(data_root_of(first, data_root), site, what=dataset)
@@ -88,6 +92,18 @@ def _open(
         name: open_dataset(dataset, root, first["split"], definition=name) for name in dict.fromkeys(names.values())
     }
     return {run: opened[name] for run, name in names.items()}
+
+
+def _require_one_label(sets: Mapping[str | None, Dataset]) -> None:
+    """Raises DataError where two definitions of OOD read an image's label differently: a row shows one."""
+    first, *others = sets.values()
+    for data in others:
+        for pair in first.pairs:
+            if not np.array_equal(first.read(pair)[1], data.read(pair)[1]):
+                raise DataError(
+                    f"{pair.name}: the runs have different labels of it, by their definitions of OOD, and a row shows "
+                    "one: draw runs that were evaluated with one --ood-definition"
+                )
 
 
 def _samples(

@@ -78,7 +78,7 @@ def reference_edges(score: Score, num_classes: int) -> Keys:
             raise UsageError(
                 f"{what} failed ({type(error).__name__}: {error}): mend or uninstall that package"
             ) from error
-        if found.shape != raw.shape or found.dtype.kind != "f":
+        if found.shape != raw.shape or found.dtype.kind not in "fiub":
             raise UsageError(
                 f"{what} gave {found.dtype} {found.shape} for float32 {raw.shape}: one number for each raw score is "
                 "needed; mend or uninstall that package"

@@ -114,7 +114,8 @@ def predict_all(job: PredictionJob, images: Sequence[tuple[str, Path]], output: 
     text chunks); with a threshold ``NAME.mask.png`` (255 = OOD) and ``NAME.components.png`` (the photograph with the
     flagged pixels tinted, and each region of the minimum size in a box, with its number and mean score).
     `predictions.json` holds the settings from the start, so that a stopped run's folder takes no other's results, and
-    lists the images in the end, with their regions; those of earlier calls stay listed, as their pictures stay.
+    lists the images in the end, with their regions; those of earlier calls stay listed, as their pictures stay (what
+    could not be read is of the last call alone).
 
     Raises:
         UsageError: ``output`` holds predictions of another checkpoint, score or threshold.
@@ -153,9 +154,13 @@ def _claim(output: Path, settings: dict[str, Any]) -> None:
 def _listed(output: Path) -> list[dict[str, Any]]:
     """The images of which pictures lie in ``output``, as its summary has them."""
     rows = read_json(output / SUMMARY).get("images")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and "name" in row for row in rows):
-        raise DataError(f"{output / SUMMARY}: damaged, it does not list its images by name; remove it")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and _is_named(row) for row in rows):
+        raise DataError(f"{output / SUMMARY}: damaged, it does not list its images by name; choose another --output")
     return rows
+
+
+def _is_named(row: dict[str, Any]) -> bool:
+    return isinstance(row.get("name"), str)
 
 
 def _predict_one(job: PredictionJob, name: str, path: Path, output: Path) -> dict[str, Any]:

@@ -224,7 +224,7 @@ def read_evaluation(run: Path, dataset: str) -> dict[str, Any]:
     if wrong := [name for name in names if not isinstance(texts.get(name), str)]:
         raise DataError(
             f"{path}: damaged (no text: {', '.join(wrong)}); remove it and one shard-*.npz beside it, and evaluate "
-            "that shard again (`abet evaluate` with --shard), which writes both"
+            "that shard again (`abet evaluate` with --shard and all options of before), which writes both"
         )
     return description
 

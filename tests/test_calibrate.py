@@ -224,7 +224,7 @@ def test_the_definition_of_ood_is_said_in_table_file_and_predictions(cli: Cli, w
         json.dumps({**json.loads((weights / FILE).read_text()), "sets": {"lost_and_found": kept}})
     )
     shown = cli("predict", "--checkpoint", weights, *more[:-1], tmp_path / "before")
-    assert "calibrated on lost_and_found (test, definition not said, which papers test on)" in shown.err
+    assert "calibrated on lost_and_found (test, definition road, which papers test on)" in shown.err
     assert "ood_definition" not in json.loads((tmp_path / "before" / "predictions.json").read_text())["calibrated"]
 
 

@@ -70,16 +70,17 @@ def test_a_set_by_another_definition_is_replaced_and_the_note_says_so(found: dic
         threshold_of(uri, sha256, "tpr95", "abet", LOCAL, fitted_sha256="c" * 64)
 
 
-def test_a_file_from_before_the_definition_was_named_is_read(found: dict[str, Any], tmp_path: Path) -> None:
+def test_a_file_that_names_no_definition_is_by_the_usual_one(found: dict[str, Any], tmp_path: Path) -> None:
     of_before = named(found, "lost_and_found", "train")
     store(str(tmp_path), "a" * 64, of_before, LOCAL)
     assert threshold_of(str(tmp_path), "a" * 64, "tpr95", "abet", LOCAL).ood_definition is None
     _, notes = store(str(tmp_path), "a" * 64, {**of_before, "ood_definition": "road"}, LOCAL)
-    assert notes == ["replaced what was calibrated on lost_and_found (train, definition not said: abet, energy)"]
-    assert [definition_words(*each) for each in (("lost_and_found", None), ("lost_and_found", "road"))] == [
-        ", definition not said",
-        ", definition road",
-    ]
+    replaced = "replaced what was calibrated on lost_and_found (train, definition road: abet, energy)"
+    assert notes == [replaced]
+    store(str(tmp_path), "a" * 64, of_before, LOCAL)
+    _, notes = store(str(tmp_path), "a" * 64, {**of_before, "ood_definition": "image"}, LOCAL)
+    assert notes == [f"{replaced}, which was of another definition than image"]
+    assert definition_words("lost_and_found", None) == definition_words("lost_and_found", "road") == ", definition road"
     assert definition_words("road_anomaly", None) == "", "there is one"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from abet.data.index import open_dataset
 from tests.conftest import Cli, Finished
-from tests.trees import make_lost_and_found, save
+from tests.trees import make_cityscapes, make_lost_and_found, save
 
 NAME = "lost_and_found"
 ROAD, WHOLE = "road_all_objects", "image_all_objects"
@@ -54,13 +54,24 @@ def test_each_run_is_read_by_its_own_definition_and_labels_that_differ_are_refus
     other = evaluated(cli, learned_checkpoint, root, tmp_path / "other", "--ood-definition", WHOLE)
     refused = draw(cli, run, other)
     assert refused.code == 3
-    assert "have different labels of it" in refused.err
+    assert "the runs have different labels of it" in refused.err
     assert "draw runs that were evaluated with one --ood-definition" in refused.err
+    assert kept(run) == kept(other) == [], "before any network ran"
     for path, definition in ((run, ROAD), (other, WHOLE)):
         data = open_dataset(NAME, root, definition=definition)
-        wanted = [data.read(pair)[1] for pair in data.pairs]
-        assert all(map(np.array_equal, labels_of(path), wanted))
         assert draw(cli, path).code == 0, "by itself"
+        wanted = [data.read(pair)[1] for pair in data.pairs]
+        assert len(wanted) == len(labels_of(path)) == 2
+        assert all(map(np.array_equal, labels_of(path), wanted))
+
+
+def test_controls_have_nothing_to_draw(cli: Cli, run: Path, root: Path, tmp_path: Path) -> None:
+    make_cityscapes(tmp_path / "c", count=2)
+    data = ("--dataset", NAME, "--data-root", root, "--train-root", tmp_path / "c", "--ood-definition", ROAD)
+    assert cli("controls", *data, "--output", tmp_path / "controls").code == 0
+    refused = cli("report", run, tmp_path / "controls", "--matrix", tmp_path / "m.png")
+    assert refused.code == 2, refused.err
+    assert f"{tmp_path / 'controls'} holds controls, which have no network" in refused.err
 
 
 def another_image(run: Path, root: Path) -> None:

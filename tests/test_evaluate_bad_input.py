@@ -245,8 +245,14 @@ def test_a_network_that_gives_no_number_anywhere_is_called_damaged(
     monkeypatch.setattr(counting, "score_tensor", lambda key, output: score_tensor(key, output) * float("nan"))
     finished = evaluate(cli, learned_checkpoint, root, tmp_path / "run")
     assert finished.code == 0, finished.err
-    said = " ".join(finished.out.split())
-    assert "OOD pixels, which are all: the weights are damaged or training diverged; NaN ranks above" in said
+    wrong = "no score is a number anywhere: the weights are damaged or training diverged"
+    assert wrong in finished.out
+    monkeypatch.setattr(
+        counting, "score_tensor", lambda key, output: score_tensor(key, output) * (1 if key == "msp" else float("nan"))
+    )
+    finished = evaluate(cli, learned_checkpoint, root, tmp_path / "other", "--scores", "msp,entropy")
+    assert "entropy: not a finite number in" in finished.out
+    assert wrong not in finished.out
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

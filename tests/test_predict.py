@@ -159,7 +159,7 @@ def test_a_summary_that_lists_no_names_is_refused_before_the_first_image(
     source, out = photograph(tmp_path / "street.png"), tmp_path / "o"
     assert predict(cli, learned_checkpoint, source, out) == 0
     summary = json.loads((out / "predictions.json").read_text())
-    for images in (None, {}, ["street"], [{"image": "street.png"}]):
+    for images in (None, {}, ["street"], [{"image": "street.png"}], [{"name": ["street"]}]):
         damaged = json.dumps(summary | {"images": images})
         (out / "predictions.json").write_text(damaged)
         assert predict(cli, learned_checkpoint, source, out) == 3

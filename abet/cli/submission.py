@@ -77,4 +77,4 @@ def submission(
         + (", kept the others" * (written < len(images)))
     )
     if format == "npy":
-        say("the benchmark reads HDF5: --format hdf5 (docs/evaluation.md, Submissions)")
+        say("the benchmark reads HDF5: --format hdf5 (docs/predictions.md)")

@@ -52,12 +52,12 @@ def print_metrics(metrics: Mapping[str, Any]) -> None:
             missing.setdefault(entry["reason"], []).append(key)
         broken = entry["non_finite"] or {}
         if any(broken.values()):
-            everywhere = all(broken[kind] == metrics["pixels"][kind] for kind in ("id", "ood"))
             notes.append(
-                f"{key}: not a finite number in {broken['id']:,} ID and {broken['ood']:,} OOD pixels"
-                + (", which are all: the weights are damaged or training diverged" if everywhere else "")
-                + "; NaN ranks above every number, infinities at their ends"
+                f"{key}: not a finite number in {broken['id']:,} ID and {broken['ood']:,} OOD pixels; NaN ranks above "
+                "every number, infinities at their ends"
             )
+    if _no_number(metrics):
+        notes.append("no score is a number anywhere: the weights are damaged or training diverged")
     notes += [f"n/a: {', '.join(keys)}: {reason}" for reason, keys in missing.items()]
     notes += definition_lines(metrics)
     notes.append("± where half the proven bracket is 0.005 or more; metrics.json holds low and high of every figure")
@@ -143,6 +143,13 @@ def _sizes(entry: Mapping[str, Any]) -> str:
 
 def _counted(number: int | None, small: int | None) -> str:
     return "" if number is None else f"{number:,}" + (f" (+{small:,})" if small else "")
+
+
+def _no_number(metrics: Mapping[str, Any]) -> bool:
+    """Whether no score that was evaluated is a finite number in any pixel."""
+    counts = [entry["non_finite"] for entry in metrics["scores"].values() if entry["non_finite"]]
+    pixels = {kind: metrics["pixels"][kind] for kind in ("id", "ood")}
+    return bool(counts) and all(each == pixels for each in counts)
 
 
 def definition_lines(metrics: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from abet.report.csv_rows import EXACT, FIGURES, REFERENCE, prevalence
 from abet.report.protocols import TITLES, ProtocolTable, protocol_tables
 from abet.report.records import Interval, Intervals, Metrics
 from abet.report.runs import RunResults, score_keys
-from abet.report.table import COLUMNS, MEASURED, UNEXPLAINED, Cell, Row, comparison, percent
+from abet.report.table import COLUMNS, MEASURED, UNEXPLAINED, Cell, Row, compares, comparison, percent
 from abet.text import counted
 
 _PLACES: Final = {EXACT: range(MEASURED), REFERENCE: range(MEASURED, len(COLUMNS))}
@@ -141,7 +141,8 @@ def _units(runs: Sequence[RunResults], names: Sequence[str], protocol: str, *, b
     parts = []
     for name in names:
         found = {_describe(run.datasets[name].metrics) for run in runs if name in run.datasets}
-        unlike = " is not the same for all runs" if len(found) > 1 else ""
+        files = "" if compares(runs, name) or len(found) > 1 else " (other files)"
+        unlike = f" is not the same for all runs{files}" if len(found) > 1 or files else ""
         parts.append(f"{name}{unlike}: {'; '.join(sorted(found))}")
     best = " best of a column in bold;" if bold else ""
     return f"Protocol {protocol}, in percent;{best} ± half the proven bracket, where it shows. {'. '.join(parts)}."

@@ -137,6 +137,15 @@ def test_a_missing_figure_points_to_its_footnote(two: tuple[Path, Path]) -> None
     assert "<sup>1</sup> no formula" in text
 
 
+def test_runs_that_read_other_files_are_named(two: tuple[Path, Path]) -> None:
+    edit_metrics(two[0], lambda metrics: metrics.update(list_sha256="a" * 64))
+    assert "not the same" not in table("md", *two, datasets=("road_anomaly",)), "the other does not say"
+    edit_metrics(two[1], lambda metrics: metrics.update(list_sha256="b" * 64))
+    for kind in ("md", "latex"):
+        text = table(kind, *two, datasets=("road_anomaly",)).replace("\\_", "_")
+        assert "road_anomaly is not the same for all runs (other files): test" in text
+
+
 def test_sets_read_in_two_ways_are_named(two: tuple[Path, Path]) -> None:
     edit_metrics(two[1], lambda metrics: metrics.update(ood_definition="image"))
     text = table("md", *two, datasets=("road_anomaly",))

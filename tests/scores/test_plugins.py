@@ -209,7 +209,7 @@ REFERENCES = {
     "it falls from infinity": ("np.where(raw < 0, np.inf, raw)", "falls from inf at"),
     "an error": ("1 // 0", "failed \\(ZeroDivisionError"),
     "one number for all": ("raw.max()", r"gave float32 \(\) for float32 \(65536,\)"),
-    "whole numbers": ("(raw > 0).astype(int)", "gave int64"),
+    "complex numbers": ("raw + 0j", "gave complex64"),
 }
 
 
@@ -235,6 +235,8 @@ def test_a_reference_that_falls_or_fails_is_named_before_the_first_image(
         "np.log(raw)",
         "np.where(raw > 3, 1, np.where(raw > -3, 0.5, 0)).astype(np.float64)",
         "np.clip(raw, 0, np.inf) * np.inf",
+        "(raw > 0).astype(int)",
+        "raw > 0",
     ],
 )
 def test_a_reference_that_does_not_fall_is_counted_as_its_histogram(site: Path, table: ScoreTable, body: str) -> None:

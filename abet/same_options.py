@@ -20,8 +20,8 @@ ON_CPU: Final = re.compile(
 )
 """As `abet.arithmetic.arithmetic` writes it; without bits, as it did before it looked at them."""
 _WHAT_DECIDES_BITS: Final = (
-    "so the processor's model or a variable like ONEDNN_MAX_CPU_ISA or MKL_CBWR is not: keep all shards to nodes of one "
-    "kind, with one environment"
+    "so the processor's model or a variable like ONEDNN_MAX_CPU_ISA or MKL_CBWR is not: keep all shards to nodes of "
+    "one kind, with one environment"
 )
 SELECTING: Final = ("--images", "--limit")
 WHOLE: Final = ("demo", "reproduce")

@@ -6,13 +6,12 @@ What a run's checkpoint says of an image is computed once and kept beside its ev
 """
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from abet.arrays import load_arrays
 from abet.data.index import Dataset, Pair, open_dataset
 from abet.detector import Detector, class_map, load_place, score_map
 from abet.errors import DataError, UsageError
@@ -156,14 +155,10 @@ def _holds(path: Path, made_from: str, keys: Sequence[str]) -> bool:
     """Whether a file is there and whole, made from this, with these scores; a damaged one is as good as none."""
     if not path.is_file():
         return False
-    content = path.read_bytes()
     wanted = {"name", "image", "label", "prediction", *(f"score_{key}" for key in keys)}
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if archive.testzip() is not None:
-                return False
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return str(file["made_from"]) == made_from and wanted <= set(file.files)
+        arrays = load_arrays(path.read_bytes())
+        return str(arrays["made_from"]) == made_from and wanted <= arrays.keys()
     except MemoryError:  # of this machine
         raise
     except Exception:  # a damaged archive raises whatever its parsers raise: zip, zlib, numpy

@@ -1,6 +1,6 @@
 """Shards of an evaluation that no network computed: every image has random scores."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +72,18 @@ def put(run: Path, shards: int, *numbers: int, total: int = 8, **changed: object
         write_shard(
             shard_path(run, "road_anomaly", number, shards), result(images, number, shards, total=total, **changed)
         )
+
+
+def noticed_flips(path: Path, bits: Iterable[int], read: Callable[[Path], object], damaged: type[Exception]) -> int:
+    """How many of these single bits of a file make ``read`` raise ``damaged``; with any other it must give the same."""
+    written, whole = path.read_bytes(), read(path)
+    noticed = 0
+    for bit in bits:
+        flipped = bytearray(written)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            assert read(path) == whole, bit
+        except damaged:
+            noticed += 1
+    return noticed
